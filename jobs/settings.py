@@ -1,0 +1,181 @@
+"""Every setting that ``grid.yaml`` knows: its type, its range, its default and what it means.
+
+One table serves the loader, the axes of the grid, the columns of ``index.csv`` and the error messages,
+so that a setting cannot mean one thing in one place and another elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+ARCHITECTURES = ("UNet", "Attention_UNet", "Attention_ResUNet")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key of ``grid.yaml``.
+
+    ``kind`` is the Python type of a value, ``expected`` the words an error uses, ``accepts`` the range
+    check, ``nullable`` whether ``null`` is a value (meaning: off, or decided by the program).
+    """
+
+    kind: type
+    default: Any
+    expected: str
+    accepts: Callable[[Any], bool] = lambda value: True
+    nullable: bool = False
+
+    def parse(self, value: Any) -> Any:
+        """``value`` in this setting's type; ``ValueError`` with :attr:`expected` if it is not one."""
+        if value is None and self.nullable:
+            return None
+        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        # bool is an int to Python, and `epochs: true` is not 1 to a user
+        if type(value) is not self.kind or (self.kind is float and not math.isfinite(value)):
+            raise ValueError(self.expected)
+        if not self.accepts(value):
+            raise ValueError(self.expected)
+        return value
+
+    def to_text(self, value: Any) -> str:
+        """``value`` as it stands in a CSV cell and in a point's name; :meth:`from_text` is its inverse.
+
+        Booleans are written in lower case: ``grep False`` over the summary must find failed points only.
+        """
+        if value is None:
+            return "none"
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return repr(value) if isinstance(value, float) else str(value)
+
+    def from_text(self, text: str) -> Any:
+        """The value written by :meth:`to_text`; ``ValueError`` if the text is none."""
+        text = text.strip()
+        if self.nullable and text == "none":
+            return None
+        if self.kind is bool:
+            if text not in ("true", "false"):
+                raise ValueError(self.expected)
+            return text == "true"
+        try:
+            value = self.kind(text)
+        except ValueError:
+            raise ValueError(self.expected) from None
+        return self.parse(value)
+
+
+def _whole(default: int | None, low: int, high: int | None = None, *, nullable: bool = False) -> Setting:
+    words = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
+    return Setting(
+        int,
+        default,
+        words + (" or null" if nullable else ""),
+        lambda value: value >= low and (high is None or value <= high),
+        nullable,
+    )
+
+
+def _number(
+    default: float | None, words: str, accepts: Callable[[float], bool], *, nullable: bool = False
+) -> Setting:
+    return Setting(float, default, words + (" or null" if nullable else ""), accepts, nullable)
+
+
+def _one_of(default: str, *choices: str) -> Setting:
+    return Setting(str, default, "one of " + ", ".join(choices), lambda value: value in choices)
+
+
+def _switch(default: bool) -> Setting:
+    return Setting(bool, default, "true or false")
+
+
+def _text(default: str | None, words: str, accepts: Callable[[str], bool] = bool) -> Setting:
+    return Setting(str, default, words + " or null", accepts, nullable=True)
+
+
+def _is_regex_with_number(pattern: str) -> bool:
+    try:
+        return re.compile(pattern).groups == 1
+    except re.error:
+        return False
+
+
+HYPERPARAMETERS: dict[str, Setting] = {
+    "architecture": _one_of("UNet", *ARCHITECTURES),
+    "learning_rate": _number(1e-3, "a positive number up to 10", lambda value: 0 < value <= 10),
+    "batch_size": _whole(8, 1, 4096),
+}
+
+SEED = _whole(1, 0, 2**31 - 1)
+
+TRAINING: dict[str, Setting] = {
+    "epochs": _whole(30, 1, 100_000),
+    "base_filters": _whole(64, 1, 512),
+    "levels": _whole(5, 2, 7),
+    "dropout": _number(0.0, "a number from 0 up to, not including, 1", lambda value: 0 <= value < 1),
+    "batch_norm_momentum": _number(0.9, "a number above 0 and below 1", lambda value: 0 < value < 1),
+    "optimizer": _one_of("adam", "adam", "adamw", "sgd", "rmsprop"),
+    "clipnorm": _number(1.0, "a positive number", lambda value: value > 0, nullable=True),
+    "global_clipnorm": _number(None, "a positive number", lambda value: value > 0, nullable=True),
+    "loss": _one_of("binary_focal_crossentropy", "binary_focal_crossentropy", "binary_crossentropy"),
+    "focal_gamma": _number(2.0, "a number of at least 0", lambda value: value >= 0),
+    "reduce_lr_patience": _whole(5, 1, nullable=True),
+    "reduce_lr_factor": _number(0.5, "a number above 0 and below 1", lambda value: 0 < value < 1),
+    "reduce_lr_min_lr": _number(1e-6, "a number of at least 0", lambda value: value >= 0),
+    "reduce_lr_min_delta": _number(1e-4, "a number of at least 0", lambda value: value >= 0),
+    "early_stopping_patience": _whole(10, 1, nullable=True),
+    "early_stopping_min_delta": _number(0.0, "a number of at least 0", lambda value: value >= 0),
+    "augment": _switch(True),
+    "validation_batch_size": _whole(16, 1, 4096),
+    "precision": _one_of("float32", "float32", "mixed_bfloat16", "mixed_float16"),
+    "jit_compile": _one_of("off", "off", "on", "auto"),
+    "deterministic": _switch(False),
+    "model_format": _one_of("hdf5", "hdf5", "keras"),
+}
+
+DATA: dict[str, Setting] = {
+    "path": _text(None, "a folder"),
+    "patch_size": _whole(256, 4, 8192),
+    "split": _one_of("contiguous", "contiguous", "random"),
+    "validation_fraction": _number(0.15, "a number above 0 and below 0.9", lambda value: 0 < value < 0.9),
+    "validation_block": _one_of("end", "end", "start", "middle"),
+    "gap_slices": _whole(20, 0),
+    "split_seed": _whole(0, 0, 2**31 - 1),
+    "slice_pattern": _text(
+        None, "a regular expression with one group that catches the slice number", _is_regex_with_number
+    ),
+    "mask_threshold": _number(None, "a number of at least 0", lambda value: value >= 0, nullable=True),
+    "intensity_max": _number(None, "a positive number", lambda value: value > 0, nullable=True),
+    "expected_patches": _whole(None, 1, nullable=True),
+    "expected_fingerprint": _text(None, "the fingerprint that make_grid.py prints"),
+    "sample_slices": _whole(48, 8, 4096),
+    "sample_size": _whole(512, 32, 8192),
+    "sample_seed": _whole(0, 0, 2**31 - 1),
+}
+
+SITE: dict[str, Setting] = {
+    "ncpus": _whole(8, 1),
+    "ngpus": _whole(1, 0),
+    "mem": Setting(
+        str,
+        "32gb",
+        "a size such as 32gb",
+        lambda value: re.fullmatch(r"[1-9]\d*(kb|mb|gb|tb)", value, re.IGNORECASE) is not None,
+    ),
+    "walltime": Setting(
+        str,
+        "04:00:00",
+        'hours:minutes:seconds such as "04:00:00"',
+        lambda value: re.fullmatch(r"\d{1,4}:[0-5]\d:[0-5]\d", value) is not None,
+    ),
+    "queue": _text(None, "a queue's name", lambda value: re.fullmatch(r"[\w.@-]+", value) is not None),
+    "project": _text(None, "a project's name", lambda value: re.fullmatch(r"[\w.@-]+", value) is not None),
+}
+
+# What a point is made of, in the order of its columns.
+POINT: dict[str, Setting] = {**HYPERPARAMETERS, "seed": SEED, **TRAINING}

@@ -1,0 +1,353 @@
+"""Training one configuration, from arrays to a scored model. Read it from top to bottom.
+
+The recipe is the guide's: Adam with ``clipnorm``, ReduceLROnPlateau and EarlyStopping on the validation
+Jaccard index, binary focal cross-entropy. Every number comes from the point's settings, and before the
+first step :func:`read_back` compares what was built with what was asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from unet_models.dataset import PackedData
+from unet_models.history import summarise
+from unet_models.metrics import Jaccard
+from unet_models.networks import build_network
+from unet_models.parameters import parameter_count
+from unet_models.pictures import choose_samples
+from unet_models.pipeline import evaluation_batches, training_batches
+
+SHOWN_PATCHES = 4
+
+
+class ReadBackError(Exception):
+    """What was built is not what ``grid.yaml`` asks for; nothing was trained."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left: ``outcome`` is ``done`` or ``diverged``.
+
+    ``history`` has one dictionary an epoch (:data:`unet_models.history.COLUMNS`), ``metrics`` the design's
+    metrics, ``effective`` what was read back. ``shown`` are indices of validation patches and
+    ``probabilities`` (n, P, P) what the best weights predict there.
+    """
+
+    outcome: str
+    reason: str
+    history: list[dict[str, Any]]
+    metrics: dict[str, Any]
+    effective: dict[str, Any]
+    shown: np.ndarray
+    probabilities: np.ndarray
+
+
+def prepare_process(settings: Mapping[str, Any], *, threads: int | None = None) -> None:
+    """Set what TensorFlow fixes at its first operation: threads, memory growth, seeds, precision.
+
+    ``threads`` limits the cores this process uses (``None``: all). Call once, before building anything.
+    """
+    if keras.backend.backend() != "tensorflow" or int(keras.__version__.split(".")[0]) < 3:
+        raise RuntimeError(
+            f"Keras {keras.__version__} on {keras.backend.backend()}: expected Keras 3 on TensorFlow; "
+            "unset KERAS_BACKEND and install keras>=3"
+        )
+    if threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(max(1, min(2, threads)))
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    keras.utils.set_random_seed(settings["seed"])
+    if settings["deterministic"]:
+        tf.config.experimental.enable_op_determinism()
+    keras.mixed_precision.set_global_policy(settings["precision"])
+
+
+def build_optimizer(settings: Mapping[str, Any]) -> keras.optimizers.Optimizer:
+    """The optimizer that ``settings`` name, with its learning rate and clipping."""
+    kinds = {
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "sgd": keras.optimizers.SGD,
+        "rmsprop": keras.optimizers.RMSprop,
+    }
+    return kinds[settings["optimizer"]](
+        learning_rate=settings["learning_rate"],
+        clipnorm=settings["clipnorm"],
+        global_clipnorm=settings["global_clipnorm"],
+    )
+
+
+def build_loss(settings: Mapping[str, Any]) -> keras.losses.Loss:
+    """The loss that ``settings`` name."""
+    if settings["loss"] == "binary_focal_crossentropy":
+        return keras.losses.BinaryFocalCrossentropy(gamma=settings["focal_gamma"])
+    return keras.losses.BinaryCrossentropy()
+
+
+def build_model(settings: Mapping[str, Any], patch_size: int) -> tuple[keras.Model, Jaccard]:
+    """The compiled network and its metric."""
+    model = build_network(
+        settings["architecture"],
+        patch_size=patch_size,
+        base_filters=settings["base_filters"],
+        levels=settings["levels"],
+        dropout=settings["dropout"],
+        batch_norm_momentum=settings["batch_norm_momentum"],
+    )
+    metric = Jaccard()
+    model.compile(
+        optimizer=build_optimizer(settings),
+        loss=build_loss(settings),
+        metrics=[metric],
+        jit_compile={"off": False, "on": True, "auto": "auto"}[settings["jit_compile"]],
+    )
+    return model, metric
+
+
+def read_back(
+    settings: Mapping[str, Any], model: keras.Model, batches: tf.data.Dataset, patch_size: int
+) -> dict[str, Any]:
+    """What really was built, read from the objects themselves.
+
+    Raises :class:`ReadBackError` listing every difference from ``settings``: learning rate, clipping,
+    optimizer, batch shape, architecture, parameter count, precision. (In the predecessor
+    ``Adam(lr=...)`` was ignored and all 108 of its runs trained at 0.001.)
+    """
+    optimizer = model.optimizer
+    # Mixed float16 wraps the optimizer in one that scales the loss.
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    image, mask = batches.element_spec
+    shape = (settings["batch_size"], patch_size, patch_size, 1)
+    effective = {
+        "architecture": model.name,
+        "parameters": model.count_params(),
+        "optimizer": type(inner).__name__.lower(),
+        "learning_rate": float(keras.ops.convert_to_numpy(inner.learning_rate)),
+        "clipnorm": inner.clipnorm,
+        "global_clipnorm": inner.global_clipnorm,
+        "batch_shape": list(image.shape),
+        "precision": keras.mixed_precision.global_policy().name,
+    }
+    expected = {
+        "architecture": settings["architecture"],
+        "parameters": parameter_count(
+            settings["architecture"], base_filters=settings["base_filters"], levels=settings["levels"]
+        ),
+        "optimizer": settings["optimizer"],
+        "learning_rate": float(np.float32(settings["learning_rate"])),
+        "clipnorm": settings["clipnorm"],
+        "global_clipnorm": settings["global_clipnorm"],
+        "batch_shape": list(shape),
+        "precision": settings["precision"],
+    }
+    wrong = [
+        f"{key}: received {effective[key]!r}, expected {expected[key]!r}"
+        for key in expected
+        if effective[key] != expected[key]
+    ]
+    if tuple(mask.shape) != shape:
+        wrong.append(f"mask batch: received {tuple(mask.shape)}, expected {shape}")
+    if wrong:
+        raise ReadBackError("the network that was built is not the one grid.yaml asks for: " + "; ".join(wrong))
+    return effective
+
+
+class _Epochs(keras.callbacks.Callback):
+    """Keeps the history and the best weights, and stops at once when the loss is not finite."""
+
+    def __init__(self, metric: Jaccard, on_epoch: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__()
+        self.metric = metric
+        self.on_epoch = on_epoch
+        self.rows: list[dict[str, Any]] = []
+        self.best = -math.inf
+        self.best_weights: list[np.ndarray] | None = None
+        self.diverged = ""
+
+    def on_epoch_begin(self, epoch, logs=None) -> None:
+        self._started = time.monotonic()
+        self._rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def on_train_batch_end(self, batch, logs=None) -> None:
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            self.diverged = f"the training loss became {loss} in batch {batch + 1} of epoch {len(self.rows) + 1}"
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None) -> None:
+        positives = self.metric.counts() if "val_loss" in logs else (0, 0, 0)
+        row = {
+            "epoch": epoch + 1,
+            **{key: float(logs.get(key, math.nan)) for key in ("loss", "jaccard", "val_loss", "val_jaccard")},
+            "learning_rate": self._rate,
+            "val_true_positives": positives[0],
+            "val_false_positives": positives[1],
+            "val_false_negatives": positives[2],
+            "seconds": time.monotonic() - self._started,
+        }
+        self.rows.append(row)
+        if not self.diverged and not math.isfinite(row["val_loss"]):
+            self.diverged = f"the validation loss became {row['val_loss']} in epoch {row['epoch']}"
+        if self.diverged:
+            self.model.stop_training = True
+        elif row["val_jaccard"] > self.best:
+            self.best = row["val_jaccard"]
+            self.best_weights = self.model.get_weights()
+        self.on_epoch(row)
+
+
+def _schedule(settings: Mapping[str, Any]) -> list[keras.callbacks.Callback]:
+    callbacks: list[keras.callbacks.Callback] = []
+    if settings["reduce_lr_patience"] is not None:
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(
+                monitor="val_jaccard",
+                mode="max",
+                patience=settings["reduce_lr_patience"],
+                factor=settings["reduce_lr_factor"],
+                min_lr=settings["reduce_lr_min_lr"],
+                min_delta=settings["reduce_lr_min_delta"],
+            )
+        )
+    if settings["early_stopping_patience"] is not None:
+        # The best weights are kept by _Epochs, at the exact maximum: min_delta must not move it.
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                monitor="val_jaccard",
+                mode="max",
+                patience=settings["early_stopping_patience"],
+                min_delta=settings["early_stopping_min_delta"],
+                restore_best_weights=False,
+            )
+        )
+    return callbacks
+
+
+def _evaluate(model: keras.Model, batches: tf.data.Dataset) -> dict[str, float]:
+    # Keras measures in inference mode, weighting the smaller last batch by its size.
+    return {key: float(value) for key, value in model.evaluate(batches, verbose=0, return_dict=True).items()}
+
+
+def train(
+    settings: Mapping[str, Any],
+    data: PackedData,
+    *,
+    model_file: Path,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Trained:
+    """Train the configuration ``settings`` on ``data`` and leave the best weights in ``model_file``.
+
+    ``settings`` holds every key of :data:`jobs.settings.POINT`; ``model_file`` ends in ``.hdf5`` or
+    ``.keras``; ``on_epoch`` gets each history row as it is made, ``say`` one plain line of text.
+    Call :func:`prepare_process` first.
+
+    Raises :class:`ReadBackError` before the first step, and ``RuntimeError`` if the model that was
+    written does not score what its weights scored.
+    """
+    images, masks = data.select("train")
+    val_images, val_masks = data.select("validation")
+    patch_size = images.shape[1]
+    batches = training_batches(
+        images,
+        masks,
+        batch_size=settings["batch_size"],
+        seed=settings["seed"],
+        first_epoch=0,
+        epochs=settings["epochs"],
+        augment=settings["augment"],
+    )
+    size = settings["validation_batch_size"]
+    validation = evaluation_batches(val_images, val_masks, batch_size=size)
+    model, metric = build_model(settings, patch_size)
+    effective = read_back(settings, model, batches, patch_size)
+    steps = len(images) // settings["batch_size"]
+    say(
+        f"read back: {effective['architecture']}, {effective['parameters']:,} parameters, "
+        f"{effective['optimizer']} at learning rate {effective['learning_rate']:g}, "
+        f"clipnorm {effective['clipnorm']}, batches {tuple(effective['batch_shape'])}, "
+        f"{steps} steps an epoch"
+    )
+    epochs = _Epochs(metric, on_epoch)
+    started = time.monotonic()
+    model.fit(
+        batches,
+        epochs=settings["epochs"],
+        steps_per_epoch=steps,
+        validation_data=validation,
+        # _Epochs stands first: it must see the counts of the validation before anything else runs.
+        callbacks=[epochs, *_schedule(settings)],
+        verbose=0,
+    )
+    seconds = time.monotonic() - started
+    metrics = {
+        **summarise(epochs.rows, settings["epochs"]),
+        "training_time_seconds": seconds,
+        "steps_per_epoch": steps,
+        "chance_jaccard": data.foreground("validation"),
+    }
+    nothing = np.zeros(0, int), np.zeros((0, patch_size, patch_size))
+    if epochs.diverged or epochs.best_weights is None:
+        reason = epochs.diverged or "no epoch was completed"
+        return Trained("diverged", reason, epochs.rows, metrics, effective, *nothing)
+
+    model.set_weights(epochs.best_weights)
+    _save(model, model_file)
+    model = keras.saving.load_model(model_file, compile=False)
+    metric = Jaccard()
+    model.compile(loss=build_loss(settings), metrics=[metric])
+    at_best = _evaluate(model, validation)
+    if abs(at_best["jaccard"] - epochs.best) > 1e-3:
+        raise RuntimeError(
+            f"{model_file} scores {at_best['jaccard']:.6f} on the validation part where its weights scored "
+            f"{epochs.best:.6f}; expected the same: the model was not written as it was trained"
+        )
+    on_train = _evaluate(model, evaluation_batches(images, masks, batch_size=size))
+    metrics |= {
+        "val_loss_at_best": at_best["loss"],
+        "train_loss_at_best": on_train["loss"],
+        "train_jaccard_at_best": on_train["jaccard"],
+        "overfitting_gap_at_best": at_best["loss"] - on_train["loss"],
+        "jaccard_gap": on_train["jaccard"] - at_best["jaccard"],
+    }
+    if data.count("test"):
+        # Scored once, with the weights that the validation part chose; never used to choose.
+        metrics["test_jaccard"] = _evaluate(model, evaluation_batches(*data.select("test"), batch_size=size))["jaccard"]
+    shown = choose_samples(val_masks, SHOWN_PATCHES)
+    chosen = val_images[shown].astype(np.float32)[..., None] / 255.0
+    probabilities = np.asarray(model.predict_on_batch(chosen))[..., 0]
+    return Trained("done", "", epochs.rows, metrics, effective, shown, probabilities)
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    """Write the network and its weights, without the optimizer, to ``path``."""
+    with contextlib.ExitStack() as stack:
+        if path.suffix == ".hdf5":
+            # The guide promises .hdf5; Keras calls it legacy each time, on a logger of its own.
+            from absl import logging
+
+            level = logging.get_verbosity()
+            stack.callback(logging.set_verbosity, level)
+            logging.set_verbosity(logging.ERROR)
+        model.save(path, include_optimizer=False) if path.suffix == ".hdf5" else model.save(path)
+
+
+def hardware() -> dict[str, Any]:
+    """The device that TensorFlow computes on and its peak memory in MB (GPU only; else ``None``)."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return {"device": "CPU", "gpu_peak_memory_mb": None}
+    details = tf.config.experimental.get_device_details(gpus[0])
+    peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+    return {"device": details.get("device_name", "GPU"), "gpu_peak_memory_mb": round(peak, 1)}

@@ -1,0 +1,43 @@
+# `make demo` and `make test` each do all their set-up: an environment of their own, from the lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.locked
+DEMO := demo_run
+
+.PHONY: demo test lint format lock clean
+
+$(STAMP): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+	  { echo "$$($(PYTHON) --version) found; Python 3.10 to 3.13 is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $@
+
+# The whole search in miniature: all 36 configurations, tiny networks, generated data.
+demo: $(STAMP)
+	@echo "demo: 36 points on synthetic sample data in $(DEMO)/"
+	@rm -rf $(DEMO)
+	@$(BIN)/python make_grid.py docs/demo_grid.yaml --run-dir $(DEMO)
+	@$(BIN)/python -m jobs.local $(DEMO) --workers $$(nproc)
+	@$(BIN)/python collect.py $(DEMO)
+	@$(BIN)/python analyze.py $(DEMO)
+	@echo "report: $(CURDIR)/$(DEMO)/analysis/comprehensive_analysis_report.txt"
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# One lock for Python 3.10 to 3.13, with the CPU build of TensorFlow.
+lock:
+	uv pip compile --quiet --universal --no-header --python-version 3.10 --extra cpu --extra dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache

@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""A run's results -> RUN/hyperparameter_summary.csv, one row for every index, whatever became of it.
+
+Run it at any time; on a run that is under way it writes what there is and says what is missing.
+Exit codes: 0 every point has its result, 3 some are missing, 4 no point has one, 2 bad arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from jobs.errors import NOTHING, OK, PARTIAL, run_command
+from jobs.index import read_run
+from jobs.summary import collect, describe
+
+SHOWN = 20
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", type=Path, help="the run directory")
+    arguments = parser.parse_args(argv)
+
+    def command() -> int:
+        run = read_run(arguments.run)
+        collected = collect(run)
+        print(f"{run.paths.summary}: {collected.total} rows: {describe(collected.counts)}")
+        for index, name, state, reason in collected.missing[:SHOWN]:
+            print(f"  no result: {index} {name}: {state}" + (f" ({reason})" if reason else ""))
+        if len(collected.missing) > SHOWN:
+            print(f"  and {len(collected.missing) - SHOWN} more; the column 'status' tells of each")
+        if not collected.with_result:
+            return NOTHING
+        return PARTIAL if collected.missing else OK
+
+    return run_command("collect", command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""``python -m jobs.local RUN``: trains the points of a run on this machine; stands in for PBS.
+
+Each point has a process of its own, forked from a server that has imported TensorFlow once, so that 36
+points do not pay for 36 imports, and a crash of one harms no other. Exit codes: 0 every chosen point has
+its result, 3 some have none, 130 interrupted (repeat the command to go on), 2 bad arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jobs.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
+from jobs.index import Entry, Run, parse_indices, read_run
+from jobs.point import Busy, PointStatus, read_status, record_death, run_point
+from jobs.states import STATES
+from jobs.summary import describe
+
+STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL, as PBS gives by default
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one worker may use: ``threads`` cores, and one GPU (``None``: whatever is visible)."""
+
+    threads: int
+    gpu: str | None = None
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; asks ``nvidia-smi`` once."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        return [name for name in allowed.split(",") if name.strip() and name.strip() != "-1"]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    try:
+        answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [str(number) for number, line in enumerate(answer.stdout.splitlines()) if line.startswith("GPU ")]
+
+
+def share_out(workers: int | None, cores: int, gpus: Sequence[str]) -> list[Slot]:
+    """The workers: by default one for each GPU, else one for every two cores; cores are shared out evenly.
+
+    >>> [slot.threads for slot in share_out(2, 5, [])]
+    [3, 2]
+    """
+    count = workers or len(gpus) or max(1, cores // 2)
+    return [
+        Slot(max(1, cores // count + (number < cores % count)), gpus[number % len(gpus)] if gpus else None)
+        for number in range(count)
+    ]
+
+
+def _work(root: str, index: int, slot: Slot) -> None:
+    """The whole life of a point's process; its exit code is that of ``run_point.py``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops its children in order
+    if slot.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu
+    run = read_run(Path(root))
+    try:
+        state = run_point(run, run.entry(index), echo=False, threads=slot.threads, tell=lambda text: None)
+    except Busy:
+        state = "running"
+    # TensorFlow's threads may hang in a regular exit, and everything is on disk.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(STATES[state].exit_code)
+
+
+class Display(Protocol):
+    """How progress is shown."""
+
+    def begun(self, entry: Entry) -> None: ...
+    def ended(self, entry: Entry, status: PointStatus) -> None: ...
+    def close(self) -> None: ...
+
+
+def _outcome(status: PointStatus) -> str:
+    metrics = (status.result or {}).get("metrics") or {}
+    if status.state == "done":
+        return f"done, best val_jaccard {metrics['best_val_jaccard']:.3f} in epoch {metrics['best_epoch']}"
+    return status.state + (f": {status.reason[:160]}" if status.reason else "")
+
+
+class PlainLines:
+    """One line for each point that ends, with the estimated time left; for logs and pipes."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.count, self.started = total, 0, time.monotonic()
+
+    def begun(self, entry: Entry) -> None:
+        pass
+
+    def ended(self, entry: Entry, status: PointStatus) -> None:
+        self.count += 1
+        left = (time.monotonic() - self.started) / self.count * (self.total - self.count)
+        print(f"[{self.count}/{self.total}] {entry.name}: {_outcome(status)} (about {left:.0f} s left)", flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class Bar:
+    """A bar with the estimated time left, the points at work, and a line for each that ends."""
+
+    def __init__(self, total: int, console: Console) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+        )
+        self.task = self.progress.add_task("points", total=total)
+        self.progress.start()
+
+    def begun(self, entry: Entry) -> None:
+        self.progress.update(self.task, description=f"points (now {entry.name})")
+
+    def ended(self, entry: Entry, status: PointStatus) -> None:
+        colour = "green" if status.state == "done" else "yellow" if STATES[status.state].ended else "red"
+        self.progress.console.print(f"{entry.name}: {_outcome(status)}", style=colour, markup=False, highlight=False)
+        self.progress.advance(self.task)
+
+    def close(self) -> None:
+        self.progress.stop()
+
+
+def _context() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    # Not jobs.point's whole chain: only what is slow to import and safe to fork with.
+    context.set_forkserver_preload(["tensorflow", "keras", "unet_models.training", "unet_models.pictures"])
+    return context
+
+
+def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display: Display) -> bool:
+    """Train ``entries``, one process each, ``len(slots)`` at a time; ``False`` if Ctrl-C or SIGTERM ended it.
+
+    Never raises for a point's fault. A process that died without a word gets its status recorded.
+    """
+    context = _context()
+    waiting = list(entries)
+    free = list(slots)
+    at_work: dict[Any, tuple[Any, Entry, Slot]] = {}
+    try:
+        while waiting or at_work:
+            while waiting and free:
+                entry, slot = waiting.pop(0), free.pop(0)
+                process = context.Process(target=_work, args=(str(run.paths.root), entry.index, slot))
+                process.start()
+                at_work[process.sentinel] = (process, entry, slot)
+                display.begun(entry)
+            for sentinel in wait(list(at_work)):
+                process, entry, slot = at_work.pop(sentinel)
+                process.join()
+                free.append(slot)
+                record_death(run, entry, process.pid, process.exitcode)
+                display.ended(entry, read_status(run, entry))
+    except KeyboardInterrupt:
+        _stop([process for process, _, _ in at_work.values()])
+        return False
+    return True
+
+
+def _stop(processes: Sequence[Any]) -> None:
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def choose(run: Run, indices: str | None) -> tuple[list[Entry], Counter[str]]:
+    """The points to train, and the states of those passed over.
+
+    Without ``indices``: every point whose state is to be run again by default. Named points run unless they
+    have their result.
+    """
+    entries = [run.entry(index) for index in parse_indices(indices)] if indices else list(run.entries)
+    chosen, skipped = [], Counter()
+    for entry in entries:
+        state = STATES[read_status(run, entry).state]
+        if state.rerun or (indices and not state.ended and state.name != "running"):
+            chosen.append(entry)
+        else:
+            skipped[state.name] += 1
+    return chosen, skipped
+
+
+def _raise_interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.local", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="the run directory that make_grid.py made")
+    parser.add_argument("--workers", type=int, help="points at a time (default: one a GPU, else one for two cores)")
+    parser.add_argument("--indices", help="only these, for example 3,7-9; also those that ended in oom")
+    arguments = parser.parse_args(argv)
+
+    def command() -> int:
+        if arguments.workers is not None and arguments.workers < 1:
+            raise UserError(f"--workers: received {arguments.workers}, expected at least 1")
+        run = read_run(arguments.run)
+        chosen, skipped = choose(run, arguments.indices)
+        if skipped:
+            print(f"passed over: {describe(skipped)}")
+        slots = share_out(arguments.workers, len(os.sched_getaffinity(0)), visible_gpus())[: max(1, len(chosen))]
+        print(f"{len(chosen)} points to train, {len(slots)} at a time; data: {run.source}", flush=True)
+        console = Console()
+        display = Bar(len(chosen), console) if console.is_terminal else PlainLines(len(chosen))
+        before = signal.signal(signal.SIGTERM, _raise_interrupt)
+        try:
+            finished = run_local(run, chosen, slots, display)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            with contextlib.suppress(KeyboardInterrupt):
+                display.close()
+        states = Counter(read_status(run, entry).state for entry in run.entries)
+        print(f"{run.paths.root}: {describe(states)}")
+        if not finished:
+            print(f"interrupted; nothing is lost. To go on: python -m jobs.local {run.paths.root}")
+            return INTERRUPTED
+        if any(not STATES[read_status(run, entry).state].ended for entry in chosen):
+            print(f"some points have no result; python collect.py {run.paths.root} lists them with their reasons")
+            return PARTIAL
+        return OK
+
+    return run_command("jobs.local", command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Every path of a run directory. Nothing else joins paths by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+RUN_PREFIX = "hyperparameter_optimization_"
+
+
+@dataclass(frozen=True)
+class PointPaths:
+    """The files of one point: ``folder`` is ``RUN/exp_01_...``, ``stem`` starts the names in it."""
+
+    folder: Path
+    stem: str
+    model_format: str = "hdf5"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "training_log.txt"
+
+    @property
+    def history(self) -> Path:
+        return self.folder / f"{self.stem}_history.csv"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / f"{self.stem}_results.json"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / f"{self.stem}_model.{self.model_format}"
+
+    @property
+    def curves(self) -> Path:
+        return self.folder / f"{self.stem}_curves.png"
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / f"{self.stem}_predictions.png"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "claim.lock"
+
+    @property
+    def status(self) -> Path:
+        return self.state / "status.json"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The files of a run directory."""
+
+    root: Path
+
+    @property
+    def grid(self) -> Path:
+        return self.root / "grid.yaml"
+
+    @property
+    def index(self) -> Path:
+        return self.root / "index.csv"
+
+    @property
+    def provenance(self) -> Path:
+        return self.root / "provenance.json"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data.npz"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def summary(self) -> Path:
+        return self.root / "hyperparameter_summary.csv"
+
+    @property
+    def analysis(self) -> Path:
+        return self.root / "analysis"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / ".make_grid.lock"
+
+    def point(self, name: str, stem: str, model_format: str = "hdf5") -> PointPaths:
+        """The paths of the point called ``name`` (``exp_01_...``)."""
+        return PointPaths(self.root / name, stem, model_format)

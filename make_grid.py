@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""grid.yaml -> a run directory: frozen grid.yaml, index.csv, provenance.json and the packed data.
+
+Repeat it with --run-dir on an existing run to add points: known ones keep their index and their results.
+Exit codes: 0 made, 2 something in grid.yaml or in the data must be mended (nothing was made).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from jobs.config import load_config
+from jobs.errors import run_command
+from jobs.explain import explain
+from jobs.make import default_run_directory, make_run
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("grid", metavar="grid.yaml", type=Path, nargs="?", default=Path("grid.yaml"))
+    parser.add_argument("--run-dir", type=Path, help="default: hyperparameter_optimization_YYYYMMDD_HHMMSS")
+    parser.add_argument("--explain", action="store_true", help="print the grid; make nothing, read no data")
+    arguments = parser.parse_args(argv)
+
+    def command() -> int:
+        config = load_config(arguments.grid)
+        if arguments.explain:
+            print(explain(config))
+            return 0
+        root = arguments.run_dir or default_run_directory()
+        made = make_run(config, root)
+        total = len(made.run.entries)
+        print(f"{root}: {total} points, {made.added} new, {made.known} known before")
+        if made.orphaned:
+            print(f"note: {made.orphaned} points of the run are no longer in {config.path}; they keep their results")
+        print(f"\nNext, on this machine:\n  python -m jobs.local {root}")
+        print(f"or one point of it, also in a PBS sub-job, where PBS_ARRAY_INDEX gives the index:\n  python run_point.py {root} 1")
+        return 0
+
+    return run_command("make_grid", command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

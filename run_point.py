@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Train one configuration of a run: RUN + index -> one published result.
+
+The index counts from 1 and comes from the command line or, in a PBS sub-job, from PBS_ARRAY_INDEX.
+Everything the point prints goes to RUN/exp_NN_.../training_log.txt too. Exit codes: 0 done (or diverged,
+which is a result), 10 out of memory, 11 timeout, 12 cancelled, 13 error, 15 another process is training
+this point, 2 bad arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from jobs.errors import UserError, run_command
+from jobs.index import read_run
+from jobs.point import Busy, run_point
+from jobs.states import STATES
+
+
+def _index(argument: int | None) -> int:
+    if argument is not None:
+        return argument
+    text = os.environ.get("PBS_ARRAY_INDEX")
+    if text is None:
+        raise UserError("no index: give it after the run, or submit an array job (PBS_ARRAY_INDEX is not set)")
+    if not text.isdigit():
+        raise UserError(f"PBS_ARRAY_INDEX: received {text!r}, expected a whole number")
+    return int(text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", type=Path, help="the run directory that make_grid.py made")
+    parser.add_argument("index", metavar="INDEX", type=int, nargs="?", help="default: PBS_ARRAY_INDEX")
+    parser.add_argument("--threads", type=int, help="cores to use (default: all that the process may use)")
+    arguments = parser.parse_args(argv)
+
+    def command() -> int:
+        if arguments.threads is not None and arguments.threads < 1:
+            raise UserError(f"--threads: received {arguments.threads}, expected at least 1")
+        run = read_run(arguments.run)
+        entry = run.entry(_index(arguments.index))
+        try:
+            state = run_point(run, entry, threads=arguments.threads)
+        except Busy as error:
+            raise UserError(str(error), exit_code=STATES["running"].exit_code) from error
+        return STATES[state].exit_code
+
+    return run_command("run_point", command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

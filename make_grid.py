@@ -18,7 +18,9 @@ from jobs.make import default_run_directory, make_run
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("grid", metavar="grid.yaml", type=Path, nargs="?", default=Path("grid.yaml"))
     parser.add_argument("--run-dir", type=Path, help="default: hyperparameter_optimization_YYYYMMDD_HHMMSS")
     parser.add_argument("--explain", action="store_true", help="print the grid; make nothing, read no data")
@@ -34,9 +36,13 @@ def main(argv: list[str] | None = None) -> int:
         total = len(made.run.entries)
         print(f"{root}: {total} points, {made.added} new, {made.known} known before")
         if made.orphaned:
-            print(f"note: {made.orphaned} points of the run are no longer in {config.path}; they keep their results")
+            print(
+                f"note: {made.orphaned} points of the run are no longer in {config.path}; they keep their results"
+            )
         print(f"\nNext, on this machine:\n  python -m jobs.local {root}")
-        print(f"or one point of it, also in a PBS sub-job, where PBS_ARRAY_INDEX gives the index:\n  python run_point.py {root} 1")
+        print(
+            f"or one point of it, also in a PBS sub-job, where PBS_ARRAY_INDEX gives the index:\n  python run_point.py {root} 1"
+        )
         return 0
 
     return run_command("make_grid", command)

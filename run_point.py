@@ -25,14 +25,18 @@ def _index(argument: int | None) -> int:
         return argument
     text = os.environ.get("PBS_ARRAY_INDEX")
     if text is None:
-        raise UserError("no index: give it after the run, or submit an array job (PBS_ARRAY_INDEX is not set)")
+        raise UserError(
+            "no index: give it after the run, or submit an array job (PBS_ARRAY_INDEX is not set)"
+        )
     if not text.isdigit():
         raise UserError(f"PBS_ARRAY_INDEX: received {text!r}, expected a whole number")
     return int(text)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", metavar="RUN", type=Path, help="the run directory that make_grid.py made")
     parser.add_argument("index", metavar="INDEX", type=int, nargs="?", help="default: PBS_ARRAY_INDEX")
     parser.add_argument("--threads", type=int, help="cores to use (default: all that the process may use)")

@@ -153,13 +153,17 @@ def load_config(path: Path) -> GridConfig:
     for key in axes:
         if key in written:
             raise reader.refuse(
-                f"training.{key}", written[key], f"'{key}' in one place; it is an axis in hyperparameters already"
+                f"training.{key}",
+                written[key],
+                f"'{key}' in one place; it is an axis in hyperparameters already",
             )
 
     data_block = dict(reader.mapping("data", content.get("data")))
     source = data_block.pop("source", "sample")
     if source not in DATA_SOURCES:
-        raise reader.refuse("data.source", source, "'sample' (generated) or 'files' (your own, with data.path)")
+        raise reader.refuse(
+            "data.source", source, "'sample' (generated) or 'files' (your own, with data.path)"
+        )
     unknown = [key for key in data_block if key not in DATA]
     if unknown:
         raise reader.unknown("data", unknown[0], ["source", *DATA])
@@ -167,7 +171,9 @@ def load_config(path: Path) -> GridConfig:
     if source == "files" and data["path"] is None:
         raise reader.refuse("data.path", None, "the folder of your images and masks, since source is 'files'")
     if source == "sample" and data["path"] is not None:
-        raise reader.refuse("data.path", data["path"], "null, since source is 'sample'; or set 'source: files'")
+        raise reader.refuse(
+            "data.path", data["path"], "null, since source is 'sample'; or set 'source: files'"
+        )
 
     config = GridConfig(
         path=path,

@@ -58,7 +58,9 @@ def _matches(settings: Mapping[str, Any], rule: Mapping[str, tuple[Any, ...]]) -
 def extra_axes(config: GridConfig) -> tuple[str, ...]:
     """The settings that vary beyond the three hyperparameters and the seed, in a fixed order."""
     varied = {key for key in config.axes if key not in HYPERPARAMETERS}
-    varied |= {key for entry in config.include for key in entry if key not in HYPERPARAMETERS and key != "seed"}
+    varied |= {
+        key for entry in config.include for key in entry if key not in HYPERPARAMETERS and key != "seed"
+    }
     return tuple(key for key in POINT if key in varied)
 
 

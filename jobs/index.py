@@ -87,11 +87,17 @@ def _read_rows(path: Path, training: dict[str, Any], seed: int) -> tuple[tuple[s
     try:
         rows = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8")), strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({error}); expected the file that make_grid.py wrote") from error
+        raise UserError(
+            f"{path} cannot be read ({error}); expected the file that make_grid.py wrote"
+        ) from error
     header = rows[0] if rows else []
     axes = tuple(header[len(FIXED) :])
     needed = (*HYPERPARAMETERS, "seed")
-    if tuple(header[: len(FIXED)]) != FIXED or any(a not in POINT for a in axes) or any(n not in axes for n in needed):
+    if (
+        tuple(header[: len(FIXED)]) != FIXED
+        or any(a not in POINT for a in axes)
+        or any(n not in axes for n in needed)
+    ):
         raise UserError(
             f"{path} begins with the columns {header}; expected {[*FIXED, *needed]}: it is not an index of this version"
         )
@@ -110,7 +116,9 @@ def _read_rows(path: Path, training: dict[str, Any], seed: int) -> tuple[tuple[s
             raise UserError(f"{path} line {number}: received {','.join(row)}, expected {error}") from None
         entries.append(Entry(index, row[1], row[2], Point({key: settings[key] for key in POINT})))
     if not entries or len({entry.index for entry in entries}) != len(entries):
-        raise UserError(f"{path} holds no point, or one index twice; expected the file that make_grid.py wrote")
+        raise UserError(
+            f"{path} holds no point, or one index twice; expected the file that make_grid.py wrote"
+        )
     return axes, tuple(entries)
 
 
@@ -122,7 +130,9 @@ def read_run(root: Path) -> Run:
     """
     paths = RunPaths(root)
     if not root.is_dir():
-        raise UserError(f"{root} is not a folder; expected a run directory, make one with: python make_grid.py")
+        raise UserError(
+            f"{root} is not a folder; expected a run directory, make one with: python make_grid.py"
+        )
     missing = [path.name for path in (paths.grid, paths.index, paths.provenance) if not path.is_file()]
     if missing:
         raise UserError(
@@ -135,7 +145,9 @@ def read_run(root: Path) -> Run:
         record = read_record(paths.provenance)
         fingerprint, source, split = (str(record["data"][key]) for key in ("fingerprint", "source", "split"))
     except (DamagedRecord, KeyError, TypeError) as error:
-        raise UserError(f"{paths.provenance} cannot be used ({error}); expected the file make_grid.py wrote") from error
+        raise UserError(
+            f"{paths.provenance} cannot be used ({error}); expected the file make_grid.py wrote"
+        ) from error
     for entry in entries:
         if entry.point.key(fingerprint) != entry.key:
             raise UserError(

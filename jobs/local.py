@@ -24,7 +24,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from jobs.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
 from jobs.index import Entry, Run, parse_indices, read_run
@@ -72,7 +79,9 @@ def share_out(workers: int | None, cores: int, gpus: Sequence[str]) -> list[Slot
 
 def _work(root: str, index: int, slot: Slot) -> None:
     """The whole life of a point's process; its exit code is that of ``run_point.py``."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops its children in order
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the parent, which stops its children in order
     if slot.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu
     run = read_run(Path(root))
@@ -113,7 +122,10 @@ class PlainLines:
     def ended(self, entry: Entry, status: PointStatus) -> None:
         self.count += 1
         left = (time.monotonic() - self.started) / self.count * (self.total - self.count)
-        print(f"[{self.count}/{self.total}] {entry.name}: {_outcome(status)} (about {left:.0f} s left)", flush=True)
+        print(
+            f"[{self.count}/{self.total}] {entry.name}: {_outcome(status)} (about {left:.0f} s left)",
+            flush=True,
+        )
 
     def close(self) -> None:
         pass
@@ -140,7 +152,9 @@ class Bar:
 
     def ended(self, entry: Entry, status: PointStatus) -> None:
         colour = "green" if status.state == "done" else "yellow" if STATES[status.state].ended else "red"
-        self.progress.console.print(f"{entry.name}: {_outcome(status)}", style=colour, markup=False, highlight=False)
+        self.progress.console.print(
+            f"{entry.name}: {_outcome(status)}", style=colour, markup=False, highlight=False
+        )
         self.progress.advance(self.task)
 
     def close(self) -> None:
@@ -220,7 +234,9 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m jobs.local", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="the run directory that make_grid.py made")
-    parser.add_argument("--workers", type=int, help="points at a time (default: one a GPU, else one for two cores)")
+    parser.add_argument(
+        "--workers", type=int, help="points at a time (default: one a GPU, else one for two cores)"
+    )
     parser.add_argument("--indices", help="only these, for example 3,7-9; also those that ended in oom")
     arguments = parser.parse_args(argv)
 
@@ -231,7 +247,9 @@ def main(argv: list[str] | None = None) -> int:
         chosen, skipped = choose(run, arguments.indices)
         if skipped:
             print(f"passed over: {describe(skipped)}")
-        slots = share_out(arguments.workers, len(os.sched_getaffinity(0)), visible_gpus())[: max(1, len(chosen))]
+        slots = share_out(arguments.workers, len(os.sched_getaffinity(0)), visible_gpus())[
+            : max(1, len(chosen))
+        ]
         print(f"{len(chosen)} points to train, {len(slots)} at a time; data: {run.source}", flush=True)
         console = Console()
         display = Bar(len(chosen), console) if console.is_terminal else PlainLines(len(chosen))
@@ -248,7 +266,9 @@ def main(argv: list[str] | None = None) -> int:
             print(f"interrupted; nothing is lost. To go on: python -m jobs.local {run.paths.root}")
             return INTERRUPTED
         if any(not STATES[read_status(run, entry).state].ended for entry in chosen):
-            print(f"some points have no result; python collect.py {run.paths.root} lists them with their reasons")
+            print(
+                f"some points have no result; python collect.py {run.paths.root} lists them with their reasons"
+            )
             return PARTIAL
         return OK
 

@@ -20,7 +20,14 @@ from jobs.index import Entry, Run
 from jobs.output import PointLog, captured
 from jobs.paths import PointPaths
 from jobs.provenance import git_state, now, package_versions
-from jobs.records import DamagedRecord, publish, read_record, temporary_beside, write_bytes_atomically, write_record
+from jobs.records import (
+    DamagedRecord,
+    publish,
+    read_record,
+    temporary_beside,
+    write_bytes_atomically,
+    write_record,
+)
 from jobs.states import STATES
 
 
@@ -102,10 +109,15 @@ def read_status(run: Run, entry: Entry) -> PointStatus:
     state, reason = record.get("state"), str(record.get("reason", ""))
     if state == "running" and not _alive(record):
         return PointStatus(
-            "lost", f"process {record.get('pid')} on {record.get('host')} ended without a word", attempts, record
+            "lost",
+            f"process {record.get('pid')} on {record.get('host')} ended without a word",
+            attempts,
+            record,
         )
     if state not in STATES or STATES[state].ended:
-        return PointStatus("lost", f"{paths.status} tells of {state!r} but there is no result", attempts, record)
+        return PointStatus(
+            "lost", f"{paths.status} tells of {state!r} but there is no result", attempts, record
+        )
     return PointStatus(state, reason, attempts, record)
 
 
@@ -189,11 +201,15 @@ class _Attempt:
                 f"val_loss {row['val_loss']:.4f} val_jaccard {row['val_jaccard']:.4f} "
                 f"learning_rate {row['learning_rate']:.3g} {row['seconds']:.1f} s"
             )
-            self.record("running", epoch=row["epoch"], val_jaccard=row["val_jaccard"], epoch_seconds=row["seconds"])
+            self.record(
+                "running", epoch=row["epoch"], val_jaccard=row["val_jaccard"], epoch_seconds=row["seconds"]
+            )
 
         model_file = temporary_beside(self.paths.model)
         try:
-            trained = training.train(settings, data, model_file=model_file, on_epoch=on_epoch, say=self.log.line)
+            trained = training.train(
+                settings, data, model_file=model_file, on_epoch=on_epoch, say=self.log.line
+            )
             self._publish(trained, data, model_file, training.hardware())
         finally:
             history.close()
@@ -249,14 +265,25 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     text = f"{type(error).__name__}: {error}"
-    signs = ("OOM when allocating", "out of memory", "Out of memory", "CUDNN_STATUS_ALLOC_FAILED", "Failed to allocate")
+    signs = (
+        "OOM when allocating",
+        "out of memory",
+        "Out of memory",
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "Failed to allocate",
+    )
     return any(sign in text for sign in signs) or (
         "ResourceExhausted" in text and "No space left on device" not in text and "quota" not in text.lower()
     )
 
 
 def run_point(
-    run: Run, entry: Entry, *, echo: bool = True, threads: int | None = None, tell: Callable[[str], None] = print
+    run: Run,
+    entry: Entry,
+    *,
+    echo: bool = True,
+    threads: int | None = None,
+    tell: Callable[[str], None] = print,
 ) -> str:
     """Train ``entry`` and publish its result; returns the state it ended in (:data:`jobs.states.STATES`).
 

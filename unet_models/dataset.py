@@ -118,7 +118,9 @@ def _read_folders(images: Path, masks: Path, data: Mapping[str, Any]) -> Stack:
     for order, (image_path, mask_path) in enumerate(pairs):
         for page, (image, mask) in enumerate(_read_pair(image_path, mask_path, data)):
             z = (numbers[order] if numbers else order) + page
-            slices.append(Slice(z, image_path.name if page == 0 else f"{image_path.name}[{page}]", image, mask))
+            slices.append(
+                Slice(z, image_path.name if page == 0 else f"{image_path.name}[{page}]", image, mask)
+            )
     if numbers is None:
         notes = (
             "the file names do not tell slice numbers (as in 'z012'): each file counts as one slice, in natural "
@@ -128,7 +130,9 @@ def _read_folders(images: Path, masks: Path, data: Mapping[str, Any]) -> Stack:
     return Stack(slices, notes)
 
 
-def _read_pair(image_path: Path, mask_path: Path, data: Mapping[str, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+def _read_pair(
+    image_path: Path, mask_path: Path, data: Mapping[str, Any]
+) -> list[tuple[np.ndarray, np.ndarray]]:
     images, masks = list(read_pages(image_path)), list(read_pages(mask_path))
     if len(images) != len(masks):
         raise DataError(
@@ -226,8 +230,12 @@ def split_slices(z: np.ndarray, data: Mapping[str, Any]) -> dict[int, int]:
     slices = np.unique(z)
     count = max(1, round(data["validation_fraction"] * len(slices)))
     if len(slices) < 2:
-        raise DataError(f"the data hold {len(slices)} slice; expected at least 2, to hold one out for validation")
-    start = {"start": 0, "middle": (len(slices) - count) // 2, "end": len(slices) - count}[data["validation_block"]]
+        raise DataError(
+            f"the data hold {len(slices)} slice; expected at least 2, to hold one out for validation"
+        )
+    start = {"start": 0, "middle": (len(slices) - count) // 2, "end": len(slices) - count}[
+        data["validation_block"]
+    ]
     block = slices[start : start + count]
     parts = {}
     for one in slices:
@@ -287,7 +295,9 @@ def build(data: Mapping[str, Any]) -> PackedData:
         held_out = generator.permutation(len(z))[: max(1, round(data["validation_fraction"] * len(z)))]
         part = np.zeros(len(z), np.int8)
         part[held_out] = 1
-        notes.append("random split of patches: neighbouring slices are on both sides, so validation scores leak")
+        notes.append(
+            "random split of patches: neighbouring slices are on both sides, so validation scores leak"
+        )
     else:
         assigned = split_slices(z, data)
         part = np.array([assigned[int(one)] for one in z], np.int8)
@@ -308,7 +318,9 @@ def build(data: Mapping[str, Any]) -> PackedData:
                 "check the masks, data.mask_threshold and data.validation_block"
             )
         if chosen.all():
-            raise DataError(f"the masks of the {name} part of {source} are foreground everywhere; expected masks")
+            raise DataError(
+                f"the masks of the {name} part of {source} are foreground everywhere; expected masks"
+            )
     packed = PackedData(images, masks, part, z, source, data["split"], notes=tuple(notes))
     packed = _with_fingerprint(packed)
     if data["expected_patches"] is not None and data["expected_patches"] != len(part):
@@ -368,7 +380,7 @@ def read_packed(path: Path) -> PackedData:
     Raises :class:`DataError` if it is missing, damaged, or its pixels do not give its fingerprint.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             words = json.loads(archive["words"].tobytes())
             shape = tuple(words["shape"])
             masks = np.unpackbits(archive["masks"], count=int(np.prod(shape))).reshape(shape).astype(bool)

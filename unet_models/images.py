@@ -49,7 +49,9 @@ def image_files(folder: Path) -> list[Path]:
     return files
 
 
-_MASK_WORDS = r"(?i)(?:^|[_\-. ])(masks?|labels?|groundtruth|gt|seg(?:mentation)?|images?|img|raw)(?=$|[_\-. ])"
+_MASK_WORDS = (
+    r"(?i)(?:^|[_\-. ])(masks?|labels?|groundtruth|gt|seg(?:mentation)?|images?|img|raw)(?=$|[_\-. ])"
+)
 
 
 def partner_stem(stem: str) -> str:
@@ -107,7 +109,9 @@ def read_pages(path: Path) -> Iterator[np.ndarray]:
                         page = page.convert("RGB")
                     yield _grey(path, np.asarray(page))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as an image ({error}); expected a whole TIFF or PNG file") from error
+        raise DataError(
+            f"{path} cannot be read as an image ({error}); expected a whole TIFF or PNG file"
+        ) from error
 
 
 def _grey(path: Path, array: np.ndarray) -> np.ndarray:

@@ -45,7 +45,9 @@ class Jaccard(keras.metrics.Metric):
             return ops.sum(ops.cast(ops.sum(pixels, axis=inner), "float64"))
 
         both = count(truth * found)
-        for variable, value in zip(self._counts, (both, count(found) - both, count(truth) - both), strict=True):
+        for variable, value in zip(
+            self._counts, (both, count(found) - both, count(truth) - both), strict=True
+        ):
             variable.assign_add(value)
 
     def result(self):

@@ -44,7 +44,9 @@ def parameter_count(architecture: str, *, base_filters: int = 64, levels: int = 
     check_network(architecture, None, levels)
     residual = architecture == "Attention_ResUNet"
     widths = [base_filters * 2**level for level in range(levels)]
-    total = sum(_block(before, after, residual=residual) for before, after in zip([1, *widths], widths, strict=False))
+    total = sum(
+        _block(before, after, residual=residual) for before, after in zip([1, *widths], widths, strict=False)
+    )
     for level in reversed(range(levels - 1)):
         skip, below = widths[level], widths[level + 1]
         total += _block(skip + below, skip, residual=residual)

@@ -27,10 +27,14 @@ def curves(rows: Sequence[dict[str, Any]], *, title: str, chance: float, best_ep
     marker = "o" if len(epochs) < 20 else None
     for axes, columns in ((jaccard, ("jaccard", "val_jaccard")), (loss, ("loss", "val_loss"))):
         for column, colour, label in zip(columns, (_BLUE, _ORANGE), ("training", "validation"), strict=True):
-            axes.plot(epochs, [row[column] for row in rows], color=colour, label=label, marker=marker, markersize=3)
+            axes.plot(
+                epochs, [row[column] for row in rows], color=colour, label=label, marker=marker, markersize=3
+            )
     jaccard.axhline(chance, color=_GREY, linestyle=":", label=f"chance {chance:.2f}")
     if best_epoch is not None:
-        jaccard.axvline(best_epoch, color=_GREEN, linestyle="--", linewidth=1, label=f"best epoch {best_epoch}")
+        jaccard.axvline(
+            best_epoch, color=_GREEN, linestyle="--", linewidth=1, label=f"best epoch {best_epoch}"
+        )
     jaccard.set(ylabel="Jaccard index (0 to 1)", ylim=(0, 1))
     loss.set(ylabel="loss")
     rate.plot(epochs, [row["learning_rate"] for row in rows], color=_BLUE, marker=marker, markersize=3)
@@ -75,7 +79,9 @@ def predictions(images: np.ndarray, masks: np.ndarray, probabilities: np.ndarray
         axes[3].imshow(errors)
         axes[3].set_xlabel(f"Jaccard {score:.2f}", fontsize="small")
         if row == 0:
-            for one, name in zip(axes, ("image", "mask", "probability (0 to 1)", "found / extra / missed"), strict=True):
+            for one, name in zip(
+                axes, ("image", "mask", "probability (0 to 1)", "found / extra / missed"), strict=True
+            ):
                 one.set_title(name, fontsize="small")
         for one in axes:
             one.set_xticks([])

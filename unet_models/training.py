@@ -159,7 +159,9 @@ def read_back(
     if tuple(mask.shape) != shape:
         wrong.append(f"mask batch: received {tuple(mask.shape)}, expected {shape}")
     if wrong:
-        raise ReadBackError("the network that was built is not the one grid.yaml asks for: " + "; ".join(wrong))
+        raise ReadBackError(
+            "the network that was built is not the one grid.yaml asks for: " + "; ".join(wrong)
+        )
     return effective
 
 
@@ -182,7 +184,9 @@ class _Epochs(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None) -> None:
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
-            self.diverged = f"the training loss became {loss} in batch {batch + 1} of epoch {len(self.rows) + 1}"
+            self.diverged = (
+                f"the training loss became {loss} in batch {batch + 1} of epoch {len(self.rows) + 1}"
+            )
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None) -> None:
@@ -288,6 +292,7 @@ def train(
         validation_data=validation,
         # _Epochs stands first: it must see the counts of the validation before anything else runs.
         callbacks=[epochs, *_schedule(settings)],
+        shuffle=False,  # the batches are shuffled already
         verbose=0,
     )
     seconds = time.monotonic() - started
@@ -323,7 +328,9 @@ def train(
     }
     if data.count("test"):
         # Scored once, with the weights that the validation part chose; never used to choose.
-        metrics["test_jaccard"] = _evaluate(model, evaluation_batches(*data.select("test"), batch_size=size))["jaccard"]
+        metrics["test_jaccard"] = _evaluate(model, evaluation_batches(*data.select("test"), batch_size=size))[
+            "jaccard"
+        ]
     shown = choose_samples(val_masks, SHOWN_PATCHES)
     chosen = val_images[shown].astype(np.float32)[..., None] / 255.0
     probabilities = np.asarray(model.predict_on_batch(chosen))[..., 0]

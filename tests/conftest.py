@@ -1,0 +1,80 @@
+"""Shared by all tests: small grids, small data, and a run directory made from them."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# A crash inside the native code of one test must not take a GPU or the terminal of a developer with it.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import numpy as np
+import pytest
+
+from jobs.config import load_config
+from jobs.index import Run
+from jobs.make import make_run
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+REAL_DATA = REPOSITORY.parent / "shared" / "data" / "lucchi_pp"
+
+TINY = """
+hyperparameters:
+  architecture: [UNet]
+  learning_rate: [1e-3, 5e-3]
+  batch_size: [8]
+training:
+  epochs: 2
+  base_filters: 2
+data:
+  source: files
+  path: data
+  patch_size: 32
+  gap_slices: 1
+  validation_fraction: 0.25
+"""
+
+
+def write_images(
+    folder: Path,
+    *,
+    slices: int = 8,
+    size: tuple[int, int] = (64, 64),
+    name: str = "z{:03d}.png",
+    seed: int = 0,
+) -> None:
+    """Write ``images/`` and ``masks/``: bright discs on noise, in 8 bits; height and width in ``size``."""
+    from PIL import Image
+
+    generator = np.random.default_rng(seed)
+    rows, columns = np.indices(size)
+    for number in range(slices):
+        mask = (rows - 20 - number) ** 2 + (columns - 30) ** 2 < 150
+        image = generator.normal(90, 12, size) + 90 * mask
+        for kind, array in (("images", image), ("masks", mask * 255)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            pixels = np.clip(array, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / kind / name.format(number))
+
+
+@pytest.fixture
+def write_grid(tmp_path: Path) -> Callable[[str], Path]:
+    """A function that writes its text to a ``grid.yaml`` and returns the path."""
+
+    def write(text: str = TINY) -> Path:
+        path = tmp_path / "grid.yaml"
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tiny_run(tmp_path: Path, write_grid: Callable[[str], Path]) -> Run:
+    """A run of two points that take seconds to train."""
+    write_images(tmp_path / "data")
+    return make_run(load_config(write_grid()), tmp_path / "run", say=lambda text: None).run

@@ -1,0 +1,90 @@
+"""Batches: every sample once an epoch, image and mask moved together, and all of it decided by seed and epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unet_models.pipeline import evaluation_batches, symmetries, training_batches
+
+
+def arrays(count=10, size=4):
+    """Every pixel of an image tells its sample and place; the mask is true where the value is odd."""
+    images = np.arange(count * size * size, dtype=np.uint8).reshape(count, size, size)
+    return images, images % 2 == 1
+
+
+def epochs(*, first=0, last=2, seed=1, augment=True, batch=3, count=10):
+    batches = training_batches(
+        *arrays(count), batch_size=batch, seed=seed, first_epoch=first, epochs=last, augment=augment
+    )
+    found = [(np.rint(image * 255).astype(int), mask) for image, mask in batches.as_numpy_iterator()]
+    steps = count // batch
+    return [
+        (
+            np.concatenate([image for image, _ in found[start : start + steps]]),
+            np.concatenate([mask for _, mask in found[start : start + steps]]),
+        )
+        for start in range(0, len(found), steps)
+    ]
+
+
+def samples(images):
+    return (images.reshape(len(images), -1).min(axis=1) // 16).tolist()
+
+
+def test_every_epoch_is_a_new_order_without_repeats():
+    (first, _), (second, _) = epochs(augment=False)
+    assert len(set(samples(first))) == len(samples(first)) == 9  # the tenth fills no batch
+    assert samples(first) != samples(second)
+
+
+def test_masks_move_with_their_images():
+    for images, masks in epochs(last=5):
+        assert ((images % 2 == 1) == masks.astype(bool)).all()
+        assert set(np.unique(masks)) == {0.0, 1.0}
+
+
+def test_augmentation_turns_and_flips_and_changes_no_pixel():
+    originals = arrays()[0]
+    moved = 0
+    for images, _ in epochs(last=4):
+        for sample, image in zip(samples(images), images[..., 0], strict=True):
+            assert sorted(image.ravel()) == sorted(originals[sample].ravel())
+            moved += (image != originals[sample]).any()
+    assert moved > 20  # 7 of 8 symmetries move something
+
+
+def test_the_eight_codes_are_the_eight_symmetries_of_the_square():
+    image = np.repeat(np.arange(9).reshape(1, 3, 3, 1), 8, axis=0)
+    found = {tuple(one.ravel()) for one in symmetries(image, np.arange(8)).numpy()}
+    expected = {
+        tuple(np.rot90(side, turns).ravel())
+        for side in (image[0, ..., 0], image[0, ..., 0].T)
+        for turns in range(4)
+    }
+    assert found == expected and len(found) == 8
+
+
+def test_an_epoch_depends_on_seed_and_epoch_only():
+    whole = epochs(last=4)
+    resumed = epochs(first=2, last=4)
+    for (a, am), (b, bm) in zip(whole[2:], resumed, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(am, bm)
+    assert samples(epochs(seed=2)[0][0]) != samples(whole[0][0])
+
+
+def test_evaluation_takes_every_sample_once_in_order():
+    images, masks = arrays()
+    found = list(evaluation_batches(images, masks, batch_size=4).as_numpy_iterator())
+    assert [len(image) for image, _ in found] == [4, 4, 2]
+    np.testing.assert_array_equal(
+        np.concatenate([image for image, _ in found])[..., 0], images / np.float32(255)
+    )
+    np.testing.assert_array_equal(np.concatenate([mask for _, mask in found])[..., 0], masks)
+
+
+def test_images_are_scaled_to_one():
+    images = np.full((2, 4, 4), 255, np.uint8)
+    ((image, _),) = evaluation_batches(images, images > 0, batch_size=2).as_numpy_iterator()
+    assert image.dtype == np.float32 and image.max() == 1.0

@@ -1,0 +1,186 @@
+"""Training does what the settings say, proves it before the first step, and learns."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from jobs.settings import POINT
+from unet_models import training
+from unet_models.dataset import PackedData
+from unet_models.pipeline import training_batches
+
+SETTINGS = {key: setting.default for key, setting in POINT.items()} | {
+    "base_filters": 2,
+    "levels": 3,
+    "epochs": 2,
+    "learning_rate": 5e-3,
+}
+
+
+def discs(train=64, validation=8, test=4, size=32):
+    """Bright discs on noise: an easy task for the smallest network."""
+    generator = np.random.default_rng(0)
+    count = train + validation + test
+    rows, columns = np.indices((size, size))
+    centres = generator.integers(8, size - 8, (count, 2))
+    masks = np.stack([(rows - y) ** 2 + (columns - x) ** 2 < 36 for y, x in centres])
+    images = np.clip(generator.normal(80, 15, masks.shape) + 90 * masks, 0, 255).astype(np.uint8)
+    part = np.repeat([0, 1, 2], [train, validation, test]).astype(np.int8)
+    return PackedData(images, masks, part, np.arange(count, dtype=np.int32), "discs", "contiguous", "f")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process():
+    training.prepare_process({**SETTINGS, "deterministic": False})
+    yield
+    keras.mixed_precision.set_global_policy("float32")
+    keras.backend.clear_session()
+
+
+def built(settings=SETTINGS):
+    data = discs()
+    model, _ = training.build_model(settings, 32)
+    batches = training_batches(
+        *data.select("train"),
+        batch_size=settings["batch_size"],
+        seed=1,
+        first_epoch=0,
+        epochs=1,
+        augment=False,
+    )
+    return model, batches
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
+def test_what_is_built_is_what_was_asked_for(optimizer):
+    settings = {**SETTINGS, "optimizer": optimizer, "learning_rate": 5e-4}
+    effective = training.read_back(settings, *built(settings), 32)
+    assert effective["learning_rate"] == pytest.approx(5e-4)
+    assert (effective["optimizer"], effective["clipnorm"]) == (optimizer, 1.0)
+    assert effective["batch_shape"] == [8, 32, 32, 1]
+
+
+@pytest.mark.parametrize(
+    ("key", "asked", "words"),
+    [
+        ("learning_rate", 1e-4, "learning_rate: received 0.00(5|4999)"),
+        ("clipnorm", None, "clipnorm: received 1.0, expected None"),
+        ("global_clipnorm", 1.0, "global_clipnorm: received None, expected 1.0"),
+        ("batch_size", 16, r"batch_shape: received \[8, 32, 32, 1\], expected \[16"),
+        ("base_filters", 4, "parameters: received"),
+        ("architecture", "Attention_UNet", "architecture: received 'UNet'"),
+        ("optimizer", "sgd", "optimizer: received 'adam', expected 'sgd'"),
+        ("precision", "mixed_bfloat16", "precision: received 'float32'"),
+    ],
+)
+def test_the_read_back_catches_what_is_not_as_asked(key, asked, words):
+    with pytest.raises(training.ReadBackError, match=words):
+        training.read_back({**SETTINGS, key: asked}, *built(), 32)
+
+
+def test_an_ignored_learning_rate_stops_the_point_before_it_trains(monkeypatch, tmp_path):
+    """The predecessor's fault: whatever the grid said, the optimizer ran at its default."""
+    monkeypatch.setattr(training, "build_optimizer", lambda settings: keras.optimizers.Adam(clipnorm=1.0))
+    epochs = []
+    with pytest.raises(
+        training.ReadBackError, match=r"learning_rate: received 0.001\d*, expected 0.00(5|4999)"
+    ):
+        training.train(SETTINGS, discs(), model_file=tmp_path / "m.hdf5", on_epoch=epochs.append)
+    assert epochs == [] and not (tmp_path / "m.hdf5").exists()
+
+
+def test_it_learns_and_the_model_file_scores_what_it_says(tmp_path):
+    rows = []
+    trained = training.train(
+        {**SETTINGS, "base_filters": 4, "epochs": 12}, discs(), model_file=tmp_path / "m.keras", on_epoch=rows.append
+    )
+    metrics = trained.metrics
+    assert trained.outcome == "done" and rows == trained.history
+    assert metrics["best_val_jaccard"] > 0.6 > 3 * metrics["chance_jaccard"]
+    assert metrics["test_jaccard"] > 0.5
+    best = rows[metrics["best_epoch"] - 1]
+    positives = [best[f"val_{name}"] for name in ("true_positives", "false_positives", "false_negatives")]
+    assert best["val_jaccard"] == pytest.approx(positives[0] / sum(positives), abs=1e-6)
+
+    data = discs()
+    images, masks = data.select("validation")
+    model = keras.saving.load_model(tmp_path / "m.keras", compile=False)
+    found = model.predict(images[..., None] / np.float32(255), verbose=0)[..., 0] > 0.5
+    score = (found & masks).sum() / (found | masks).sum()
+    assert score == pytest.approx(metrics["best_val_jaccard"], abs=1e-4)
+    assert trained.probabilities.shape == (4, 32, 32)
+
+
+def test_the_gaps_are_of_the_best_weights_and_evaluated_alike(tmp_path):
+    metrics = training.train(SETTINGS, discs(), model_file=tmp_path / "m.hdf5").metrics
+    assert metrics["overfitting_gap_at_best"] == pytest.approx(
+        metrics["val_loss_at_best"] - metrics["train_loss_at_best"]
+    )
+    assert metrics["jaccard_gap"] == pytest.approx(
+        metrics["train_jaccard_at_best"] - metrics["best_val_jaccard"], abs=1e-5
+    )
+
+
+def test_a_rate_that_explodes_is_a_result_called_diverged(tmp_path):
+    settings = {**SETTINGS, "optimizer": "sgd", "learning_rate": 10.0, "clipnorm": None, "epochs": 30}
+    data = discs()
+    data.images[:] = 255
+    settings["loss"] = "binary_crossentropy"
+    model, _ = training.build_model(settings, 32)
+    epochs = training._Epochs(training.Jaccard(), lambda row: None)
+    epochs.set_model(model)
+    epochs.on_train_batch_end(4, {"loss": math.nan})
+    assert model.stop_training and "nan in batch 5 of epoch 1" in epochs.diverged
+
+
+def test_a_loss_that_is_not_finite_stops_at_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        training, "build_loss", lambda settings: lambda truth, found: keras.ops.log(-1.0 - found)
+    )
+    trained = training.train({**SETTINGS, "epochs": 5}, discs(), model_file=tmp_path / "m.hdf5")
+    assert trained.outcome == "diverged" and "nan" in trained.reason
+    assert len(trained.history) <= 1 and trained.metrics["best_val_jaccard"] is None
+    assert not (tmp_path / "m.hdf5").exists()
+
+
+def test_plateau_and_early_stopping_follow_the_settings(monkeypatch, tmp_path):
+    """A learning rate too small to change anything: every epoch after the first is a plateau."""
+    settings = {
+        **SETTINGS,
+        "learning_rate": 1e-7,
+        "epochs": 12,
+        "reduce_lr_patience": 2,
+        "reduce_lr_min_delta": 0.5,
+        "reduce_lr_min_lr": 0.0,
+        "early_stopping_patience": 5,
+        "early_stopping_min_delta": 0.5,
+    }
+    rows = training.train(settings, discs(), model_file=tmp_path / "m.hdf5").history
+    assert [row["learning_rate"] for row in rows] == pytest.approx(
+        [1e-7, 1e-7, 1e-7, 5e-8, 5e-8, 2.5e-8], rel=1e-5
+    )
+
+
+def test_equal_seeds_give_equal_histories_and_others_do_not(tmp_path):
+    def losses(seed):
+        settings = {**SETTINGS, "seed": seed, "epochs": 1}
+        training.prepare_process(settings)
+        return [
+            row["loss"] for row in training.train(settings, discs(), model_file=tmp_path / "m.hdf5").history
+        ]
+
+    assert losses(1) == pytest.approx(losses(1), rel=1e-5)
+    assert losses(1) != pytest.approx(losses(2), rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_keeps_a_float32_head_and_reads_back(precision, tmp_path):
+    settings = {**SETTINGS, "precision": precision, "epochs": 1}
+    training.prepare_process(settings)
+    trained = training.train(settings, discs(), model_file=tmp_path / "m.keras")
+    assert trained.effective["precision"] == precision
+    assert trained.probabilities.dtype == np.float32

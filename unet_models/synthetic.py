@@ -42,10 +42,15 @@ def _mitochondrion(shape, grid, generator) -> tuple[tuple[slice, ...], np.ndarra
         for c, length in zip(centre, shape, strict=True)
     )
     z, y, x = (
-        axis[tuple(part if number == along else slice(None) for number, part in enumerate(box))] - centre[along]
+        axis[tuple(part if number == along else slice(None) for number, part in enumerate(box))]
+        - centre[along]
         for along, axis in enumerate(grid)
     )
-    angle, tilt, bend = generator.uniform(0, np.pi), generator.uniform(-0.3, 0.3), generator.uniform(-0.02, 0.02)
+    angle, tilt, bend = (
+        generator.uniform(0, np.pi),
+        generator.uniform(-0.3, 0.3),
+        generator.uniform(-0.02, 0.02),
+    )
     along = np.cos(angle) * x + np.sin(angle) * y + tilt * z
     across = -np.sin(angle) * x + np.cos(angle) * y + bend * along**2
     distance = np.sqrt((z / radii[0]) ** 2 + (across / radii[1]) ** 2 + (along / radii[2]) ** 2)
@@ -74,11 +79,13 @@ def synthetic_volume(*, slices: int, height: int, width: int, seed: int) -> tupl
         centre = [generator.uniform(0, length) for length in shape]
         radius = generator.uniform(2.0, 3.2)
         box = tuple(
-            slice(int(max(0, c - 5)), int(min(length, c + 6))) for c, length in zip(centre, shape, strict=True)
+            slice(int(max(0, c - 5)), int(min(length, c + 6)))
+            for c, length in zip(centre, shape, strict=True)
         )
         distance = np.sqrt(
             sum(
-                (axis[tuple(part if number == along else slice(None) for number, part in enumerate(box))] - c) ** 2
+                (axis[tuple(part if number == along else slice(None) for number, part in enumerate(box))] - c)
+                ** 2
                 for along, (axis, c) in enumerate(zip(grid, centre, strict=True))
             )
         )

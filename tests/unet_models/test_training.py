@@ -96,7 +96,10 @@ def test_an_ignored_learning_rate_stops_the_point_before_it_trains(monkeypatch, 
 def test_it_learns_and_the_model_file_scores_what_it_says(tmp_path):
     rows = []
     trained = training.train(
-        {**SETTINGS, "base_filters": 4, "epochs": 12}, discs(), model_file=tmp_path / "m.keras", on_epoch=rows.append
+        {**SETTINGS, "base_filters": 4, "epochs": 12},
+        discs(),
+        model_file=tmp_path / "m.keras",
+        on_epoch=rows.append,
     )
     metrics = trained.metrics
     assert trained.outcome == "done" and rows == trained.history

@@ -1,0 +1,118 @@
+"""Reading ``hyperparameter_summary.csv`` defensively: it may be partial, edited by hand, or the predecessor's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from jobs.errors import UserError
+from jobs.states import STATES
+
+NEEDED = ("architecture", "learning_rate", "batch_size", "training_successful", "best_val_jaccard")
+NUMBERS = (
+    "learning_rate",
+    "batch_size",
+    "epochs_requested",
+    "epochs_completed",
+    "training_time_seconds",
+    "best_val_jaccard",
+    "best_epoch",
+    "final_val_loss",
+    "final_train_loss",
+    "val_loss_stability",
+    "overfitting_gap",
+    "epochs_to_best",
+    "overfitting_gap_at_best",
+    "jaccard_gap",
+    "test_jaccard",
+    "chance_jaccard",
+    "index",
+    "seed",
+)
+# Columns that describe a point or its result; any other column is an axis that the user added.
+KNOWN = (
+    *NEEDED,
+    *NUMBERS,
+    "epochs_to_best_censored",
+    "name",
+    "status",
+    "reason",
+    "attempts",
+    "parameters",
+    "peak_memory_mb",
+    "host",
+    "device",
+    "key",
+    "data_source",
+    "split",
+    "repeat",
+    "learning_rate_logged_epoch1",
+    "images",
+)
+
+
+def load_summary(path: Path) -> pd.DataFrame:
+    """One row a point. ``successful`` (bool) and ``status`` are always there; numbers are numbers or NaN.
+
+    A point counts as successful when its row says so and its ``best_val_jaccard`` is a number from 0 to 1.
+    Rows without the three hyperparameters are dropped and counted in ``frame.attrs["dropped"]``. Raises
+    :class:`UserError` for a file that is missing, no CSV, or lacks a needed column.
+    """
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8", on_bad_lines="error")
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} does not exist; expected the summary of a run, write it with: python collect.py {path.parent}"
+        ) from None
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise UserError(
+            f"{path} cannot be read as a CSV file ({error}); write it again with: python collect.py {path.parent}"
+        ) from error
+    missing = [column for column in NEEDED if column not in frame.columns]
+    if missing:
+        raise UserError(
+            f"{path} has the columns {list(frame.columns)[:8]}, without {', '.join(missing)}; expected a summary "
+            f"that collect.py wrote: python collect.py {path.parent}"
+        )
+    for column in NUMBERS:
+        values = frame[column] if column in frame else pd.Series([""] * len(frame), index=frame.index)
+        frame[column] = pd.to_numeric(values, errors="coerce").astype(float)
+        frame.loc[~frame[column].abs().lt(float("inf")), column] = float("nan")
+    score = frame["best_val_jaccard"]
+    frame["successful"] = (frame["training_successful"].str.strip().str.lower() == "true") & score.between(
+        0, 1
+    )
+    if "status" not in frame:
+        frame["status"] = ["done" if good else "error" for good in frame["successful"]]
+    frame["status"] = [status if status in STATES else "error" for status in frame["status"]]
+    frame.loc[~frame["successful"] & (frame["status"] == "done"), "status"] = "error"
+    for column in ("reason", "name", "data_source", "split"):
+        if column not in frame:
+            frame[column] = ""
+    architecture = frame["architecture"].str.strip()
+    whole = (architecture != "") & frame["learning_rate"].gt(0) & frame["batch_size"].gt(0)
+    dropped = int((~whole).sum())
+    frame = frame[whole].reset_index(drop=True)
+    unnamed = frame["name"] == ""
+    frame.loc[unnamed, "name"] = [
+        f"{row.architecture}_lr{row.learning_rate:g}_bs{row.batch_size:g}"
+        for row in frame[unnamed].itertuples()
+    ]
+    frame.attrs["dropped"] = dropped
+    return frame
+
+
+def extra_axes(frame: pd.DataFrame) -> list[str]:
+    """Columns of axes beyond learning rate, batch size, architecture and seed."""
+    return [column for column in frame.columns if column not in (*KNOWN, "successful")]
+
+
+def architectures(frame: pd.DataFrame) -> list[str]:
+    """Architectures in the order in which they first appear."""
+    return list(dict.fromkeys(frame["architecture"]))
+
+
+def common_text(frame: pd.DataFrame, column: str) -> str:
+    """The value that every row of a text column shares; several are joined by " and "."""
+    return " and ".join(sorted({value for value in frame[column] if isinstance(value, str) and value}))

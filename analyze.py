@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""The summary of a run -> figures and reports.
+
+  analyze.py RUN                                      reads RUN/hyperparameter_summary.csv, writes RUN/analysis/
+  analyze.py --summary_file FILE --output_dir DIR     the same for any summary
+
+Exit codes: 0 written, 4 written but no point was successful, 2 no usable summary (python collect.py RUN).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from analysis.report import write_report
+from jobs.errors import NOTHING, OK, UserError, run_command
+from jobs.paths import RunPaths
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, nargs="?", help="the run directory")
+    parser.add_argument("--summary_file", "--summary-file", type=Path, nargs="+")
+    parser.add_argument(
+        "--output_dir", "--output-dir", type=Path, nargs="+", help="default: analysis/ beside the summary"
+    )
+    arguments = parser.parse_args(argv)
+
+    def one(option: str, paths: list[Path] | None) -> Path | None:
+        if paths is not None and len(paths) > 1:
+            raise UserError(
+                f"{option}: received {len(paths)} paths ({paths[0]}, {paths[1]}, ...), expected one; name the run"
+            )
+        return paths[0] if paths else None
+
+    def command() -> int:
+        summary = one("--summary_file", arguments.summary_file)
+        if (arguments.run is None) == (summary is None):
+            raise UserError("expected a run directory, or --summary_file FILE, and not both")
+        if summary is None:
+            summary = RunPaths(arguments.run).summary
+        output = one("--output_dir", arguments.output_dir) or RunPaths(summary.parent).analysis
+        report = write_report(summary, output)
+        for file in report.files:
+            print(file)
+        if report.best is None:
+            print("no point was successful; the report says why")
+            return NOTHING
+        best, chance = report.best, report.best["chance_jaccard"]
+        beside = "" if chance is None else f" (chance level {chance:.3f})"
+        print(
+            f"best of {report.successful} points: {best['name']}: val_jaccard {best['best_val_jaccard']:.3f}{beside}"
+        )
+        return OK
+
+    return run_command("analyze", command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

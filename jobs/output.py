@@ -36,15 +36,15 @@ def captured(path: Path, *, echo: bool) -> Iterator[PointLog]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        yield PointLog(saved[0] if echo else None)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for descriptor, target in zip(saved, (1, 2), strict=True):
-            os.dup2(descriptor, target)
-            os.close(descriptor)
-        os.close(log)
+    # Line by line, and by sys.stdout too: it need not be descriptor 1 (in a notebook, under a test runner).
+    with path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace") as log:
+        try:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                yield PointLog(saved[0] if echo else None)
+        finally:
+            log.flush()
+            for descriptor, target in zip(saved, (1, 2), strict=True):
+                os.dup2(descriptor, target)
+                os.close(descriptor)

@@ -220,8 +220,7 @@ class _Attempt:
         """Model and pictures first, the result last: where there is a result, everything is there."""
         from unet_models import pictures
 
-        title = self.entry.name if data.source == self.run.source else f"{self.entry.name}"
-        title += f"\n{data.source}"
+        title = f"{self.entry.name}\n{data.source}"
         chance, best = trained.metrics["chance_jaccard"], trained.metrics["best_epoch"]
         if trained.outcome == "done":
             publish(model_file, self.paths.model)

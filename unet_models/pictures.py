@@ -50,12 +50,13 @@ def curves(rows: Sequence[dict[str, Any]], *, title: str, chance: float, best_ep
 
 
 def choose_samples(masks: np.ndarray, count: int) -> np.ndarray:
-    """Indices of ``count`` samples spread evenly over those with the median amount of foreground or more.
+    """Indices of ``count`` samples, spread evenly over the half with more foreground of those that have any.
 
     Chosen by the masks alone: the same patches for every point, whatever it predicts.
     """
     share = masks.reshape(len(masks), -1).mean(axis=1)
-    candidates = np.flatnonzero(share >= np.median(share))
+    some = share[share > 0]
+    candidates = np.flatnonzero(share >= (np.median(some) if len(some) else 0.0))
     places = np.linspace(0, len(candidates) - 1, min(count, len(candidates)))
     return candidates[np.rint(places).astype(int)]
 

@@ -115,6 +115,11 @@ def build_model(settings: Mapping[str, Any], patch_size: int) -> tuple[keras.Mod
     return model, metric
 
 
+def _learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """The rate in force, as the shortest decimal number that is its float32: 0.001, not 0.0010000000475."""
+    return float(str(np.float32(keras.ops.convert_to_numpy(optimizer.learning_rate))))
+
+
 def read_back(
     settings: Mapping[str, Any], model: keras.Model, batches: tf.data.Dataset, patch_size: int
 ) -> dict[str, Any]:
@@ -133,7 +138,7 @@ def read_back(
         "architecture": model.name,
         "parameters": model.count_params(),
         "optimizer": type(inner).__name__.lower(),
-        "learning_rate": float(keras.ops.convert_to_numpy(inner.learning_rate)),
+        "learning_rate": _learning_rate(inner),
         "clipnorm": inner.clipnorm,
         "global_clipnorm": inner.global_clipnorm,
         "batch_shape": list(image.shape),
@@ -145,7 +150,7 @@ def read_back(
             settings["architecture"], base_filters=settings["base_filters"], levels=settings["levels"]
         ),
         "optimizer": settings["optimizer"],
-        "learning_rate": float(np.float32(settings["learning_rate"])),
+        "learning_rate": float(str(np.float32(settings["learning_rate"]))),
         "clipnorm": settings["clipnorm"],
         "global_clipnorm": settings["global_clipnorm"],
         "batch_shape": list(shape),
@@ -179,7 +184,7 @@ class _Epochs(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None) -> None:
         self._started = time.monotonic()
-        self._rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        self._rate = _learning_rate(self.model.optimizer)
 
     def on_train_batch_end(self, batch, logs=None) -> None:
         loss = float((logs or {}).get("loss", 0.0))

@@ -59,7 +59,7 @@ def built(settings=SETTINGS):
 def test_what_is_built_is_what_was_asked_for(optimizer):
     settings = {**SETTINGS, "optimizer": optimizer, "learning_rate": 5e-4}
     effective = training.read_back(settings, *built(settings), 32)
-    assert effective["learning_rate"] == pytest.approx(5e-4)
+    assert effective["learning_rate"] == 5e-4
     assert (effective["optimizer"], effective["clipnorm"]) == (optimizer, 1.0)
     assert effective["batch_shape"] == [8, 32, 32, 1]
 
@@ -67,7 +67,7 @@ def test_what_is_built_is_what_was_asked_for(optimizer):
 @pytest.mark.parametrize(
     ("key", "asked", "words"),
     [
-        ("learning_rate", 1e-4, "learning_rate: received 0.00(5|4999)"),
+        ("learning_rate", 1e-4, "learning_rate: received 0.005, expected 0.0001"),
         ("clipnorm", None, "clipnorm: received 1.0, expected None"),
         ("global_clipnorm", 1.0, "global_clipnorm: received None, expected 1.0"),
         ("batch_size", 16, r"batch_shape: received \[8, 32, 32, 1\], expected \[16"),
@@ -86,9 +86,7 @@ def test_an_ignored_learning_rate_stops_the_point_before_it_trains(monkeypatch, 
     """The predecessor's fault: whatever the grid said, the optimizer ran at its default."""
     monkeypatch.setattr(training, "build_optimizer", lambda settings: keras.optimizers.Adam(clipnorm=1.0))
     epochs = []
-    with pytest.raises(
-        training.ReadBackError, match=r"learning_rate: received 0.001\d*, expected 0.00(5|4999)"
-    ):
+    with pytest.raises(training.ReadBackError, match=r"learning_rate: received 0\.001, expected 0\.005"):
         training.train(SETTINGS, discs(), model_file=tmp_path / "m.hdf5", on_epoch=epochs.append)
     assert epochs == [] and not (tmp_path / "m.hdf5").exists()
 

@@ -1,0 +1,105 @@
+"""The local run: a process a point, no fault spreads, Ctrl-C loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jobs.local import Slot, choose, share_out
+from jobs.point import read_status
+from jobs.records import write_record
+from tests.conftest import REPOSITORY
+
+
+def local(run, *arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs.local", str(run.paths.root), *arguments],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("workers", "cores", "gpus", "slots"),
+    [
+        (None, 1, [], [Slot(1)]),
+        (None, 8, [], [Slot(2)] * 4),
+        (3, 8, [], [Slot(3), Slot(3), Slot(2)]),
+        (4, 2, [], [Slot(1)] * 4),
+        (None, 8, ["0", "1"], [Slot(4, "0"), Slot(4, "1")]),
+        (3, 9, ["GPU-a", "GPU-b"], [Slot(3, "GPU-a"), Slot(3, "GPU-b"), Slot(3, "GPU-a")]),
+    ],
+)
+def test_cores_and_gpus_are_shared_out(workers, cores, gpus, slots):
+    assert share_out(workers, cores, gpus) == slots
+
+
+def test_points_to_run_again_are_chosen_by_their_state(tiny_run):
+    first = tiny_run.point_paths(tiny_run.entries[0])
+    first.state.mkdir(parents=True)
+
+    def chosen(indices=None):
+        return [entry.index for entry in choose(tiny_run, indices)[0]]
+
+    assert chosen() == [1, 2]
+    for state, by_default in (("cancelled", True), ("error", True), ("oom", False), ("running", False)):
+        write_record(first.status, {"state": state, "host": "elsewhere", "pid": 1})
+        assert (1 in chosen()) is by_default
+    write_record(first.status, {"state": "oom"})
+    assert chosen("1") == [1]  # asked for by name
+    write_record(first.results, {"key": tiny_run.entries[0].key, "status": "done"})
+    assert chosen("1-2") == [2]
+
+
+def test_a_crash_of_one_point_leaves_the_others_alone_and_finished_points_are_skipped(tiny_run):
+    """Point 1's history cannot be written: it fails, its neighbour is trained; a repeat trains only point 1."""
+    blocked = tiny_run.point_paths(tiny_run.entries[0]).history
+    blocked.mkdir(parents=True)
+    process = local(tiny_run, "--workers", "2")
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 3, output
+    states = [read_status(tiny_run, entry).state for entry in tiny_run.entries]
+    assert states == ["error", "done"]
+    assert "IsADirectoryError" in output and "[2/2]" in output and "some points have no result" in output
+
+    blocked.rmdir()
+    process = local(tiny_run)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert "passed over: 1 done" in output and "1 points to train" in output
+    assert [read_status(tiny_run, entry).state for entry in tiny_run.entries] == ["done", "done"]
+
+
+def test_ctrl_c_stops_in_order_and_says_how_to_go_on(tiny_run):
+    process = local(tiny_run, "--workers", "1", start_new_session=True)
+    log = tiny_run.point_paths(tiny_run.entries[0]).log
+    deadline = time.monotonic() + 120
+    while not (log.exists() and "read back" in log.read_text()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "interrupted; nothing is lost. To go on: python -m jobs.local" in output
+    first, second = (read_status(tiny_run, entry).state for entry in tiny_run.entries)
+    assert first in ("cancelled", "done") and second == "waiting"
+    assert [entry.index for entry in choose(tiny_run, None)[0]][-1] == 2
+
+
+def test_bad_arguments_are_refused(tiny_run, capsys):
+    from jobs.local import main
+
+    assert main([str(tiny_run.paths.root), "--workers", "0"]) == 2
+    assert main([str(tiny_run.paths.root), "--indices", "9"]) == 2
+    assert main(["/nonexistent"]) == 2
+    errors = capsys.readouterr().err
+    assert "--workers: received 0" in errors and "has no point 9" in errors and "is not a folder" in errors

@@ -1,0 +1,87 @@
+"""The four commands from end to end, as a user types them."""
+
+from __future__ import annotations
+
+import json
+
+import analyze
+import collect
+import make_grid
+import pytest
+import run_point
+
+from tests.conftest import TINY, write_images
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, write_grid):
+    write_images(tmp_path / "data")
+    write_grid()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PBS_ARRAY_INDEX", raising=False)
+    return tmp_path
+
+
+def test_from_grid_to_report(place, monkeypatch, capsys):
+    assert make_grid.main(["--run-dir", "run"]) == 0
+    assert "2 points, 2 new" in capsys.readouterr().out
+    assert collect.main(["run"]) == 4
+    assert analyze.main(["run"]) == 4
+    assert run_point.main(["run", "1"]) == 0
+    assert collect.main(["run"]) == 3
+    assert "no result: 2 exp_02_UNet_lr0.005_bs8: waiting" in capsys.readouterr().out
+    monkeypatch.setenv("PBS_ARRAY_INDEX", "2")
+    assert run_point.main(["run"]) == 0
+    assert collect.main(["run"]) == 0
+    capsys.readouterr()
+    assert analyze.main(["run"]) == 0
+    assert "chance level" in capsys.readouterr().out
+    summary = json.loads((place / "run" / "analysis" / "analysis_summary.json").read_text())
+    assert summary["successful"] == 2 and summary["best_overall"]["name"].startswith("exp_0")
+    assert (
+        analyze.main(["--summary_file", "run/hyperparameter_summary.csv", "--output_dir", "elsewhere"]) == 0
+    )
+    assert (place / "elsewhere" / "detailed_heatmaps.png").is_file()
+
+
+def test_explain_makes_nothing(place, capsys):
+    before = sorted(place.iterdir())
+    assert make_grid.main(["--explain"]) == 0
+    output = capsys.readouterr().out
+    assert "exp_02_UNet_lr0.005_bs8" in output and "2 points" in output
+    assert sorted(place.iterdir()) == before
+
+
+def test_the_default_run_directory_has_the_guides_name(place):
+    assert make_grid.main([]) == 0
+    (run,) = place.glob("hyperparameter_optimization_????????_??????")
+    assert (run / "index.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "words"),
+    [
+        (make_grid.main, ["none.yaml"], "none.yaml does not exist"),
+        (make_grid.main, ["bad.yaml"], "did you mean 'epochs'"),
+        (run_point.main, ["none", "1"], "is not a folder"),
+        (run_point.main, ["run"], "no index"),
+        (run_point.main, ["run", "7"], "has no point 7"),
+        (run_point.main, ["run", "1", "--threads", "0"], "--threads: received 0"),
+        (collect.main, ["none"], "is not a folder"),
+        (analyze.main, ["none"], "collect.py none"),
+        (analyze.main, [], "expected a run directory"),
+        (analyze.main, ["--summary_file", "a.csv", "b.csv"], "received 2 paths"),
+    ],
+)
+def test_what_the_user_can_mend_ends_with_two_and_says_how(place, capsys, main, arguments, words):
+    make_grid.main(["--run-dir", "run"])
+    (place / "bad.yaml").write_text(TINY.replace("epochs", "epoch"))
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_an_array_index_that_is_no_number_is_refused(place, monkeypatch, capsys):
+    make_grid.main(["--run-dir", "run"])
+    monkeypatch.setenv("PBS_ARRAY_INDEX", "x")
+    assert run_point.main(["run"]) == 2
+    assert "PBS_ARRAY_INDEX: received 'x'" in capsys.readouterr().err

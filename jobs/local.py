@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +36,7 @@ from rich.progress import (
 
 from jobs.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
 from jobs.index import Entry, Run, parse_indices, read_run
+from jobs.output import captured
 from jobs.point import Busy, PointStatus, read_status, record_death, run_point
 from jobs.states import STATES
 from jobs.summary import describe
@@ -161,10 +163,12 @@ class Bar:
         self.progress.stop()
 
 
-def _context() -> Any:
+def _context(log: Path) -> Any:
+    """The fork server with TensorFlow imported; what it and TensorFlow's start-up print goes to ``log``."""
     context = multiprocessing.get_context("forkserver")
-    # Not jobs.point's whole chain: only what is slow to import and safe to fork with.
-    context.set_forkserver_preload(["tensorflow", "keras", "unet_models.training", "unet_models.pictures"])
+    context.set_forkserver_preload(["unet_models.training", "unet_models.pictures"])
+    with captured(log, echo=False):
+        forkserver.ensure_running()
     return context
 
 
@@ -173,7 +177,7 @@ def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display
 
     Never raises for a point's fault. A process that died without a word gets its status recorded.
     """
-    context = _context()
+    context = _context(run.paths.workers_log)
     waiting = list(entries)
     free = list(slots)
     at_work: dict[Any, tuple[Any, Entry, Slot]] = {}
@@ -193,6 +197,8 @@ def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display
                 display.ended(entry, read_status(run, entry))
     except KeyboardInterrupt:
         _stop([process for process, _, _ in at_work.values()])
+        for process, entry, _ in at_work.values():
+            record_death(run, entry, process.pid, process.exitcode, stopped=True)
         return False
     return True
 

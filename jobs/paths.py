@@ -80,6 +80,10 @@ class RunPaths:
         return self.root / "logs"
 
     @property
+    def workers_log(self) -> Path:
+        return self.logs / "local_workers.txt"
+
+    @property
     def summary(self) -> Path:
         return self.root / "hyperparameter_summary.csv"
 

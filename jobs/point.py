@@ -141,16 +141,31 @@ def _claim(paths: PointPaths) -> Iterator[None]:
         lock.release()
 
 
-@contextmanager
-def _cancel_on_sigterm() -> Iterator[None]:
-    def cancel(number: int, frame: object) -> None:
-        raise Cancelled("SIGTERM")
+class _Termination:
+    """Turns SIGTERM into :class:`Cancelled` and remembers it.
 
-    before = signal.signal(signal.SIGTERM, cancel)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    The exception alone is not enough: raised inside a callback of TensorFlow's it may be swallowed, or come
+    out as another one.
+    """
+
+    def __init__(self) -> None:
+        self.arrived = False
+
+    def __enter__(self) -> _Termination:
+        self._before = signal.signal(signal.SIGTERM, self._cancel)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    def _cancel(self, number: int, frame: object) -> None:
+        self.arrived = True
+        self.check()
+
+    def check(self) -> None:
+        """Raise :class:`Cancelled` if the signal has come."""
+        if self.arrived:
+            raise Cancelled("SIGTERM")
 
 
 def _peak_memory_mb() -> float:
@@ -177,7 +192,7 @@ class _Attempt:
             self.paths.status, {**self.base, "state": state, "reason": reason, "updated": now(), **more}
         )
 
-    def train(self, threads: int | None) -> str:
+    def train(self, threads: int | None, termination: _Termination) -> str:
         """Train and publish; the state that the point ended in."""
         from unet_models import training
         from unet_models.dataset import read_packed
@@ -195,6 +210,7 @@ class _Attempt:
         total = settings["epochs"]
 
         def on_epoch(row: dict[str, Any]) -> None:
+            termination.check()
             history.append(row)
             self.log.line(
                 f"epoch {row['epoch']}/{total} loss {row['loss']:.4f} jaccard {row['jaccard']:.4f} "
@@ -310,12 +326,16 @@ def run_point(
 
 
 def _guarded(attempt: _Attempt, threads: int | None) -> tuple[str, str]:
+    cancelled = "cancelled", "stopped by SIGTERM"
+    termination = _Termination()
     try:
-        with _cancel_on_sigterm():
-            return attempt.train(threads), ""
-    except Cancelled as error:
-        return "cancelled", f"stopped by {error}"
+        with termination:
+            return attempt.train(threads, termination), ""
+    except Cancelled:
+        return cancelled
     except Exception as error:  # noqa: BLE001 - the one place where a point's fault becomes its class
+        if termination.arrived:
+            return cancelled
         traceback.print_exc()
         summary = textwrap.shorten(f"{type(error).__name__}: {error}", 600)
         if _is_out_of_memory(error):
@@ -325,10 +345,10 @@ def _guarded(attempt: _Attempt, threads: int | None) -> tuple[str, str]:
         return "error", summary
 
 
-def record_death(run: Run, entry: Entry, pid: int, exit_code: int | None) -> None:
+def record_death(run: Run, entry: Entry, pid: int, exit_code: int | None, *, stopped: bool = False) -> None:
     """Class a process that ended without classing itself, from its exit code (negative: the signal).
 
-    Does nothing where the point has a result or the record is not of this process.
+    ``stopped``: the caller itself ended it. Does nothing where the point has a result or the record is not of this process.
     """
     status = read_status(run, entry)
     known = status.record is not None and status.record.get("pid") == pid
@@ -338,7 +358,9 @@ def record_death(run: Run, entry: Entry, pid: int, exit_code: int | None) -> Non
         return
     paths = run.point_paths(entry)
     state, reason = "error", f"the process ended with exit code {exit_code}; training_log.txt has the rest"
-    if exit_code == -signal.SIGKILL:
+    if stopped:
+        state, reason = "cancelled", "stopped by the local run"
+    elif exit_code == -signal.SIGKILL:
         state, reason = "oom", "killed by signal 9, as the kernel does when the host's memory is used up"
     elif exit_code == -signal.SIGTERM:
         state, reason = "cancelled", "stopped by SIGTERM"

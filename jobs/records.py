@@ -56,7 +56,7 @@ def publish(temporary: Path, path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)  # NFS reports a full disk or quota here
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 import analyze
 import collect
 import make_grid
-import pytest
 import run_point
-
 from tests.conftest import TINY, write_images
 
 

@@ -90,8 +90,9 @@ def test_ctrl_c_stops_in_order_and_says_how_to_go_on(tiny_run):
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "interrupted; nothing is lost. To go on: python -m jobs.local" in output
-    first, second = (read_status(tiny_run, entry).state for entry in tiny_run.entries)
-    assert first in ("cancelled", "done") and second == "waiting"
+    first, second = (read_status(tiny_run, entry) for entry in tiny_run.entries)
+    assert first.state in ("cancelled", "done"), (first, log.read_text())
+    assert second.state == "waiting"
     assert [entry.index for entry in choose(tiny_run, None)[0]][-1] == 2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -70,13 +71,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypat
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    for function in ("fsync", "replace"):
+    for owner, function in ((os, "fsync"), (Path, "replace")):
         with monkeypatch.context() as patch:
-            patch.setattr(os, function, full)
+            patch.setattr(owner, function, full)
             with pytest.raises(OSError, match="No space left"):
                 write_text_atomically(path, "new")
         assert path.read_text() == "old"
-        assert os.listdir(tmp_path) == ["f.txt"]
+        assert [file.name for file in tmp_path.iterdir()] == ["f.txt"]
 
 
 def test_a_temporary_name_is_unique_hidden_and_keeps_the_suffix(tmp_path):

@@ -8,44 +8,19 @@ import pandas as pd
 
 from jobs.errors import UserError
 from jobs.states import STATES
+from jobs.summary import LEADING, METRICS, TRAILING
 
 NEEDED = ("architecture", "learning_rate", "batch_size", "training_successful", "best_val_jaccard")
-NUMBERS = (
-    "learning_rate",
-    "batch_size",
-    "epochs_requested",
-    "epochs_completed",
-    "training_time_seconds",
-    "best_val_jaccard",
-    "best_epoch",
-    "final_val_loss",
-    "final_train_loss",
-    "val_loss_stability",
-    "overfitting_gap",
-    "epochs_to_best",
-    "overfitting_gap_at_best",
-    "jaccard_gap",
-    "test_jaccard",
-    "chance_jaccard",
-    "index",
-    "seed",
-)
-# Columns that describe a point or its result; any other column is an axis that the user added.
+_WORDS = ("architecture", "training_successful", "epochs_to_best_censored")
+NUMBERS = (*(column for column in (*LEADING, *METRICS) if column not in _WORDS), "index", "seed")
+# Columns that describe a point or its result, the predecessor's too; any other is an axis that the user added.
 KNOWN = (
-    *NEEDED,
-    *NUMBERS,
-    "epochs_to_best_censored",
+    *LEADING,
+    *METRICS,
+    *TRAILING,
+    "index",
     "name",
-    "status",
-    "reason",
-    "attempts",
-    "parameters",
-    "peak_memory_mb",
-    "host",
-    "device",
-    "key",
-    "data_source",
-    "split",
+    "seed",
     "repeat",
     "learning_rate_logged_epoch1",
     "images",

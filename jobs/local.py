@@ -31,7 +31,6 @@ from rich.progress import (
     Progress,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
 from jobs.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
@@ -112,22 +111,41 @@ def _outcome(status: PointStatus) -> str:
     return status.state + (f": {status.reason[:160]}" if status.reason else "")
 
 
+class Estimate:
+    """Counts points that ended and estimates the time that the others need.
+
+    From the mean rate since the start: points that run side by side end in bursts, which mislead an
+    estimate from the last few.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.count, self._started = total, 0, time.monotonic()
+
+    def add(self) -> None:
+        """One more point has ended."""
+        self.count += 1
+
+    def left(self) -> str:
+        """``about 125 s left``; empty while nothing is known."""
+        if not self.count:
+            return ""
+        seconds = (time.monotonic() - self._started) / self.count * (self.total - self.count)
+        return f"about {seconds:.0f} s left"
+
+
 class PlainLines:
     """One line for each point that ends, with the estimated time left; for logs and pipes."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.count, self.started = total, 0, time.monotonic()
+        self.estimate = Estimate(total)
 
     def begun(self, entry: Entry) -> None:
         pass
 
     def ended(self, entry: Entry, status: PointStatus) -> None:
-        self.count += 1
-        left = (time.monotonic() - self.started) / self.count * (self.total - self.count)
-        print(
-            f"[{self.count}/{self.total}] {entry.name}: {_outcome(status)} (about {left:.0f} s left)",
-            flush=True,
-        )
+        self.estimate.add()
+        place = f"[{self.estimate.count}/{self.estimate.total}]"
+        print(f"{place} {entry.name}: {_outcome(status)} ({self.estimate.left()})", flush=True)
 
     def close(self) -> None:
         pass
@@ -142,11 +160,11 @@ class Bar:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[left]}"),
             console=console,
         )
-        self.task = self.progress.add_task("points", total=total)
+        self.estimate = Estimate(total)
+        self.task = self.progress.add_task("points", total=total, left="")
         self.progress.start()
 
     def begun(self, entry: Entry) -> None:
@@ -157,7 +175,8 @@ class Bar:
         self.progress.console.print(
             f"{entry.name}: {_outcome(status)}", style=colour, markup=False, highlight=False
         )
-        self.progress.advance(self.task)
+        self.estimate.add()
+        self.progress.update(self.task, advance=1, left=self.estimate.left())
 
     def close(self) -> None:
         self.progress.stop()
@@ -253,6 +272,9 @@ def main(argv: list[str] | None = None) -> int:
         chosen, skipped = choose(run, arguments.indices)
         if skipped:
             print(f"passed over: {describe(skipped)}")
+        if not chosen:
+            print(f"{run.paths.root}: nothing to train")
+            return OK if all(STATES[name].ended for name in skipped) else PARTIAL
         slots = share_out(arguments.workers, len(os.sched_getaffinity(0)), visible_gpus())[
             : max(1, len(chosen))
         ]

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from jobs.local import Slot, choose, share_out
+from jobs import local as local_run
+from jobs.local import Estimate, Slot, choose, share_out
 from jobs.point import read_status
 from jobs.records import write_record
 from tests.conftest import REPOSITORY
@@ -94,6 +95,28 @@ def test_ctrl_c_stops_in_order_and_says_how_to_go_on(tiny_run):
     assert first.state in ("cancelled", "done"), (first, log.read_text())
     assert second.state == "waiting"
     assert [entry.index for entry in choose(tiny_run, None)[0]][-1] == 2
+
+
+def test_the_time_left_follows_the_mean_rate_not_the_last_burst(monkeypatch):
+    clock = iter([0.0, 20.0, 20.0])
+    monkeypatch.setattr(local_run.time, "monotonic", lambda: next(clock))
+    estimate = Estimate(6)
+    assert estimate.left() == ""
+    estimate.add()
+    estimate.add()  # two at once
+    assert estimate.left() == "about 40 s left"
+
+
+def test_nothing_to_train_ends_at_once_and_tells_whether_all_have_results(tiny_run, capsys):
+    for entry, status in zip(tiny_run.entries, ("done", "diverged"), strict=True):
+        paths = tiny_run.point_paths(entry)
+        paths.state.mkdir(parents=True)
+        write_record(paths.results, {"key": entry.key, "status": status})
+    assert local_run.main([str(tiny_run.paths.root)]) == 0
+    assert "passed over: 1 done, 1 diverged" in capsys.readouterr().out
+    paths.results.unlink()
+    write_record(paths.status, {"state": "oom"})
+    assert local_run.main([str(tiny_run.paths.root)]) == 3
 
 
 def test_bad_arguments_are_refused(tiny_run, capsys):

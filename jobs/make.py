@@ -104,11 +104,7 @@ def _make_locked(config: GridConfig, points: list[Point], data: PackedData, path
             raise UserError(f"{paths.provenance} cannot be used ({error})") from error
         entries, old_axes = list(old.entries), old.axes
     else:
-        strangers = [p.name for p in paths.root.iterdir() if p.name.startswith("exp_")]
-        if strangers:
-            raise UserError(
-                f"{paths.root} holds {strangers[0]} but no index.csv; expected a new or a whole run directory"
-            )
+        _check_new(paths)
         entries, old_axes, history = [], (), []
     known = {entry.key for entry in entries}
     wanted = [point.key(data.fingerprint) for point in points]
@@ -148,6 +144,22 @@ def _make_locked(config: GridConfig, points: list[Point], data: PackedData, path
         write_index(paths.index, axes, entries)
     run = read_run(paths.root)
     return Made(run, data, len(new), len(wanted) - len(new), len(known - set(wanted)))
+
+
+def _check_new(paths: RunPaths) -> None:
+    """Refuse a folder that holds something else: its grid.yaml would be overwritten."""
+    ours = {path.name for path in (paths.grid, paths.provenance, paths.data, paths.logs, paths.lock)}
+    strangers = sorted(
+        path.name for path in paths.root.iterdir() if path.name not in ours and ".tmp" not in path.name
+    )
+    # provenance.json is written before grid.yaml: without it, the grid.yaml is somebody's own.
+    if not strangers and paths.grid.exists() and not paths.provenance.exists():
+        strangers = [paths.grid.name]
+    if strangers:
+        raise UserError(
+            f"{paths.root} holds {strangers[0]} but no index.csv, so it is no run; "
+            "expected a new or empty folder, or a run directory"
+        )
 
 
 def _check_growth(old: GridConfig, new: GridConfig, run: Run, data: PackedData) -> None:

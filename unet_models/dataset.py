@@ -117,7 +117,7 @@ def _read_folders(images: Path, masks: Path, data: Mapping[str, Any]) -> Stack:
     slices = []
     for order, (image_path, mask_path) in enumerate(pairs):
         for page, (image, mask) in enumerate(_read_pair(image_path, mask_path, data)):
-            z = (numbers[order] if numbers else order) + page
+            z = numbers[order] + page if numbers else len(slices)
             slices.append(
                 Slice(z, image_path.name if page == 0 else f"{image_path.name}[{page}]", image, mask)
             )

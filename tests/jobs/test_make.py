@@ -99,6 +99,22 @@ def test_changed_data_are_refused(tiny_run, write_grid, tmp_path):
         make_run(load_config(write_grid()), tmp_path / "run", say=lambda text: None)
 
 
+@pytest.mark.parametrize("stranger", ["grid.yaml", "thesis.tex", "exp_01_UNet_lr0.001_bs8"])
+def test_a_folder_that_holds_something_else_is_left_alone(write_grid, tmp_path, tiny_run, stranger):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / stranger).write_text("my own")
+    with pytest.raises(UserError, match=f"holds {stranger} but no index.csv"):
+        make_run(load_config(write_grid()), tmp_path / "mine", say=lambda text: None)
+    assert (tmp_path / "mine" / stranger).read_text() == "my own"
+
+
+def test_a_run_whose_making_was_cut_off_is_finished(write_grid, tmp_path, tiny_run):
+    before = tiny_run.paths.index.read_bytes()
+    tiny_run.paths.index.unlink()
+    assert make_run(load_config(write_grid()), tmp_path / "run", say=lambda text: None).added == 2
+    assert tiny_run.paths.index.read_bytes() == before
+
+
 def test_a_batch_larger_than_the_data_is_refused(write_grid, tmp_path, tiny_run):
     with pytest.raises(UserError, match="batch_size 64 is larger than the 20 training patches"):
         make_run(

@@ -75,7 +75,7 @@ def read_result(run: Run, entry: Entry) -> dict[str, Any] | None:
         return None
     if result.get("key") != entry.key:
         raise DamagedRecord(f"{path} belongs to the key {result.get('key')!r}, expected {entry.key}")
-    if result.get("status") not in STATES or not STATES[result["status"]].ended:
+    if str(result.get("status")) not in STATES or not STATES[str(result["status"])].ended:
         raise DamagedRecord(f"{path} has the status {result.get('status')!r}, expected done or diverged")
     return result
 
@@ -106,7 +106,7 @@ def read_status(run: Run, entry: Entry) -> PointStatus:
         return PointStatus("lost", damaged, attempts)
     if record is None:
         return PointStatus("waiting")
-    state, reason = record.get("state"), str(record.get("reason", ""))
+    state, reason = str(record.get("state")), str(record.get("reason", ""))
     if state == "running" and not _alive(record):
         return PointStatus(
             "lost",

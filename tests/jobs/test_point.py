@@ -181,6 +181,18 @@ def test_damaged_files_never_crash_a_reader(tiny_run, content):
     assert collect(tiny_run).counts == {"lost": 1, "waiting": 1}
 
 
+@pytest.mark.parametrize("odd", [None, 3, [], {}, "finished", "waiting"])
+def test_records_of_unexpected_types_never_crash_a_reader(tiny_run, odd):
+    entry = tiny_run.entries[0]
+    paths = tiny_run.point_paths(entry)
+    paths.state.mkdir(parents=True)
+    write_record(paths.status, {"state": odd, "reason": odd, "attempts": odd, "host": odd, "pid": odd})
+    assert read_status(tiny_run, entry).state in ("lost", "waiting")
+    write_record(paths.results, {"key": entry.key, "status": odd})
+    assert read_status(tiny_run, entry).state == "lost"
+    assert collect(tiny_run).total == 2
+
+
 def test_a_result_of_another_point_is_not_taken(tiny_run):
     entry = tiny_run.entries[0]
     paths = tiny_run.point_paths(entry)

@@ -15,6 +15,7 @@ from jobs.config import load_config
 from jobs.errors import run_command
 from jobs.explain import explain
 from jobs.make import default_run_directory, make_run
+from jobs.submissions import by_hand
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,10 +40,10 @@ def main(argv: list[str] | None = None) -> int:
             print(
                 f"note: {made.orphaned} points of the run are no longer in {config.path}; they keep their results"
             )
-        print(f"\nNext, on this machine:\n  python -m jobs.local {root}")
-        print(
-            f"or one point of it, also in a PBS sub-job, where PBS_ARRAY_INDEX gives the index:\n  python run_point.py {root} 1"
-        )
+        print(f"\nOn this machine:\n  python -m jobs.local {root}")
+        print(f"On a PBS cluster:\n  python -m jobs.submit {root}\nwhich is, by hand:")
+        for line in by_hand(made.run):
+            print(f"  {line}")
         return 0
 
     return run_command("make_grid", command)

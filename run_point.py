@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Train one configuration of a run: RUN + index -> one published result.
 
-The index counts from 1 and comes from the command line or, in a PBS sub-job, from PBS_ARRAY_INDEX.
+The index counts from 1 and comes from the command line or, in a PBS sub-job, from PBS_ARRAY_INDEX (in a job
+that is no array, from POINT_INDEX). A sub-job beyond the last point has nothing to do and ends with 0.
 Everything the point prints goes to RUN/exp_NN_.../training_log.txt too. Exit codes: 0 done (or diverged,
 which is a result), 10 out of memory, 11 timeout, 12 cancelled, 13 error, 15 another process is training
 this point, 2 bad arguments.
@@ -14,23 +15,22 @@ import os
 import sys
 from pathlib import Path
 
-from jobs.errors import UserError, run_command
+from jobs.errors import OK, UserError, run_command
+from jobs.gpus import claimed_gpu
 from jobs.index import read_run
 from jobs.point import Busy, run_point
 from jobs.states import STATES
 
 
-def _index(argument: int | None) -> int:
-    if argument is not None:
-        return argument
-    text = os.environ.get("PBS_ARRAY_INDEX")
-    if text is None:
-        raise UserError(
-            "no index: give it after the run, or submit an array job (PBS_ARRAY_INDEX is not set)"
-        )
-    if not text.isdigit():
-        raise UserError(f"PBS_ARRAY_INDEX: received {text!r}, expected a whole number")
-    return int(text)
+def _index_from_environment() -> int:
+    for name in ("PBS_ARRAY_INDEX", "POINT_INDEX"):
+        text = os.environ.get(name)
+        if text is None:
+            continue
+        if not (text.isascii() and text.isdigit()):
+            raise UserError(f"{name}: received {text!r}, expected a whole number")
+        return int(text)
+    raise UserError("no index: give it after the run, or submit an array job (PBS_ARRAY_INDEX is not set)")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,15 +40,28 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("run", metavar="RUN", type=Path, help="the run directory that make_grid.py made")
     parser.add_argument("index", metavar="INDEX", type=int, nargs="?", help="default: PBS_ARRAY_INDEX")
     parser.add_argument("--threads", type=int, help="cores to use (default: all that the process may use)")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="train also where there is a result, which stands until the new one",
+    )
     arguments = parser.parse_args(argv)
 
     def command() -> int:
         if arguments.threads is not None and arguments.threads < 1:
             raise UserError(f"--threads: received {arguments.threads}, expected at least 1")
         run = read_run(arguments.run)
-        entry = run.entry(_index(arguments.index))
+        index = arguments.index
+        if index is None:
+            index = _index_from_environment()
+            last = max(entry.index for entry in run.entries)
+            if index > last:
+                print(f"run_point: {run.paths.root} has {last} points; sub-job {index} has nothing to do")
+                return OK
+        entry = run.entry(index)
         try:
-            state = run_point(run, entry, threads=arguments.threads)
+            with claimed_gpu():
+                state = run_point(run, entry, threads=arguments.threads, again=arguments.again)
         except Busy as error:
             raise UserError(str(error), exit_code=STATES["running"].exit_code) from error
         return STATES[state].exit_code

@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs.errors import UserError
 from jobs.settings import DATA, HYPERPARAMETERS, POINT, SEED, SITE, TRAINING, Setting
+from jobs.sites import SITES
 from jobs.yaml_file import load_yaml
 
 SECTIONS = ("hyperparameters", "seed", "exclude", "include", "training", "data", "site")
@@ -87,13 +88,22 @@ class _Reader:
             parsed.append(one)
         return tuple(parsed)
 
-    def block(self, where: str, content: Any, table: Mapping[str, Setting]) -> dict[str, Any]:
+    def block(
+        self,
+        where: str,
+        content: Any,
+        table: Mapping[str, Setting],
+        defaults: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         content = self.mapping(where, content)
+        defaults = defaults or {}
         for key in content:
             if key not in table:
                 raise self.unknown(where, key, list(table))
         return {
-            key: self.value(f"{where}.{key}", setting, content[key]) if key in content else setting.default
+            key: self.value(f"{where}.{key}", setting, content[key])
+            if key in content
+            else defaults.get(key, setting.default)
             for key, setting in table.items()
         }
 
@@ -131,6 +141,18 @@ def _read_selection(
             checked[key] = read(f"{where}.{key}", POINT[key], value)
         result.append(checked)
     return tuple(result)
+
+
+def _read_site(reader: _Reader, content: Any) -> dict[str, Any]:
+    """The ``site`` block: what is written, else the preset's value, else the table's default."""
+    content = reader.mapping("site", content)
+    preset = SITE["preset"].default
+    if "preset" in content:
+        preset = reader.value("site.preset", SITE["preset"], content["preset"])
+    site = reader.block("site", content, SITE, SITES[preset].values)
+    for missing in (key for key in SITES[preset].needs if site[key] is None):
+        raise reader.refuse(f"site.{missing}", None, f"a value: {SITES[preset].title} runs no job without it")
+    return site
 
 
 def load_config(path: Path) -> GridConfig:
@@ -183,7 +205,7 @@ def load_config(path: Path) -> GridConfig:
         include=_read_selection(reader, "include", content.get("include"), one_value=True),
         training=training,
         data=data,
-        site=reader.block("site", content.get("site"), SITE),
+        site=_read_site(reader, content.get("site")),
     )
     _check_together(reader, config)
     return config

@@ -13,6 +13,8 @@ INTERNAL = 1  # Python's own code for an uncaught exception
 USAGE = 2  # bad arguments, grid.yaml or data: the user mends it
 PARTIAL = 3  # collect, local: some points have no result (yet)
 NOTHING = 4  # collect, analyze: nothing usable at all
+SCHEDULER = 5  # submit, resubmit: PBS refused, did not answer, or is not there
+ACTIVE = 6  # submit, resubmit: what was asked for is queued or running already
 INTERRUPTED = 130  # Ctrl-C, as shells report it
 
 

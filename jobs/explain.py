@@ -36,7 +36,7 @@ def explain(config: GridConfig) -> str:
     ]
     lines += ["", "data"]
     lines += [f"  {key:<26} {'null' if value is None else value}" for key, value in config.data.items()]
-    lines += ["", "each sub-job asks for"]
+    lines += ["", "site: what each sub-job asks for, and where it runs"]
     lines += [f"  {key:<26} {'null' if value is None else value}" for key, value in config.site.items()]
     lines += ["", f"{'name':<48} {'parameters':>12}"]
     for index, point in enumerate(points, start=1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ class Entry:
 class Run:
     """A run directory that has been made: its paths, its points and what they were made from.
 
-    ``axes`` are the columns of the index beyond ``index, name, key``.
+    ``axes`` are the columns of the index beyond ``index, name, key``; ``site`` is the checked site block of
+    the run's ``grid.yaml``.
     """
 
     paths: RunPaths
@@ -49,6 +50,7 @@ class Run:
     fingerprint: str
     source: str
     split: str
+    site: Mapping[str, Any] = field(default_factory=dict, compare=False)
     _by_index: dict[int, Entry] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -155,7 +157,7 @@ def read_run(root: Path) -> Run:
                 f"expected {entry.key}: grid.yaml or index.csv of the run was edited after it was made. "
                 "Undo the edit, or make a new run"
             )
-    return Run(paths, axes, entries, fingerprint, source, split)
+    return Run(paths, axes, entries, fingerprint, source, split, config.site)
 
 
 def parse_indices(text: str) -> list[int]:

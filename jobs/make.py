@@ -25,6 +25,7 @@ from jobs.records import (
     write_record,
 )
 from jobs.settings import HYPERPARAMETERS, POINT
+from jobs.submissions import write_site
 from unet_models.dataset import PackedData, build, write_packed
 from unet_models.images import DataError
 
@@ -143,12 +144,15 @@ def _make_locked(config: GridConfig, points: list[Point], data: PackedData, path
         write_bytes_atomically(paths.grid, grid_text)
         write_index(paths.index, axes, entries)
     run = read_run(paths.root)
+    write_site(run)
     return Made(run, data, len(new), len(wanted) - len(new), len(known - set(wanted)))
 
 
 def _check_new(paths: RunPaths) -> None:
     """Refuse a folder that holds something else: its grid.yaml would be overwritten."""
-    ours = {path.name for path in (paths.grid, paths.provenance, paths.data, paths.logs, paths.lock)}
+    ours = {
+        path.name for path in (paths.grid, paths.provenance, paths.data, paths.logs, paths.lock, paths.site)
+    }
     strangers = sorted(
         path.name for path in paths.root.iterdir() if path.name not in ours and ".tmp" not in path.name
     )

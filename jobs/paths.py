@@ -80,6 +80,19 @@ class RunPaths:
         return self.root / "logs"
 
     @property
+    def site(self) -> Path:
+        """The site block as shell variables, for the job scripts."""
+        return self.root / "site.sh"
+
+    @property
+    def submissions(self) -> Path:
+        return self.root / "submissions.json"
+
+    def captured(self, submission: int, index: str) -> Path:
+        """What PBS captures of one sub-job; a resubmission has a file of its own."""
+        return self.logs / f"submission_{submission:02d}_{index}.log"
+
+    @property
     def workers_log(self) -> Path:
         return self.logs / "local_workers.txt"
 

@@ -7,8 +7,9 @@ import resource
 import signal
 import socket
 import textwrap
+import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ from jobs.records import (
     write_bytes_atomically,
     write_record,
 )
+from jobs.sites import seconds
 from jobs.states import STATES
 
 
@@ -208,9 +210,13 @@ class _Attempt:
         self.log.line(f"data: {data.describe()}")
         history = HistoryFile(self.paths.history)
         total = settings["epochs"]
+        best: tuple[float, int] = (-1.0, 0)
 
         def on_epoch(row: dict[str, Any]) -> None:
+            nonlocal best
             termination.check()
+            if row["val_jaccard"] > best[0]:
+                best = row["val_jaccard"], row["epoch"]
             history.append(row)
             self.log.line(
                 f"epoch {row['epoch']}/{total} loss {row['loss']:.4f} jaccard {row['jaccard']:.4f} "
@@ -218,7 +224,13 @@ class _Attempt:
                 f"learning_rate {row['learning_rate']:.3g} {row['seconds']:.1f} s"
             )
             self.record(
-                "running", epoch=row["epoch"], val_jaccard=row["val_jaccard"], epoch_seconds=row["seconds"]
+                "running",
+                epoch=row["epoch"],
+                epochs=total,
+                val_jaccard=row["val_jaccard"],
+                best_val_jaccard=best[0] if best[1] else None,
+                best_epoch=best[1] or None,
+                epoch_seconds=row["seconds"],
             )
 
         model_file = temporary_beside(self.paths.model)
@@ -292,17 +304,33 @@ def _is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def _at_walltime(site: Mapping[str, Any]) -> bool:
+    """Whether this sub-job has used up its walltime, so that a SIGTERM now is the scheduler's.
+
+    The job script says when it began (``JOB_STARTED``, seconds since the epoch) and how long it may take
+    (``WALLTIME_SECONDS``; else the run's site block has it). PBS never kills early.
+    """
+    try:
+        started = float(os.environ["JOB_STARTED"])
+        limit = float(os.environ.get("WALLTIME_SECONDS") or seconds(site["walltime"]))
+    except (KeyError, ValueError):
+        return False
+    return time.time() - started >= limit - 1
+
+
 def run_point(
     run: Run,
     entry: Entry,
     *,
     echo: bool = True,
     threads: int | None = None,
+    again: bool = False,
     tell: Callable[[str], None] = print,
 ) -> str:
     """Train ``entry`` and publish its result; returns the state it ended in (:data:`jobs.states.STATES`).
 
-    A point that has its result is left alone and its state returned. ``echo`` sends the log's lines to
+    A point that has its result is left alone and its state returned, unless ``again``: then the new result
+    takes the old one's place when it is there, and not before. ``echo`` sends the log's lines to
     standard output too; ``threads`` limits the cores. Whatever goes wrong while training is classed,
     written to ``training_log.txt`` and to the point's status record, and returned, not raised; only
     :class:`Busy` is raised, when another process is at it, and ``UserError`` for a damaged result.
@@ -310,7 +338,7 @@ def run_point(
     paths = run.point_paths(entry)
     with _claim(paths):
         status = read_status(run, entry)
-        if status.result is not None:
+        if status.result is not None and not again:
             tell(f"{entry.name}: has its result already ({status.state}); nothing to do")
             return status.state
         attempts = status.attempts + 1
@@ -325,17 +353,22 @@ def run_point(
     return state
 
 
+def _stopped(attempt: _Attempt) -> tuple[str, str]:
+    if _at_walltime(attempt.run.site):
+        return "timeout", "stopped by PBS at the walltime"
+    return "cancelled", "stopped by SIGTERM"
+
+
 def _guarded(attempt: _Attempt, threads: int | None) -> tuple[str, str]:
-    cancelled = "cancelled", "stopped by SIGTERM"
     termination = _Termination()
     try:
         with termination:
             return attempt.train(threads, termination), ""
     except Cancelled:
-        return cancelled
+        return _stopped(attempt)
     except Exception as error:  # noqa: BLE001 - the one place where a point's fault becomes its class
         if termination.arrived:
-            return cancelled
+            return _stopped(attempt)
         traceback.print_exc()
         summary = textwrap.shorten(f"{type(error).__name__}: {error}", 600)
         if _is_out_of_memory(error):

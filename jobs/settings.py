@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -158,23 +159,96 @@ DATA: dict[str, Setting] = {
     "sample_seed": _whole(0, 0, 2**31 - 1),
 }
 
-SITE: dict[str, Setting] = {
-    "ncpus": _whole(8, 1),
-    "ngpus": _whole(1, 0),
-    "mem": Setting(
+
+# Site values end up in qsub's arguments and in a file that a shell reads: nothing in them may end a line.
+def _is_one_line(value: str) -> bool:
+    return bool(value.strip()) and value.isprintable()
+
+
+def _is_shell_words(value: str) -> bool:
+    try:
+        return _is_one_line(value) and bool(shlex.split(value))
+    except ValueError:
+        return False
+
+
+def _is_template(*fields: str) -> Callable[[str], bool]:
+    def accepts(value: str) -> bool:
+        return (
+            re.fullmatch(r"[\w.:=,+{}-]+", value) is not None
+            and set(re.findall(r"\{(.*?)\}", value)) <= set(fields)
+            and re.search(r"[{}]", re.sub(r"\{.*?\}", "", value)) is None
+        )
+
+    return accepts
+
+
+def _size(default: str) -> Setting:
+    return Setting(
         str,
-        "32gb",
+        default,
         "a size such as 32gb",
         lambda value: re.fullmatch(r"[1-9]\d*(kb|mb|gb|tb)", value, re.IGNORECASE) is not None,
-    ),
-    "walltime": Setting(
+    )
+
+
+def _duration(default: str) -> Setting:
+    return Setting(
         str,
-        "04:00:00",
-        'hours:minutes:seconds such as "04:00:00"',
-        lambda value: re.fullmatch(r"\d{1,4}:[0-5]\d:[0-5]\d", value) is not None,
+        default,
+        'hours:minutes:seconds above zero, such as "04:00:00"',
+        lambda value: (
+            re.fullmatch(r"\d{1,4}:[0-5]\d:[0-5]\d", value) is not None
+            and re.search("[1-9]", value) is not None
+        ),
+    )
+
+
+def _name(words: str) -> Setting:
+    return _text(None, words, lambda value: re.fullmatch(r"[\w.@-]+", value) is not None)
+
+
+PRESETS = ("openpbs", "nus_vanda", "nscc_aspire2a", "nci_gadi", "imperial")
+
+# The defaults here are those of a generic OpenPBS; jobs.sites holds what the other presets change.
+SITE: dict[str, Setting] = {
+    "preset": _one_of("openpbs", *PRESETS),
+    "ncpus": _whole(8, 1),
+    "ngpus": _whole(1, 0),
+    "mem": _size("32gb"),
+    "walltime": _duration("04:00:00"),
+    "queue": _name("a queue's name"),
+    "project": _name("a project's name"),
+    "select": Setting(
+        str,
+        "select=1:ncpus={ncpus}:ngpus={ngpus}:mem={mem}",
+        "what follows qsub's -l, with {ncpus}, {ngpus} and {mem} where the numbers go",
+        _is_template("ncpus", "ngpus", "mem"),
     ),
-    "queue": _text(None, "a queue's name", lambda value: re.fullmatch(r"[\w.@-]+", value) is not None),
-    "project": _text(None, "a project's name", lambda value: re.fullmatch(r"[\w.@-]+", value) is not None),
+    "log_options": Setting(str, "-j oe", "qsub's options for output, such as -j oe -k oed", _is_shell_words),
+    "extra_options": _text(None, "further options for every qsub", _is_shell_words),
+    "max_running": _whole(None, 1, nullable=True),
+    "max_array_size": _whole(None, 2, nullable=True),
+    "job_arrays": _switch(True),
+    "modules": _text(
+        None,
+        "modules to load, parted by spaces",
+        lambda value: re.fullmatch(r"[\w./+-]+( +[\w./+-]+)*", value) is not None,
+    ),
+    "container": _text(None, "the container image's path", _is_one_line),
+    "container_command": _one_of("singularity", "singularity", "apptainer"),
+    "container_binds": _text(None, "folders to bind, parted by commas", _is_one_line),
+    "environment": _text(None, "the folder of a virtual or conda environment", _is_one_line),
+    "collect_ncpus": _whole(1, 1),
+    "collect_mem": _size("8gb"),
+    "collect_walltime": _duration("01:00:00"),
+    "collect_queue": _name("a queue's name"),
+    "collect_select": Setting(
+        str,
+        "select=1:ncpus={ncpus}:mem={mem}",
+        "what follows qsub's -l, with {ncpus} and {mem} where the numbers go",
+        _is_template("ncpus", "mem"),
+    ),
 }
 
 # What a point is made of, in the order of its columns.

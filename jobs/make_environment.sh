@@ -1,0 +1,80 @@
+#!/bin/bash
+# Makes the Python environment that the sub-jobs use; once, on the login node (it needs the package index).
+#   bash jobs/make_environment.sh [RUN]
+# With a container in the site block: an environment laid over the image's own TensorFlow. It adds what the image
+# lacks and must not replace TensorFlow, Keras or NumPy, which are built for the image's CUDA. Without one: an
+# environment of its own, with TensorFlow and its CUDA libraries from the package index.
+# Needs a run (RUN, or the newest) for its site block. Exit codes: 0 made, 2 something is missing.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+REPOSITORY=$here
+# shellcheck source=jobs/environment.sh
+source "$here/jobs/environment.sh"
+find_repository
+[[ -z ${1:-} ]] || RUN_DIR=$(cd "$1" 2> /dev/null && pwd) || fail "$1 is not a folder; expected a run that make_grid.py made"
+find_run
+read_site
+load_modules
+target=${SITE_ENVIRONMENT:-$repository/.venv}
+packages=(pandas scipy matplotlib seaborn pyyaml filelock pillow rich)
+
+if [[ -z $SITE_CONTAINER ]]; then
+    source_python=${PYTHON:-python3}
+    "$source_python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' ||
+        fail "$("$source_python" --version) found; expected Python 3.10 to 3.13: PYTHON=/path/to/python3.11 bash jobs/make_environment.sh"
+    "$source_python" -m venv "$target"
+    "$target/bin/python" -m pip install --disable-pip-version-check "${repository}[cluster]"
+    "$target/bin/python" -c 'import keras, tensorflow; print("TensorFlow", tensorflow.__version__, "Keras", keras.__version__)'
+    echo "made $target"
+    exit 0
+fi
+
+[[ -e $SITE_CONTAINER ]] || fail "the container $SITE_CONTAINER is not there; expected its path as container: in the site block of grid.yaml"
+command -v "$SITE_CONTAINER_COMMAND" > /dev/null || fail "$SITE_CONTAINER_COMMAND is not on PATH; load its module, or name it in modules: of the site block"
+inside=("$SITE_CONTAINER_COMMAND" exec --bind "$repository" --bind "$(dirname "$target")")
+[[ -z $SITE_CONTAINER_BINDS ]] || inside+=(--bind "$SITE_CONTAINER_BINDS")
+inside+=("$SITE_CONTAINER")
+
+# What a user installed in $HOME/.local would hide what the image holds.
+export PYTHONNOUSERSITE=1
+"${inside[@]}" python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    fail "the image's python3 is too old; expected Python 3.10 or newer, with TensorFlow 2.16 or newer"
+"${inside[@]}" python3 -c 'import tensorflow' || fail "the image has no TensorFlow that its python3 can import"
+# --without-pip: images often lack ensurepip; the image's own pip serves, and installs into the environment.
+"${inside[@]}" python3 -m venv --system-site-packages --without-pip "$target"
+pinned=$target/image-packages.txt
+"${inside[@]}" python3 - > "$pinned" << 'PYTHON'
+import importlib.metadata
+
+# As the image has them: to replace one would break its TensorFlow.
+for name in ("tensorflow", "keras", "numpy", "ml-dtypes", "h5py", "protobuf"):
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        continue
+    # A vendor's build such as 2.16.1+nv24.06 is on no package index; pip need not look for what is there.
+    if not (name == "keras" and int(version.split(".")[0]) < 3):
+        print(f"{name}=={version}")
+PYTHON
+# Keras 3 is in TensorFlow's wheels since 2.16; a vendor's image may hold Keras 2 beside it.
+packages+=('keras>=3.0.5')
+"${inside[@]}" "$target/bin/python" -m pip install --disable-pip-version-check --constraint "$pinned" "${packages[@]}"
+"${inside[@]}" "$target/bin/python" - "$pinned" << 'PYTHON'
+import importlib.metadata
+import sys
+
+import filelock, matplotlib, pandas, PIL, rich, scipy, seaborn, yaml  # noqa: E401,F401 - each must import
+import keras
+import tensorflow
+
+changed = []
+for line in open(sys.argv[1]):
+    name, version = line.strip().split("==")
+    if importlib.metadata.version(name) != version:
+        changed.append(f"{name} {version} -> {importlib.metadata.version(name)}")
+if changed:
+    sys.exit("the image's packages were replaced: " + ", ".join(changed))
+print("TensorFlow", tensorflow.__version__, "Keras", keras.__version__, "in", sys.prefix)
+PYTHON
+echo "made $target over $SITE_CONTAINER"

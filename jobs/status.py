@@ -1,0 +1,226 @@
+"""``python -m jobs.status RUN``: how far a run is, from its files.
+
+The scheduler is not asked unless you say --live, and then once, in bulk: points that wait in the queue show
+as queued, points that died without a word as lost. A scheduler that does not answer leaves it unknown. Exit
+codes: 0 shown (1 point or all of them: look at the counts), 2 no usable run, 130 --watch ended by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from jobs.errors import OK, UserError, run_command
+from jobs.index import read_run
+from jobs.live import QUEUED, look
+from jobs.progress import Progress, summarise
+from jobs.scheduler import Scheduler
+from jobs.states import STATES
+
+SHOWN = 10  # failed points in full; running points in the table
+LIVE_INTERVAL = 60.0  # sites ask for at most one qstat a minute
+WIDTH = 120  # of what goes into a pipe or a file
+_COLOURS = {
+    "done": "green",
+    "running": "cyan",
+    "diverged": "yellow",
+    "waiting": "dim",
+    QUEUED: "blue",
+    "cancelled": "yellow",
+}
+
+
+def duration(seconds: float | None) -> str:
+    """``3 h 05 min``, ``12 min``, ``40 s``; ``?`` where it is not known."""
+    if seconds is None:
+        return "?"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24} h"
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _table(*columns: str, right: Sequence[str] = ()) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def _head(progress: Progress) -> list[RenderableType]:
+    counts = Text()
+    for state, count in progress.counts.items():
+        counts.append(", " if counts else "")
+        counts.append(f"{count} {state}", _COLOURS.get(state, "red"))
+    line = Text(f"{progress.with_result} of {progress.total} points have a result: ").append_text(counts)
+    parts: list[RenderableType] = [
+        Text(str(progress.root), "bold").append(f"   {progress.data_source}", "dim"),
+        ProgressBar(total=progress.total, completed=progress.with_result, width=60),
+        line,
+    ]
+    to_come = sum(progress.counts.get(state, 0) for state in ("waiting", QUEUED))
+    if progress.seconds_left is not None:
+        parts.append(
+            Text(
+                f"about {duration(progress.seconds_left)} left, with {progress.at_once} running at once "
+                f"and {to_come} to come (less where training stops early)"
+            )
+        )
+    elif progress.at_once:
+        parts.append(Text(f"{progress.at_once} running; the time left is known after their first epochs"))
+    elif to_come:
+        asked = progress.asked_scheduler and not progress.scheduler_problem
+        hint = (
+            "" if asked or not progress.submitted else "; --live asks the scheduler whether they are queued"
+        )
+        parts.append(Text(f"nothing is running, {to_come} points to come{hint}"))
+    if progress.submitted:
+        parts.append(Text(f"submitted as {', '.join(progress.submitted[-5:])}", "dim"))
+    if progress.scheduler_problem:
+        parts.append(Text(f"scheduler: unknown ({progress.scheduler_problem})", "red"))
+    elif progress.problem:
+        parts.append(Text(progress.problem, "red"))
+    return parts
+
+
+def _running(progress: Progress) -> list[RenderableType]:
+    if not progress.running:
+        return []
+    table = _table(
+        "running", "epoch", "val_jaccard", "best", "time left", "where",
+        right=("epoch", "val_jaccard", "best", "time left"),
+    )  # fmt: skip
+    for point in progress.running[:SHOWN]:
+        silent = point.silent_seconds
+        where = " ".join(part for part in (point.host, point.job_id, point.note) if part)
+        if silent is not None and silent > 3600:
+            where += f" (silent for {duration(silent)}; --live tells whether it is alive)"
+        best = _score(point.best_val_jaccard)
+        table.add_row(
+            point.name,
+            f"{point.epoch}/{point.epochs}",
+            _score(point.val_jaccard),
+            best + (f" ({point.best_epoch})" if best and point.best_epoch else ""),
+            duration(point.seconds_left),
+            where,
+        )
+    more = len(progress.running) - SHOWN
+    return [table, *([Text(f"  and {more} more", "dim")] if more > 0 else [])]
+
+
+def _failed(progress: Progress) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for point in progress.failed[:SHOWN]:
+        colour = _COLOURS.get(point.state, "red")
+        parts.append(
+            Text(f"\n{point.name}: ").append(point.state, colour).append(f" (attempt {point.attempts}) ")
+            .append(point.reason)
+        )  # fmt: skip
+        parts += [Text(f"    | {line}", "dim") for line in point.last_lines]
+    more = len(progress.failed) - SHOWN
+    if more > 0:
+        parts.append(Text(f"  and {more} more; --json has all", "dim"))
+    if progress.resubmit:
+        parts.append(Text("\nto run these again:"))
+        for state, command in progress.resubmit.items():
+            note = (
+                ""
+                if STATES[state].rerun
+                else "   # in this form it will end like this again: --mem, or another batch size"
+            )
+            parts.append(Text(f"  {command}{note}", no_wrap=True, overflow="ignore"))
+    return parts
+
+
+def _best(progress: Progress) -> list[RenderableType]:
+    if not progress.best:
+        return []
+    table = _table("best so far", "val_jaccard", "epoch", right=("val_jaccard", "epoch"))
+    for point in progress.best:
+        table.add_row(point.name, _score(point.best_val_jaccard), str(point.best_epoch or ""))
+    chance = "" if progress.chance_jaccard is None else f"  chance level {progress.chance_jaccard:.3f}; "
+    return [table, Text(f"{chance or '  '}the report says which differences can be believed", "dim")]
+
+
+def render(progress: Progress) -> Group:
+    """The summary for a terminal."""
+    return Group(*_head(progress), *_running(progress), *_failed(progress), *_best(progress))
+
+
+def as_json(progress: Progress) -> str:
+    """The whole summary; keys are the fields of :class:`jobs.progress.Progress`."""
+
+    def plain(value: Any) -> str:
+        return str(value)
+
+    return json.dumps(asdict(progress), indent=1, default=plain, allow_nan=False)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.status",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="the run directory that make_grid.py made")
+    parser.add_argument("--json", action="store_true", help="everything, for programs")
+    parser.add_argument(
+        "--watch", action="store_true", help="show it again and again until all points have ended"
+    )
+    parser.add_argument("--interval", type=float, help="seconds between two looks (10; with --live 60)")
+    parser.add_argument("--live", action="store_true", help="ask the scheduler, once, with one qstat")
+    arguments = parser.parse_args(argv)
+
+    def command() -> int:
+        if arguments.watch and arguments.json:
+            raise UserError("--watch and --json: received both, expected one of them")
+        interval = arguments.interval or (LIVE_INTERVAL if arguments.live else 10.0)
+        if not 1 <= interval <= 86400 or (arguments.live and interval < LIVE_INTERVAL):
+            least = LIVE_INTERVAL if arguments.live else 1
+            raise UserError(f"--interval: received {interval:g}, expected {least:g} to 86400 seconds")
+        scheduler = Scheduler() if arguments.live else None
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=WIDTH)
+        while True:
+            progress = summarise(
+                look(read_run(arguments.run), scheduler), with_logs=sys.maxsize if arguments.json else SHOWN
+            )
+            if arguments.json:
+                print(as_json(progress))
+                return OK
+            if arguments.watch and console.is_terminal:
+                console.clear()
+            console.print(render(progress), highlight=False)
+            if not arguments.watch or progress.with_result == progress.total:
+                return OK
+            console.print(
+                f"\n{datetime.now():%H:%M:%S}, again in {interval:g} s; Ctrl-C ends it", style="dim"
+            )
+            time.sleep(interval)
+
+    return run_command("jobs.status", command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

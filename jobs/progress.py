@@ -93,12 +93,12 @@ class Progress:
     data_source: str
 
 
-def _age(stamp: Any, now: datetime) -> float | None:
+def _between(earlier: Any, later: Any) -> float | None:
     try:
-        then = datetime.fromisoformat(str(stamp))
-        return max(0.0, (now - then).total_seconds())
+        span = datetime.fromisoformat(str(later)) - datetime.fromisoformat(str(earlier))
     except (ValueError, TypeError):
         return None
+    return max(0.0, span.total_seconds())
 
 
 def _running(view: View, now: datetime) -> Running:
@@ -107,7 +107,7 @@ def _running(view: View, now: datetime) -> Running:
     begins = view.reason == "begins"  # the record, if any, is of an attempt before
     epoch = 0 if begins else int(_number(record.get("epoch")) or 0)
     each = None if begins else _number(record.get("epoch_seconds"))
-    age = None if begins else _age(record.get("updated"), now)
+    age = None if begins else _between(record.get("updated"), now.isoformat())
     left = None
     if each is not None and epoch:
         left = max(0.0, each * (epochs - epoch) - min(age or 0.0, each))
@@ -156,9 +156,10 @@ def _failed(run: Run, view: View, *, with_log: bool) -> Failed:
 
 def _measured(view: View) -> float | None:
     """Seconds for a whole point like this one, from its result or from its last epoch."""
-    metrics = (view.status.result or {}).get("metrics")
-    if isinstance(metrics, dict):
-        return _number(metrics.get("training_time_seconds"))
+    result = view.status.result
+    if result is not None:
+        # With start-up, evaluation and pictures: what a place is taken for.
+        return _between(result.get("started"), result.get("ended"))
     each = _number((view.status.record or {}).get("epoch_seconds"))
     return None if each is None else each * int(view.entry.point.settings["epochs"])
 

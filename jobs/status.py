@@ -67,6 +67,15 @@ def _table(*columns: str, right: Sequence[str] = ()) -> Table:
     return table
 
 
+def _bar(progress: Progress) -> Table:
+    line = Table.grid(padding=(0, 1))
+    share = 100 * progress.with_result / max(1, progress.total)
+    line.add_row(
+        ProgressBar(total=progress.total, completed=progress.with_result, width=60), f"{share:.0f} %"
+    )
+    return line
+
+
 def _head(progress: Progress) -> list[RenderableType]:
     counts = Text()
     for state, count in progress.counts.items():
@@ -75,7 +84,7 @@ def _head(progress: Progress) -> list[RenderableType]:
     line = Text(f"{progress.with_result} of {progress.total} points have a result: ").append_text(counts)
     parts: list[RenderableType] = [
         Text(str(progress.root), "bold").append(f"   {progress.data_source}", "dim"),
-        ProgressBar(total=progress.total, completed=progress.with_result, width=60),
+        _bar(progress),
         line,
     ]
     to_come = sum(progress.counts.get(state, 0) for state in ("waiting", QUEUED))

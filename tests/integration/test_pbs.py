@@ -1,0 +1,146 @@
+"""The whole story on a real PBS: submit 36 points, lose three in three ways, collect, resubmit just those, complete.
+
+Runs by itself wherever a PBS server answers; skipped, with the reason, where none does. Takes about six minutes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.index import read_run
+from jobs.point import read_status
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.pbs
+
+GRID = """
+hyperparameters:
+  architecture: [UNet, Attention_UNet, Attention_ResUNet]
+  learning_rate: [1e-4, 5e-4, 1e-3, 5e-3]
+  batch_size: [8, 16, 32]
+training: {epochs: 2, base_filters: 2, levels: 2}
+data: {source: sample, patch_size: 32, sample_slices: 24, sample_size: 64, validation_fraction: 0.25, gap_slices: 2}
+site: {ncpus: 1, ngpus: 0, mem: 1gb, walltime: "00:01:00", max_running: 2, collect_mem: 1gb, collect_walltime: "00:10:00"}
+"""
+FAILS, DELETED, TOO_SLOW = 7, 36, 2
+
+
+def no_pbs() -> str:
+    for command in ("qsub", "qstat", "qdel", "qalter"):
+        if shutil.which(command) is None:
+            return f"no PBS here: {command} is not on PATH"
+    answer = subprocess.run(["qstat", "-B"], capture_output=True, text=True, timeout=60, check=False)
+    if answer.returncode:
+        return f"no PBS server answers: {answer.stderr.strip()}"
+    return "PBS takes no jobs from root" if os.getuid() == 0 else ""
+
+
+def command(*arguments: str) -> str:
+    answer = subprocess.run(
+        [sys.executable, *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
+    )
+    print("$ python", *arguments, "\n" + answer.stdout + answer.stderr, flush=True)
+    assert answer.returncode == 0
+    return answer.stdout
+
+
+def states(root: Path) -> dict[int, str]:
+    progress = json.loads(command("-m", "jobs.status", str(root), "--live", "--json"))
+    assert progress["scheduler_problem"] == ""
+    named = {item["index"]: item["state"] for item in progress["failed"]}
+    return {index: named.get(index, "other") for index in (FAILS, DELETED, TOO_SLOW)} | {
+        0: progress["with_result"]
+    }
+
+
+def wait_for_end(job: str, limit: float = 600) -> int:
+    """Until PBS says that the job has finished; its exit status."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        answer = subprocess.run(
+            ["qstat", "-x", "-f", "-F", "json", job], capture_output=True, text=True, check=False
+        )
+        found = json.loads(answer.stdout or "{}").get("Jobs", {})
+        for attributes in found.values():
+            if attributes["job_state"] == "F":
+                return attributes.get("Exit_status", 0)
+        time.sleep(3)
+    pytest.fail(f"{job} did not end within {limit:g} s")
+
+
+def summary(root: Path) -> list[dict[str, str]]:
+    with (root / "hyperparameter_summary.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def root():
+    # The nodes see a home, and rarely /tmp.
+    with tempfile.TemporaryDirectory(prefix=".unet_pbs_test_", dir=Path.home()) as folder:
+        yield Path(folder) / "run"
+        for record in json.loads((Path(folder) / "run/submissions.json").read_text())["submissions"]:
+            for job in (*record["jobs"], record["collect"] or {}):
+                if job:
+                    subprocess.run(["qdel", job["id"]], capture_output=True, check=False)
+        time.sleep(2)
+
+
+@pytest.mark.skipif(bool(no_pbs()), reason=no_pbs() or "PBS answers")
+def test_a_run_loses_points_in_three_ways_and_ends_complete(root):
+    grid = root.parent / "grid.yaml"
+    grid.write_text(GRID)
+    command("make_grid.py", str(grid), "--run-dir", str(root))
+    run = read_run(root)
+    obstacle = run.point_paths(run.entry(FAILS)).folder
+    obstacle.write_text("a file where the point's folder belongs\n")
+
+    command("-m", "jobs.submit", str(root))
+    record = json.loads((root / "submissions.json").read_text())["submissions"][0]
+    array, collect = record["jobs"][0]["id"], record["collect"]["id"]
+    subprocess.run(["qdel", array.replace("[]", f"[{DELETED}]")], check=True)
+    again = subprocess.run(
+        [sys.executable, "-m", "jobs.submit", str(root)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 6 and "is at work already" in again.stderr
+
+    deadline = time.monotonic() + 120
+    while read_status(run, run.entry(TOO_SLOW)).state != "running":
+        assert time.monotonic() < deadline, "the point that is to be too slow did not begin"
+        time.sleep(0.2)
+    slow = read_status(run, run.entry(TOO_SLOW)).record
+    assert slow["host"] == socket.gethostname(), (
+        "this test stops a process and must run where the sub-jobs run"
+    )
+    os.kill(slow["pid"], signal.SIGSTOP)
+
+    assert wait_for_end(collect) == 0
+    rows = summary(root)
+    assert len(rows) == 36 and sum(row["training_successful"] == "True" for row in rows) == 33
+    assert states(root) == {0: 33, FAILS: "lost", DELETED: "cancelled", TOO_SLOW: "timeout"}
+
+    obstacle.unlink()
+    command("-m", "jobs.resubmit", str(root), "--all-failed", "--dry-run")
+    command("-m", "jobs.resubmit", str(root), "--walltime", "00:03:00")
+    second = json.loads((root / "submissions.json").read_text())["submissions"][1]
+    assert len(second["jobs"]) == 2  # {2, 7, 36}: two progressions
+    assert wait_for_end(second["collect"]["id"]) == 0
+    assert all(row["training_successful"] == "True" for row in summary(root))
+    assert states(root)[0] == 36
+    assert (root / "analysis" / "comprehensive_analysis_report.txt").exists()
+    print(command("-m", "jobs.status", str(root)))

@@ -18,6 +18,7 @@ import pytest
 from jobs.config import load_config
 from jobs.index import Run
 from jobs.make import make_run
+from tests.standin_pbs import StandIn
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA = REPOSITORY.parent / "shared" / "data" / "lucchi_pp"
@@ -78,3 +79,13 @@ def tiny_run(tmp_path: Path, write_grid: Callable[[str], Path]) -> Run:
     """A run of two points that take seconds to train."""
     write_images(tmp_path / "data")
     return make_run(load_config(write_grid()), tmp_path / "run", say=lambda text: None).run
+
+
+@pytest.fixture
+def pbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """PBS's commands on PATH, played by :mod:`tests.standin_pbs`."""
+    stand_in = StandIn(tmp_path / "pbs")
+    monkeypatch.setenv("PATH", f"{stand_in.bin}{os.pathsep}{os.environ['PATH']}")
+    for name in ("PBS_JOBID", "PBS_ARRAY_INDEX", "POINT_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    return stand_in

@@ -1,0 +1,203 @@
+"""A stand-in for ``qsub``, ``qstat``, ``qdel`` and ``qalter`` that keeps to what a real OpenPBS was seen to do.
+
+It accepts and refuses what the real one does and keeps jobs in a JSON file, but runs none: a test says what
+became of a sub-job. ``trouble`` makes the next calls of a command fail, hang or print something else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+SERVER = "pbshost"
+STATE = "jobs.json"
+
+_WRAPPER = """#!/bin/sh
+exec {python} {script} {home} {command} "$@"
+"""
+
+
+class StandIn:
+    """The test's side: installs the commands in ``home/bin`` and says what became of jobs."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.bin = home / "bin"
+        self.bin.mkdir(parents=True)
+        for command in ("qsub", "qstat", "qdel", "qalter"):
+            path = self.bin / command
+            path.write_text(
+                _WRAPPER.format(python=sys.executable, script=__file__, home=home, command=command)
+            )
+            path.chmod(0o755)
+        self.save({"next": 1, "limit": 10000, "history": True, "jobs": {}, "trouble": {}, "calls": []})
+
+    def load(self) -> dict[str, Any]:
+        return json.loads((self.home / STATE).read_text())
+
+    def save(self, state: dict[str, Any]) -> None:
+        (self.home / STATE).write_text(json.dumps(state))
+
+    def set(self, **values: Any) -> None:
+        self.save({**self.load(), **values})
+
+    def calls(self, command: str) -> list[list[str]]:
+        return [call[1:] for call in self.load()["calls"] if call[0] == command]
+
+    def trouble(self, command: str, *answers: dict[str, Any]) -> None:
+        """The next calls of ``command`` answer so: keys ``code``, ``stdout``, ``stderr``, ``sleep``."""
+        state = self.load()
+        state["trouble"][command] = list(answers)
+        self.save(state)
+
+    def sub_job(self, number: int, index: int, **attributes: Any) -> None:
+        """What became of ``number[index]``; with ``run_count`` it ran."""
+        state = self.load()
+        state["jobs"][str(number)]["subjobs"][str(index)].update(attributes)
+        self.save(state)
+
+    def finish(self, number: int, **attributes: Any) -> None:
+        """The whole job has ended."""
+        state = self.load()
+        job = state["jobs"][str(number)]
+        job["job_state"] = "F"
+        for sub in job["subjobs"].values():
+            sub.update({"job_state": "F", "run_count": 1, "Exit_status": 0, **attributes})
+        self.save(state)
+
+
+def _refuse(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code
+
+
+def _options(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
+    found: dict[str, list[str]] = {}
+    rest = []
+    words = iter(arguments)
+    for word in words:
+        if re.fullmatch(r"-[A-Za-z]", word):
+            found.setdefault(word[1], []).append(next(words))
+        else:
+            rest.append(word)
+    return found, rest
+
+
+def _qsub(state: dict[str, Any], arguments: list[str]) -> int:
+    options, rest = _options(arguments)
+    if len(rest) != 1 or not Path(rest[0]).is_file():
+        return _refuse(f"qsub: script file:: No such file or directory {rest}", 1)
+    text = Path(rest[0]).read_text()
+    directives = (
+        {}
+        if options.get("C") == [""]
+        else _options(
+            [word for line in re.findall(r"^#PBS (.*)$", text, re.MULTILINE) for word in line.split()]
+        )[0]
+    )
+    array = (options.get("J") or directives.get("J") or [None])[-1]
+    name = (options.get("N") or directives.get("N") or ["STDIN"])[-1]
+    if re.search(r"[/ \[]", name):
+        return _refuse("qsub: illegal -N value", 2)
+    indices: list[int] = []
+    if array is not None:
+        match = re.fullmatch(r"(\d+)-(\d+)(?::(\d+))?(?:%(\d+))?", array)
+        if match is None or int(match[1]) >= int(match[2]) or match[3] == "0":
+            return _refuse("qsub: illegal -J value", 2)
+        indices = list(range(int(match[1]), int(match[2]) + 1, int(match[3] or 1)))
+        if len(indices) > state["limit"]:
+            return _refuse("qsub: Array job exceeds server or queue size limit", 1)
+        if (options.get("r") or directives.get("r") or ["y"])[-1] != "y":
+            return _refuse("qsub: Array jobs must be rerunnable", 1)
+    number, deleted = state["next"], False
+    for dependency in options.get("W", []):
+        for one in dependency.removeprefix("depend=afterany:").split(":"):
+            if re.match(r"\d+\[\d+\]", one):
+                return _refuse("qsub: Illegal dependency on a sub-job", 1)
+            parent = state["jobs"].get(re.match(r"\d+", one)[0])
+            # Accepted, and then deleted at once: an unknown id, or an array without its brackets.
+            deleted |= parent is None or (bool(parent["subjobs"]) and "[]" not in one)
+    state["next"] += 1
+    held = bool(options.get("W")) and not deleted
+    state["jobs"][str(number)] = {
+        "id": f"{number}[].{SERVER}" if indices else f"{number}.{SERVER}",
+        "job_state": "F" if deleted else "H" if held else "Q",
+        "deleted": deleted,
+        "depend": options.get("W", []),
+        "variables": options.get("v", []),
+        "subjobs": {str(index): {"job_state": "Q"} for index in indices},
+    }
+    print(state["jobs"][str(number)]["id"])
+    return 0
+
+
+def _qstat(state: dict[str, Any], arguments: list[str]) -> int:
+    if "-Bf" in arguments:
+        print(f"Server: {SERVER}\n    max_array_size = {state['limit']}")
+        return 0
+    ids = [word for word in arguments if word[0].isdigit()]
+    head = {"timestamp": 1795485758, "pbs_version": "23.06.06", "pbs_server": SERVER}
+    if "-x" in arguments and not state["history"]:
+        print(json.dumps(head))
+        return _refuse(f"qstat: PBS is not configured to maintain job history {ids[0]}", 0)
+    jobs, code = {}, 0
+    for name in ids:
+        job = state["jobs"].get(re.match(r"\d+", name)[0])
+        if job is None or (job["job_state"] == "F" and not state["history"]):
+            code = _refuse(f"qstat: Unknown Job Id {name}", 153)
+            continue
+        if job["job_state"] == "F" and "-x" not in arguments:
+            code = _refuse(
+                f"qstat: {name} Job has finished, use -x or -H to obtain historical job information", 35
+            )
+            continue
+        jobs[job["id"]] = {
+            "job_state": job["job_state"],
+            "Exit_status": 1,
+            "array": str(bool(job["subjobs"])),
+        }
+        for index, sub in job["subjobs"].items() if "-t" in arguments else ():
+            # Sub-jobs that never ran carry the parent's exit status.
+            jobs[job["id"].replace("[]", f"[{index}]")] = {
+                "Exit_status": 1,
+                "comment": "Job Array Began",
+                **sub,
+            }
+    print(json.dumps({**head, **({"Jobs": jobs} if jobs else {})}))
+    return code
+
+
+def _qalter(state: dict[str, Any], arguments: list[str]) -> int:
+    options, rest = _options(arguments)
+    job = state["jobs"].get(re.match(r"\d+", rest[0])[0])
+    if job is None:
+        return _refuse(f"qalter: Unknown Job Id {rest[0]}", 153)
+    if job["job_state"] != "H":
+        return _refuse(f"qalter: Job has finished {rest[0]}", 35)
+    job["depend"] = options["W"]
+    return 0
+
+
+def main(home: Path, command: str, arguments: list[str]) -> int:
+    state = json.loads((home / STATE).read_text())
+    state["calls"].append([command, *arguments])
+    queue = state["trouble"].get(command, [])
+    answer = queue.pop(0) if queue else None
+    code = 0
+    if answer is None:
+        code = {"qsub": _qsub, "qstat": _qstat, "qalter": _qalter}[command](state, arguments)
+    (home / STATE).write_text(json.dumps(state))
+    if answer is not None:
+        time.sleep(answer.get("sleep", 0))
+        sys.stdout.write(answer.get("stdout", ""))
+        sys.stderr.write(answer.get("stderr", ""))
+        code = answer.get("code", 1)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))

@@ -120,6 +120,10 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     try:
         payload = json.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # no permission, a folder in its place, a stale network handle
+        raise DamagedRecord(f"{path} cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
         raise DamagedRecord(f"{path} is not whole JSON ({error})") from error
     if not isinstance(payload, dict):

@@ -90,3 +90,11 @@ def test_the_checksum_is_in_the_file(tmp_path):
     path = tmp_path / "r.json"
     write_record(path, {"a": 1})
     assert set(json.loads(path.read_text())) == {"a", "checksum", "schema"}
+
+
+def test_a_record_that_cannot_be_read_is_told_apart_from_one_that_is_not_there(tmp_path):
+    (tmp_path / "folder").write_text("a file where a folder belongs")
+    with pytest.raises(DamagedRecord, match="cannot be read"):
+        read_record(tmp_path / "folder" / "status.json")
+    with pytest.raises(FileNotFoundError):
+        read_record(tmp_path / "none" / "status.json")

@@ -220,7 +220,8 @@ def main(argv: list[str] | None = None) -> int:
                 return OK
             if arguments.watch and console.is_terminal:
                 console.clear()
-            console.print(render(progress), highlight=False)
+            # A command that is cut at the terminal's edge cannot be pasted.
+            console.print(render(progress), highlight=False, crop=False)
             if not arguments.watch or progress.with_result == progress.total:
                 return OK
             console.print(

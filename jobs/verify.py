@@ -82,11 +82,12 @@ def check_tensorflow() -> Iterator[Check]:
 def check_run(run: Run) -> Iterator[Check]:
     """The packed data are those that the run was made from."""
     from unet_models.dataset import read_packed
+    from unet_models.images import DataError
 
     yield "ok", f"run: {len(run.entries)} points"
     try:
         data = read_packed(run.paths.data)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, DataError) as error:
         yield "FAILURE", f"data: {run.paths.data} cannot be read ({error}); make the run again"
         return
     if data.fingerprint == run.fingerprint:

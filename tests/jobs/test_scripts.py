@@ -1,0 +1,179 @@
+"""The shell scripts, run as PBS runs them: from a copy elsewhere, in $HOME, with PBS's variables."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from jobs.config import load_config
+from jobs.make import make_run
+from jobs.submissions import write_site
+from tests.conftest import REPOSITORY, TINY, write_images
+from tests.jobs.test_submit import give_result
+
+SCRIPTS = sorted([*REPOSITORY.glob("jobs/*.pbs"), *REPOSITORY.glob("jobs/*.sh")])
+
+
+def run_script(name, tmp_path, *arguments, code=0, **variables):
+    spool = tmp_path / "spool"
+    shutil.copy(REPOSITORY / "jobs" / name, spool)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PBS_O_WORKDIR": str(REPOSITORY),
+        **variables,
+    }
+    answer = subprocess.run(
+        ["bash", str(spool), *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert answer.returncode == code, answer.stdout + answer.stderr
+    return answer.stdout + answer.stderr
+
+
+@pytest.fixture
+def python_of_the_tests(tiny_run):
+    """The run's site block names the environment that runs the tests."""
+    tiny_run.site["environment"] = sys.prefix
+    write_site(tiny_run)
+    return tiny_run
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_the_scripts_pass_shellcheck():
+    subprocess.run(["shellcheck", "-x", *map(str, SCRIPTS)], cwd=REPOSITORY, check=True)
+
+
+def test_the_array_script_asks_for_one_gpu_and_a_share_of_a_node():
+    directives = [
+        line
+        for line in (REPOSITORY / "jobs/train_array.pbs").read_text().splitlines()
+        if line.startswith("#PBS")
+    ]
+    assert "#PBS -J 1-36" in directives and "#PBS -r y" in directives
+    assert "#PBS -l select=1:ncpus=8:ngpus=1:mem=32gb" in directives
+
+
+def test_a_sub_job_trains_its_index_and_the_collect_job_reports(python_of_the_tests, tmp_path):
+    run = python_of_the_tests
+    said = run_script(
+        "train_array.pbs", tmp_path, RUN_DIR=str(run.paths.root), PBS_ARRAY_INDEX="2", PBS_JOBID="9[2].x"
+    )
+    assert f"point 2 of {run.paths.root}" in said and "exp_02_UNet_lr0.005_bs8: done" in said
+    said = run_script("collect.pbs", tmp_path, RUN_DIR=str(run.paths.root))
+    assert "exp_01_UNet_lr0.001_bs8" in said and run.paths.summary.exists()
+    assert (run.paths.analysis / "comprehensive_analysis_report.txt").exists()
+
+
+def test_a_sub_job_beyond_the_index_says_so_and_leaves(python_of_the_tests, tmp_path):
+    said = run_script(
+        "train_array.pbs", tmp_path, RUN_DIR=str(python_of_the_tests.paths.root), PBS_ARRAY_INDEX="36"
+    )
+    assert "has 2 points; sub-job 36 has nothing to do" in said
+
+
+def test_the_collect_job_fails_only_if_there_is_nothing(python_of_the_tests, tmp_path):
+    run = python_of_the_tests
+    said = run_script("collect.pbs", tmp_path, RUN_DIR=str(run.paths.root), code=4)
+    assert "2 waiting" in said
+    give_result(run, 1)
+    run_script("collect.pbs", tmp_path, RUN_DIR=str(run.paths.root), code=0)
+
+
+def test_what_is_missing_is_named(tmp_path, python_of_the_tests):
+    run = python_of_the_tests
+    assert "call qsub in the folder" in run_script(
+        "train_array.pbs", tmp_path, PBS_O_WORKDIR=str(tmp_path), code=2
+    )
+    assert "is not a folder" in run_script("train_array.pbs", tmp_path, RUN_DIR="/none", code=2)
+    run.site["environment"] = "/none"
+    write_site(run)
+    assert "/none has no bin/python" in run_script(
+        "train_array.pbs", tmp_path, RUN_DIR=str(run.paths.root), code=2
+    )
+    run.site["container"] = "/none.sif"
+    write_site(run)
+    assert "the container /none.sif is not there" in run_script(
+        "train_array.pbs", tmp_path, RUN_DIR=str(run.paths.root), code=2
+    )
+
+
+def test_the_container_gets_gpu_binds_and_the_environments_python(tmp_path, python_of_the_tests):
+    run = python_of_the_tests
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "apptainer").write_text('#!/bin/sh\necho "apptainer $*"\n')
+    (tmp_path / "bin" / "apptainer").chmod(0o755)
+    (tmp_path / "image.sif").write_text("")
+    run.site.update(
+        container=str(tmp_path / "image.sif"), container_command="apptainer", container_binds="/scratch,/data"
+    )
+    write_site(run)
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    said = run_script(
+        "train_array.pbs", tmp_path, RUN_DIR=str(run.paths.root), PBS_ARRAY_INDEX="1", PATH=path
+    )
+    assert (
+        "apptainer exec --nv" in said
+        and "--bind /scratch,/data" in said
+        and f"--bind {run.paths.root}" in said
+    )
+    assert f"{tmp_path}/image.sif {sys.prefix}/bin/python run_point.py {run.paths.root}" in said
+
+
+def test_the_newest_run_is_taken_and_an_array_stays_with_it(tmp_path):
+    repository = tmp_path / "repository"
+    (repository / "jobs").mkdir(parents=True)
+    shutil.copy(REPOSITORY / "jobs/environment.sh", repository / "jobs")
+    (repository / "run_point.py").write_text("import sys; print('training', sys.argv)\n")
+
+    def add(stamp):
+        folder = repository / f"hyperparameter_optimization_{stamp}"
+        folder.mkdir()
+        (folder / "index.csv").write_text("")
+        return folder
+
+    add("20260101_000000")
+    second = add("20260202_000000")
+    sub_job = {"PBS_O_WORKDIR": str(repository), "PBS_ARRAY_INDEX": "1", "PBS_JOBID": "5[1].x"}
+    assert f"training ['run_point.py', '{second}']" in run_script("train_array.pbs", tmp_path, **sub_job)
+    third = add("20260303_000000")
+    assert str(second) in run_script("train_array.pbs", tmp_path, **{**sub_job, "PBS_JOBID": "5[2].x"})
+    assert str(third) in run_script("train_array.pbs", tmp_path, **{**sub_job, "PBS_JOBID": "6[1].x"})
+
+
+def test_the_set_up_check_passes_here_and_fails_with_a_remedy(tmp_path, python_of_the_tests, pbs):
+    pbs.trouble("qstat", {"code": 0, "stdout": "Server"})
+    command = ["bash", "jobs/verify_setup.sh", str(python_of_the_tests.paths.root)]
+    answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    for line in (
+        "file system: atomic replace",
+        "file system: hard link",
+        "file system: lock between",
+        "data: ",
+        "TensorFlow:",
+    ):
+        assert line in answer.stdout
+    python_of_the_tests.paths.data.write_bytes(b"no data")
+    answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
+    assert answer.returncode == 1 and "FAILURE  data:" in answer.stdout
+
+
+def test_every_preset_gives_lines_that_a_pbs_takes(tmp_path, write_grid, pbs):
+    from jobs import submit
+
+    write_images(tmp_path / "data")
+    extra = {"nscc_aspire2a": "project: p1", "nci_gadi": "project: p1, extra_options: '-l storage=gdata/p1'"}
+    for preset in ("openpbs", "nus_vanda", "nscc_aspire2a", "nci_gadi", "imperial"):
+        site = f"site: {{preset: {preset}{', ' + extra[preset] if preset in extra else ''}}}\n"
+        run = make_run(load_config(write_grid(TINY + site)), tmp_path / preset, say=lambda text: None).run
+        assert submit.main([str(run.paths.root)]) == 0

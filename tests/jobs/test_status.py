@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from jobs import status
+from jobs.live import look
+from jobs.progress import last_lines, summarise
+from jobs.scheduler import Scheduler
+from jobs.submissions import plan, submit
+from tests.conftest import REPOSITORY
+from tests.jobs.test_submit import give_result, give_state, run  # noqa: F401 - the fixture
+
+
+def states(run, live=True):  # noqa: F811
+    picture = look(run, Scheduler() if live else None)
+    return {view.entry.index: view.state for view in picture.views}
+
+
+@pytest.fixture
+def array(run, pbs):  # noqa: F811
+    submit(
+        run,
+        plan(run, range(1, 13), submission=1),
+        Scheduler(),
+        kind="submit",
+        number=1,
+        say=lambda text: None,
+    )
+    return pbs
+
+
+def test_files_alone_never_ask_the_scheduler(run, array):  # noqa: F811
+    assert set(states(run, live=False).values()) == {"waiting"}
+    assert array.calls("qstat") == []
+
+
+def test_live_asks_exactly_once_and_names_what_is_queued(run, array):  # noqa: F811
+    assert set(states(run).values()) == {"queued"}
+    assert len(array.calls("qstat")) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "sub_job", "expected"),
+    [
+        (None, {"job_state": "R", "run_count": 1}, "running"),
+        ("running", {"job_state": "R", "run_count": 1}, "running"),
+        ("running", {"job_state": "X", "run_count": 1, "Exit_status": 137}, "oom"),
+        ("running", {"job_state": "X", "run_count": 1, "Exit_status": -29}, "timeout"),
+        ("running", {"job_state": "X", "run_count": 1, "Exit_status": -27}, "oom"),
+        ("running", {"job_state": "X", "run_count": 1, "Exit_status": 271}, "cancelled"),
+        ("running", {"job_state": "X", "run_count": 1, "Exit_status": 1}, "lost"),
+        ("running", {"job_state": "Q", "run_count": 1, "Exit_status": -20}, "queued"),
+        ("error", {"job_state": "X", "run_count": 1, "Exit_status": 13}, "error"),
+        ("timeout", {"job_state": "X", "run_count": 1, "Exit_status": 271}, "timeout"),
+        ("cancelled", {"job_state": "X", "run_count": 1, "Exit_status": -29}, "timeout"),
+        (
+            None,
+            {"job_state": "X"},
+            "cancelled",
+        ),  # deleted while queued: no run_count, the parent's exit status
+        (None, {"job_state": "X", "run_count": 1, "Exit_status": 0}, "lost"),
+    ],
+)
+def test_files_and_scheduler_joined(run, array, written, sub_job, expected):  # noqa: F811
+    if written:
+        give_state(run, 4, written, job_id="1[4].pbshost")
+    array.sub_job(1, 4, **sub_job)
+    assert states(run)[4] == expected
+
+
+@pytest.mark.parametrize(
+    "trouble", [{"code": 255, "stderr": "qstat: cannot find the server\n"}, {"code": 0, "stdout": "{oops"}]
+)
+def test_a_scheduler_that_does_not_answer_gives_unknown_and_never_finished(run, array, trouble, capsys):  # noqa: F811
+    give_state(run, 4, "running", job_id="1[4].pbshost")
+    array.trouble("qstat", trouble)
+    assert status.main([str(run.paths.root), "--live"]) == 0
+    shown = capsys.readouterr().out
+    assert "scheduler: unknown" in shown and "1 running" in shown and "11 waiting" in shown
+
+
+def test_without_history_a_vanished_array_is_unknown(run, array):  # noqa: F811
+    give_state(run, 4, "running", job_id="1[4].pbshost")
+    array.finish(1)
+    array.set(history=False)
+    views = look(run, Scheduler()).views
+    assert views[3].state == "running" and views[3].scheduler == "unknown"
+
+
+def test_a_point_submitted_by_hand_is_found_by_its_own_job(run, pbs):  # noqa: F811
+    subprocess.run(["qsub", "-J", "1-12", str(REPOSITORY / "jobs/train_array.pbs")], check=True)
+    give_state(run, 4, "running", job_id="1[4].pbshost")
+    pbs.finish(1, Exit_status=-29)
+    assert states(run)[4] == "timeout"
+
+
+def test_the_summary_shows_what_runs_what_failed_why_and_how_to_go_on(run, capsys):  # noqa: F811
+    give_result(run, 1)
+    give_result(run, 2, "diverged")
+    give_state(
+        run,
+        3,
+        "running",
+        epoch=3,
+        epochs=10,
+        epoch_seconds=60.0,
+        val_jaccard=0.41,
+        best_val_jaccard=0.45,
+        best_epoch=2,
+    )
+    give_state(run, 4, "oom", reason="ResourceExhausted: x")
+    give_state(run, 5, "timeout")
+    log = run.point_paths(run.entry(4)).log
+    log.write_text("first\nsecond\n\nthird\nfourth\n")
+    assert status.main([str(run.paths.root)]) == 0
+    shown = capsys.readouterr().out
+    assert "2 of 12 points have a result: 7 waiting, 1 running, 1 done, 1 diverged, 1 oom, 1 timeout" in shown
+    assert "3/2" in shown and "0.410" in shown and "0.450 (2)" in shown
+    assert "ResourceExhausted: x" in shown and "| fourth" in shown and "| first" not in shown
+    assert f"python -m jobs.resubmit {run.paths.root} --class timeout --walltime 08:00:00" in shown
+    assert "best so far" in shown and run.entry(1).name in shown
+
+
+def test_json_holds_everything(run, capsys):  # noqa: F811
+    give_result(run, 1)
+    assert status.main([str(run.paths.root), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["counts"] == {"waiting": 11, "done": 1}
+    assert content["best"][0]["best_val_jaccard"] == 0.51
+    assert content["asked_scheduler"] is False
+
+
+def test_time_left_counts_how_many_run_at_once(run):  # noqa: F811
+    for index in (1, 2):
+        give_state(run, index, "running", epoch=1, epoch_seconds=100.0, updated="2026-01-01T00:00:00+00:00")
+    from datetime import datetime, timezone
+
+    progress = summarise(look(run), now=datetime(2026, 1, 1, tzinfo=timezone.utc))
+    # Two places, each 100 s from free; ten points of 2 epochs, 200 s each, five on each place.
+    assert progress.at_once == 2
+    assert progress.seconds_left == pytest.approx(100 + 5 * 200)
+
+
+def test_records_of_odd_types_do_not_crash_the_summary(run, capsys):  # noqa: F811
+    give_state(
+        run, 3, "running", epoch="x", epoch_seconds=None, val_jaccard=[], updated=5, best_epoch="?", job_id=7
+    )
+    assert status.main([str(run.paths.root)]) == 0
+    assert run.entry(3).name in capsys.readouterr().out
+
+
+def test_last_lines_of_a_long_log_are_read_from_its_end(tmp_path):
+    path = tmp_path / "log"
+    path.write_bytes(b"x" * 100_000 + b"\none\ntwo \xff\n")
+    assert last_lines(path, 2) == ("one", "two \N{REPLACEMENT CHARACTER}")
+    assert last_lines(tmp_path / "none") == ()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "?"), (40, "40 s"), (720, "12 min"), (11100, "3 h 05 min"), (200000, "2 d 7 h")],
+)
+def test_durations_are_readable(seconds, text):
+    assert status.duration(seconds) == text
+
+
+@pytest.mark.parametrize("arguments", [["--watch", "--json"], ["--live", "--watch", "--interval", "5"]])
+def test_watching_does_not_flood_the_scheduler(run, arguments):  # noqa: F811
+    assert status.main([str(run.paths.root), *arguments]) == 2
+
+
+@pytest.mark.parametrize(
+    "module", ["jobs.status", "jobs.submit", "jobs.resubmit", "jobs.verify", "make_grid", "collect"]
+)
+def test_what_answers_at_the_prompt_never_imports_tensorflow(module):
+    code = f"import sys, {module}; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 DEMO := demo_run
 
-.PHONY: demo test lint format lock clean
+.PHONY: demo test test-pbs lint format lock clean
 
 $(STAMP): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
@@ -27,9 +27,14 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
+# The whole story on a real PBS; skipped, with the reason, where none answers. Part of `make test`, too.
+test-pbs: $(STAMP)
+	$(BIN)/python -m pytest -m pbs -s
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/shellcheck -x .ci/run jobs/*.sh jobs/*.pbs
 
 format: $(STAMP)
 	$(BIN)/ruff format .

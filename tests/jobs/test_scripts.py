@@ -15,8 +15,6 @@ from jobs.submissions import write_site
 from tests.conftest import REPOSITORY, TINY, write_images
 from tests.jobs.test_submit import give_result
 
-SCRIPTS = sorted([*REPOSITORY.glob("jobs/*.pbs"), *REPOSITORY.glob("jobs/*.sh")])
-
 
 def run_script(name, tmp_path, *arguments, code=0, **variables):
     spool = tmp_path / "spool"
@@ -46,11 +44,6 @@ def python_of_the_tests(tiny_run):
     tiny_run.site["environment"] = sys.prefix
     write_site(tiny_run)
     return tiny_run
-
-
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
-def test_the_scripts_pass_shellcheck():
-    subprocess.run(["shellcheck", "-x", *map(str, SCRIPTS)], cwd=REPOSITORY, check=True)
 
 
 def test_the_array_script_asks_for_one_gpu_and_a_share_of_a_node():

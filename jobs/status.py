@@ -2,7 +2,7 @@
 
 The scheduler is not asked unless you say --live, and then once, in bulk: points that wait in the queue show
 as queued, points that died without a word as lost. A scheduler that does not answer leaves it unknown. Exit
-codes: 0 shown (1 point or all of them: look at the counts), 2 no usable run, 130 --watch ended by Ctrl-C.
+codes: 0 shown, whatever it shows; 2 no usable run, 130 --watch ended by Ctrl-C.
 """
 
 from __future__ import annotations

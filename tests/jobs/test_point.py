@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import keras
 import pytest
@@ -99,6 +100,39 @@ def test_sigterm_ends_a_training_as_cancelled(tiny_run, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     assert quiet(tiny_run, tiny_run.entries[0]) == "cancelled"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("ago", "limit", "state"),
+    [(3601, "3600", "timeout"), (60, "3600", "cancelled"), (14401, "", "timeout"), (60, "", "cancelled")],
+)
+def test_sigterm_at_the_walltime_is_a_timeout(tiny_run, monkeypatch, ago, limit, state):
+    monkeypatch.setenv("JOB_STARTED", str(int(time.time()) - ago))
+    monkeypatch.setenv("WALLTIME_SECONDS", limit)  # empty: the site block's four hours
+    monkeypatch.setattr(training, "train", lambda *a, **o: os.kill(os.getpid(), signal.SIGTERM))
+    assert run_point(tiny_run, tiny_run.entry(1), echo=False) == state
+    assert read_status(tiny_run, tiny_run.entry(1)).state == state
+
+
+def test_a_finished_point_is_trained_again_only_if_told_and_keeps_its_result_until_then(
+    tiny_run, monkeypatch
+):
+    entry = tiny_run.entry(1)
+    paths = tiny_run.point_paths(entry)
+    paths.state.mkdir(parents=True)
+    write_record(paths.results, {"key": entry.key, "status": "done", "metrics": {}})
+    before = paths.results.read_bytes()
+    calls = []
+
+    def fail(*arguments, **options):
+        calls.append(1)
+        raise ValueError("this time it fails")
+
+    monkeypatch.setattr(training, "train", fail)
+    assert run_point(tiny_run, entry, echo=False, tell=lambda text: None) == "done" and not calls
+    assert run_point(tiny_run, entry, echo=False, again=True) == "error" and calls
+    assert paths.results.read_bytes() == before
+    assert read_status(tiny_run, entry).state == "done"
 
 
 def test_divergence_is_a_result_with_its_history(tiny_run, monkeypatch):

@@ -81,7 +81,14 @@ def test_a_crash_of_one_point_leaves_the_others_alone_and_finished_points_are_sk
 
 
 def test_ctrl_c_stops_in_order_and_says_how_to_go_on(tiny_run):
-    process = local(tiny_run, "--workers", "1", start_new_session=True)
+    # A shell's background job, as CI may be, ignores SIGINT, and so do its children.
+    process = local(
+        tiny_run,
+        "--workers",
+        "1",
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     log = tiny_run.point_paths(tiny_run.entries[0]).log
     deadline = time.monotonic() + 120
     while not (log.exists() and "read back" in log.read_text()):

@@ -21,13 +21,13 @@ from jobs.errors import UserError
 WAIT_SECONDS = 120.0  # for a sub-job of ours that is just ending
 
 
-def _ask(*query: str) -> list[str]:
+def ask_driver(*query: str) -> list[str]:
     """The lines that ``nvidia-smi`` answers; none where there is none, or it fails."""
     if shutil.which("nvidia-smi") is None:
         return []
     try:
         answer = subprocess.run(
-            ["nvidia-smi", *query], capture_output=True, text=True, timeout=30, check=True
+            ["nvidia-smi", *query], capture_output=True, text=True, timeout=20, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return []
@@ -36,11 +36,13 @@ def _ask(*query: str) -> list[str]:
 
 def gpus_of_this_node() -> list[str]:
     """The UUIDs of all GPUs that the driver shows to this process, whatever ``CUDA_VISIBLE_DEVICES`` says."""
-    return [line for line in _ask("--query-gpu=uuid", "--format=csv,noheader") if line.startswith("GPU-")]
+    return [
+        line for line in ask_driver("--query-gpu=uuid", "--format=csv,noheader") if line.startswith("GPU-")
+    ]
 
 
 def _busy() -> set[str]:
-    return set(_ask("--query-compute-apps=gpu_uuid", "--format=csv,noheader"))
+    return set(ask_driver("--query-compute-apps=gpu_uuid", "--format=csv,noheader"))
 
 
 def _locks() -> Path:

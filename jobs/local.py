@@ -11,9 +11,7 @@ import argparse
 import contextlib
 import multiprocessing
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -34,6 +32,7 @@ from rich.progress import (
 )
 
 from jobs.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
+from jobs.gpus import ask_driver
 from jobs.index import Entry, Run, parse_indices, read_run
 from jobs.output import captured
 from jobs.point import Busy, PointStatus, read_status, record_death, run_point
@@ -56,13 +55,7 @@ def visible_gpus() -> list[str]:
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is not None:
         return [name for name in allowed.split(",") if name.strip() and name.strip() != "-1"]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    try:
-        answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [str(number) for number, line in enumerate(answer.stdout.splitlines()) if line.startswith("GPU ")]
+    return [str(number) for number, line in enumerate(ask_driver("-L")) if line.startswith("GPU ")]
 
 
 def share_out(workers: int | None, cores: int, gpus: Sequence[str]) -> list[Slot]:

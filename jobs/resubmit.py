@@ -22,7 +22,7 @@ from jobs.scheduler import Scheduler, job_number
 from jobs.settings import SITE
 from jobs.states import STATES
 from jobs.submissions import by_hand, plan, submit
-from jobs.submit import array_limit
+from jobs.submit import array_limit, check_max_running
 from jobs.summary import describe
 
 CLASSES = tuple(name for name, state in STATES.items() if name != "running")
@@ -113,8 +113,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     def command() -> int:
-        if arguments.max_running is not None and arguments.max_running < 1:
-            raise UserError(f"--max-running: received {arguments.max_running}, expected at least 1")
+        check_max_running(arguments.max_running)
         run = _with_resources(read_run(arguments.run), arguments.walltime, arguments.mem)
         scheduler = Scheduler()
         # A dry run must work where there is no PBS; what it would not see then is said below.

@@ -52,7 +52,6 @@ class Job:
     state: str
     exit_status: int | None = None
     ran: bool = False
-    comment: str = ""
 
     @property
     def ended(self) -> bool:
@@ -221,4 +220,4 @@ def _job(attributes: Mapping[str, Any]) -> Job:
         exit_status = None
     if not (ran and state in ("X", "F")):
         exit_status = None
-    return Job(state, exit_status, ran, str(attributes.get("comment", "")))
+    return Job(state, exit_status, ran)

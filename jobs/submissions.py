@@ -46,7 +46,7 @@ def write_site(run: Run) -> None:
     for key in _SHELL:
         value = run.site[key]
         if key in ("container", "environment", "container_binds") and value is not None:
-            value = os.path.expandvars(value) if "$" in value else str(value)
+            value = os.path.expandvars(value)
         lines.append(f"SITE_{key.upper()}={shlex.quote('' if value is None else str(value))}")
     write_text_atomically(run.paths.site, "\n".join(lines) + "\n")
 

@@ -25,6 +25,12 @@ def array_limit(run: Run, scheduler: Scheduler | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def check_max_running(asked: int | None) -> None:
+    """Refuse ``--max-running 0``: PBS accepts ``%0``, and such an array never starts."""
+    if asked is not None and asked < 1:
+        raise UserError(f"--max-running: received {asked}, expected at least 1")
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m jobs.submit",
@@ -38,8 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     def command() -> int:
-        if arguments.max_running is not None and arguments.max_running < 1:
-            raise UserError(f"--max-running: received {arguments.max_running}, expected at least 1")
+        check_max_running(arguments.max_running)
         run = read_run(arguments.run)
         run = replace(run, paths=replace(run.paths, root=run.paths.root.resolve()))
         scheduler = Scheduler()

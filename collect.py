@@ -23,11 +23,16 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="the run directory")
+    parser.add_argument(
+        "--settle",
+        action="store_true",
+        help="first watch points that are said to be running on other nodes (a minute by default); dead ones are lost",
+    )
     arguments = parser.parse_args(argv)
 
     def command() -> int:
         run = read_run(arguments.run)
-        collected = collect(run)
+        collected = collect(run, settle=arguments.settle)
         print(f"{run.paths.summary}: {collected.total} rows: {describe(collected.counts)}")
         for index, name, state, reason in collected.missing[:SHOWN]:
             print(f"  no result: {index} {name}: {state}" + (f" ({reason})" if reason else ""))

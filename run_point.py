@@ -4,8 +4,9 @@
 The index counts from 1 and comes from the command line or, in a PBS sub-job, from PBS_ARRAY_INDEX (in a job
 that is no array, from POINT_INDEX). A sub-job beyond the last point has nothing to do and ends with 0.
 Everything the point prints goes to RUN/exp_NN_.../training_log.txt too. Exit codes: 0 done (or diverged,
-which is a result), 10 out of memory, 11 timeout, 12 cancelled, 13 error, 15 another process is training
-this point, 2 bad arguments.
+which is a result), 10 out of memory, 11 timeout, 12 cancelled, 13 error, 14 lost, 15 another process is training
+this point, 2 bad arguments. SIGTERM, or the end of the walltime, loses nothing: the next attempt goes on after the
+last whole epoch.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from pathlib import Path
 from jobs.errors import OK, UserError, run_command
 from jobs.gpus import claimed_gpu
 from jobs.index import read_run
-from jobs.point import Busy, run_point
-from jobs.states import STATES
+from jobs.worker import train_in_process
 
 
 def _index_from_environment() -> int:
@@ -59,12 +59,8 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"run_point: {run.paths.root} has {last} points; sub-job {index} has nothing to do")
                 return OK
         entry = run.entry(index)
-        try:
-            with claimed_gpu():
-                state = run_point(run, entry, threads=arguments.threads, again=arguments.again)
-        except Busy as error:
-            raise UserError(str(error), exit_code=STATES["running"].exit_code) from error
-        return STATES[state].exit_code
+        with claimed_gpu():
+            return train_in_process(run, entry, threads=arguments.threads, again=arguments.again)
 
     return run_command("run_point", command)
 

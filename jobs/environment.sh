@@ -71,6 +71,19 @@ read_site() {
     fi
 }
 
+# WALLTIME_SECONDS, by which a point stops in time: as jobs.submit gave it, else what the scheduler has on record, asked
+# once. Where neither tells, run_point.py takes the site block's walltime.
+find_walltime() {
+    local line
+    [[ -z ${WALLTIME_SECONDS:-} && -n ${PBS_JOBID:-} ]] || return 0
+    command -v qstat > /dev/null || return 0
+    line=$(timeout 30 qstat -f "$PBS_JOBID" 2> /dev/null | grep -E '^ *Resource_List\.walltime = ' | head -n 1) || return 0
+    if [[ $line =~ ([0-9]+):([0-9]+):([0-9]+)$ ]]; then
+        WALLTIME_SECONDS=$((10#${BASH_REMATCH[1]} * 3600 + 10#${BASH_REMATCH[2]} * 60 + 10#${BASH_REMATCH[3]}))
+        export WALLTIME_SECONDS
+    fi
+}
+
 load_modules() {
     local name
     [[ -n $SITE_MODULES ]] || return 0

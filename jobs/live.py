@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.errors import UserError
 from jobs.index import Entry, Run
-from jobs.point import PointStatus, read_status
+from jobs.reading import PointStatus, read_status
 from jobs.scheduler import Answer, Job, Scheduler, job_number
 from jobs.states import STATES
 from jobs.submissions import jobs_of, read_submissions

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import multiprocessing
 import os
+import secrets
 import signal
 import sys
 import time
@@ -31,13 +32,17 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from jobs.breaker import LOCAL_SESSION
+from jobs.classing import oom_kills, record_death
 from jobs.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
 from jobs.gpus import ask_driver
 from jobs.index import Entry, Run, parse_indices, read_run
 from jobs.output import captured
-from jobs.point import Busy, PointStatus, read_status, record_death, run_point
+from jobs.point import may_accumulate
+from jobs.reading import PointStatus, read_status
 from jobs.states import STATES
 from jobs.summary import describe
+from jobs.worker import work
 
 STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL, as PBS gives by default
 
@@ -71,22 +76,19 @@ def share_out(workers: int | None, cores: int, gpus: Sequence[str]) -> list[Slot
     ]
 
 
-def _work(root: str, index: int, slot: Slot) -> None:
-    """The whole life of a point's process; its exit code is that of ``run_point.py``."""
+def _work(root: str, index: int, slot: Slot, session: str) -> None:
+    """The whole life of a point's process."""
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches the parent, which stops its children in order
     if slot.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu
-    run = read_run(Path(root))
-    try:
-        state = run_point(run, run.entry(index), echo=False, threads=slot.threads, tell=lambda text: None)
-    except Busy:
-        state = "running"
-    # TensorFlow's threads may hang in a regular exit, and everything is on disk.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(STATES[state].exit_code)
+    os.environ[LOCAL_SESSION] = session
+    work(root, index, None, {"echo": False, "threads": slot.threads, "tell": _silent})
+
+
+def _silent(text: str) -> None:
+    pass
 
 
 class Display(Protocol):
@@ -190,27 +192,36 @@ def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display
     Never raises for a point's fault. A process that died without a word gets its status recorded.
     """
     context = _context(run.paths.workers_log)
+    session = secrets.token_hex(4)
     waiting = list(entries)
     free = list(slots)
-    at_work: dict[Any, tuple[Any, Entry, Slot]] = {}
+    at_work: dict[Any, tuple[Any, Entry, Slot, int | None]] = {}
     try:
         while waiting or at_work:
             while waiting and free:
                 entry, slot = waiting.pop(0), free.pop(0)
-                process = context.Process(target=_work, args=(str(run.paths.root), entry.index, slot))
+                kills = oom_kills()
+                process = context.Process(
+                    target=_work, args=(str(run.paths.root), entry.index, slot, session)
+                )
                 process.start()
-                at_work[process.sentinel] = (process, entry, slot)
+                at_work[process.sentinel] = (process, entry, slot, kills)
                 display.begun(entry)
             for sentinel in wait(list(at_work)):
-                process, entry, slot = at_work.pop(sentinel)
+                process, entry, slot, kills = at_work.pop(sentinel)
                 process.join()
                 free.append(slot)
-                record_death(run, entry, process.pid, process.exitcode)
-                display.ended(entry, read_status(run, entry))
+                record_death(run, entry, process.pid, process.exitcode, kills_before=kills)
+                status = read_status(run, entry)
+                if may_accumulate(run, entry, status):
+                    waiting.insert(0, entry)  # in a fresh process, with smaller parts of its batches
+                else:
+                    display.ended(entry, status)
     except KeyboardInterrupt:
-        _stop([process for process, _, _ in at_work.values()])
-        for process, entry, _ in at_work.values():
-            record_death(run, entry, process.pid, process.exitcode, stopped=True)
+        _stop([process for process, *_ in at_work.values()])
+        for process, entry, *_ in at_work.values():
+            ended = ("cancelled", "stopped by the local run")
+            record_death(run, entry, process.pid, process.exitcode, ended=ended)
         return False
     return True
 

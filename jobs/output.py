@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -22,8 +23,40 @@ class PointLog:
         stamped = f"{now()} {text}"
         print(stamped, flush=True)
         if self._console is not None:
-            with contextlib.suppress(OSError):  # a closed terminal must not end a training
-                os.write(self._console, (stamped + "\n").encode())
+            _to_console(self._console, stamped)
+
+
+def _to_console(descriptor: int, text: str) -> None:
+    with contextlib.suppress(OSError):  # a closed terminal must not end a training
+        os.write(descriptor, (text + "\n").encode())
+
+
+class _Log(io.TextIOBase):
+    """Text to a descriptor, at once. A full disk must not end a training for want of a log line: it is told once."""
+
+    def __init__(self, descriptor: int, path: Path, console: int) -> None:
+        self._descriptor, self._path, self._console = descriptor, path, console
+        self._told = False
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, text: str) -> int:
+        try:
+            rest = text.encode("utf-8", errors="backslashreplace")
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError as error:
+            if not self._told:
+                _to_console(
+                    self._console,
+                    f"{self._path} cannot be written ({error.strerror}); what follows is not in it",
+                )
+                self._told = True
+        return len(text)
 
 
 @contextlib.contextmanager
@@ -36,15 +69,16 @@ def captured(path: Path, *, echo: bool) -> Iterator[PointLog]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    # Line by line, and by sys.stdout too: it need not be descriptor 1 (in a notebook, under a test runner).
-    with path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace") as log:
-        try:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-                yield PointLog(saved[0] if echo else None)
-        finally:
-            log.flush()
-            for descriptor, target in zip(saved, (1, 2), strict=True):
-                os.dup2(descriptor, target)
-                os.close(descriptor)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        # By sys.stdout too: it need not be descriptor 1 (in a notebook, under a test runner).
+        log = _Log(descriptor, path, saved[1])
+        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            yield PointLog(saved[0] if echo else None)
+    finally:
+        for kept, target in zip(saved, (1, 2), strict=True):
+            os.dup2(kept, target)
+            os.close(kept)
+        os.close(descriptor)

@@ -52,6 +52,34 @@ class PointPaths:
     def status(self) -> Path:
         return self.state / "status.json"
 
+    @property
+    def claims(self) -> Path:
+        """One file for each attempt: who has, or had, the point."""
+        return self.state / "claims"
+
+    def claim(self, number: int) -> Path:
+        """The claim of attempt ``number``, from 1; its time of modification is the holder's sign of life."""
+        return self.claims / f"{number:04d}.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Names the files of the newest checkpoint; those that it does not name are leftovers."""
+        return self.state / "checkpoint.json"
+
+    def checkpoint_file(self, kind: str, epoch: int) -> Path:
+        """Arrays after ``epoch`` (from 1); ``kind`` is ``model`` or ``optimizer``."""
+        return self.state / f"epoch_{epoch:05d}_{kind}.npz"
+
+    @property
+    def checkpoint_pattern(self) -> str:
+        """Matches the names of all files in :attr:`state` that :meth:`checkpoint_file` makes."""
+        return "epoch_*.npz"
+
+    @property
+    def quarantine(self) -> Path:
+        """Where damaged files of this point are kept."""
+        return self.state / "quarantine"
+
 
 @dataclass(frozen=True)
 class RunPaths:

@@ -1,338 +1,451 @@
-"""The life of one point: claim, train, publish. What ``run_point.py`` and the local run both call."""
+"""The life of one point: claim, train, publish. What ``run_point.py`` and the local run both call.
+
+Nothing is lost on the way: each epoch ends with a checkpoint, whatever others read is replaced whole, and
+nothing is written once another process has taken the point over.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import resource
+import secrets
 import signal
-import socket
 import textwrap
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
+from jobs.breaker import session, why_not_to_start
+from jobs.checkpoints import Checkpoint, Checkpoints
+from jobs.claim import INTERVAL, Busy, Claim, TakenOver, claimed, guarded, identity
+from jobs.classing import is_out_of_memory, peak_memory_mb
+from jobs.deadline import Deadline, OutOfTime, deadline
 from jobs.errors import UserError
 from jobs.index import Entry, Run
 from jobs.output import PointLog, captured
 from jobs.paths import PointPaths
 from jobs.provenance import git_state, now, package_versions
+from jobs.reading import PointStatus, read_status
 from jobs.records import (
     DamagedRecord,
+    DiskFull,
+    disk_full,
+    is_full,
     publish,
-    read_record,
+    remove,
     temporary_beside,
     write_bytes_atomically,
     write_record,
+    write_record_once,
+    write_text_atomically,
 )
-from jobs.sites import seconds
 from jobs.states import STATES
 
+if TYPE_CHECKING:
+    from unet_models.training import Trained, TrainingState
 
-class Busy(Exception):
-    """The point is being trained by another process, which the message names."""
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Cancelled(BaseException):
-    """SIGTERM arrived. Not an ``Exception``: no handler for errors may swallow it."""
-
-
-@dataclass(frozen=True)
-class PointStatus:
-    """What is known of a point from its files; see :func:`read_status`."""
-
-    state: str
-    reason: str = ""
-    attempts: int = 0
-    record: dict[str, Any] | None = None
-    result: dict[str, Any] | None = None
-
-
-def _alive(record: dict[str, Any]) -> bool:
-    """Whether the process that wrote ``record`` may still be there; another host's process may."""
-    if record.get("host") != socket.gethostname():
-        return True
-    try:
-        os.kill(int(record["pid"]), 0)
-    except (ProcessLookupError, KeyError, TypeError, ValueError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def read_result(run: Run, entry: Entry, *, verify: bool = True) -> dict[str, Any] | None:
-    """The published result of ``entry``, or ``None``. A result for another key is a damaged one.
-
-    Raises :class:`jobs.records.DamagedRecord`.
-    """
-    path = run.point_paths(entry).results
-    try:
-        result = read_record(path, verify=verify)
-        if not verify:
-            result.pop("history", None)  # most of its size, times ten thousand
-    except FileNotFoundError:
-        return None
-    if result.get("key") != entry.key:
-        raise DamagedRecord(f"{path} belongs to the key {result.get('key')!r}, expected {entry.key}")
-    if str(result.get("status")) not in STATES or not STATES[str(result["status"])].ended:
-        raise DamagedRecord(f"{path} has the status {result.get('status')!r}, expected done or diverged")
-    return result
-
-
-def read_status(run: Run, entry: Entry, *, verify: bool = True) -> PointStatus:
-    """The state of a point, from its result first, then from its status record.
-
-    ``verify=False`` believes a whole result without its checksum and leaves its history out: for a look at thousands, not for a summary.
-
-    A damaged file is named in ``reason`` and the point counts as ``lost``; this never raises for it.
-    """
-    if not verify:
-        with contextlib.suppress(DamagedRecord):  # told below, with the attempts
-            result = read_result(run, entry, verify=False)
-            if result is not None:
-                attempts = result.get("attempts")
-                return PointStatus(
-                    result["status"],
-                    str(result.get("reason", "")),
-                    attempts if isinstance(attempts, int) else 1,
-                    None,
-                    result,
-                )
-    paths = run.point_paths(entry)
-    damaged = ""
-    record = None
-    try:
-        record = read_record(paths.status)
-    except FileNotFoundError:
-        pass
-    except DamagedRecord as error:
-        damaged = str(error)
-    attempts = record.get("attempts", 0) if record else 0
-    attempts = attempts if isinstance(attempts, int) else 0
-    try:
-        result = read_result(run, entry, verify=verify)
-    except DamagedRecord as error:
-        return PointStatus("lost", str(error), attempts, record)
-    if result is not None:
-        return PointStatus(result["status"], str(result.get("reason", "")), attempts or 1, record, result)
-    if damaged:
-        return PointStatus("lost", damaged, attempts)
-    if record is None:
-        return PointStatus("waiting")
-    state, reason = str(record.get("state")), str(record.get("reason", ""))
-    if state == "running" and not _alive(record):
-        return PointStatus(
-            "lost",
-            f"process {record.get('pid')} on {record.get('host')} ended without a word",
-            attempts,
-            record,
-        )
-    if state not in STATES or STATES[state].ended:
-        return PointStatus(
-            "lost", f"{paths.status} tells of {state!r} but there is no result", attempts, record
-        )
-    return PointStatus(state, reason, attempts, record)
-
-
-@contextmanager
-def _claim(paths: PointPaths) -> Iterator[None]:
-    """Hold the point for this process; :class:`Busy` says who has it."""
-    paths.state.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(paths.lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        try:
-            holder = read_record(paths.status)
-            who = f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('started')}"
-        except (FileNotFoundError, DamagedRecord):
-            who = "another process that has just begun"
-        raise Busy(f"{paths.folder.name} is being trained by {who}") from None
-    try:
-        yield
-    finally:
-        lock.release()
+    """A signal arrived. Not an ``Exception``: no handler for errors may swallow it."""
 
 
 class _Termination:
-    """Turns SIGTERM into :class:`Cancelled` and remembers it.
+    """Turns the first SIGTERM, SIGINT or SIGHUP into :class:`Cancelled`, and remembers it.
 
     The exception alone is not enough: raised inside a callback of TensorFlow's it may be swallowed, or come
-    out as another one.
+    out as another one. Further signals are passed over: ten seconds are enough to end in order, once.
+    A signal that is ignored when the block begins stays so (``nohup``, a shell's background job).
     """
 
     def __init__(self) -> None:
-        self.arrived = False
+        self.arrived: signal.Signals | None = None
+        self._raising = True
 
     def __enter__(self) -> _Termination:
-        self._before = signal.signal(signal.SIGTERM, self._cancel)
+        self._before = {
+            number: signal.signal(number, self._cancel)
+            for number in _SIGNALS
+            if signal.getsignal(number) not in (signal.SIG_IGN, None)
+        }
         return self
 
     def __exit__(self, *error: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _cancel(self, number: int, frame: object) -> None:
-        self.arrived = True
-        self.check()
+        if self.arrived is None:
+            self.arrived = signal.Signals(number)
+            if self._raising:
+                self.check()
+
+    def settle(self) -> None:
+        """From here on a signal is only remembered: the point is being written down as ended."""
+        self._raising = False
 
     def check(self) -> None:
         """Raise :class:`Cancelled` if the signal has come."""
-        if self.arrived:
-            raise Cancelled("SIGTERM")
+        if self.arrived is not None:
+            raise Cancelled(self.arrived.name)
 
 
-def _peak_memory_mb() -> float:
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)  # kB on Linux
+def next_accumulation(batch_size: int, parts: int) -> int | None:
+    """The next larger number of equal parts of a batch; ``None`` where it has one sample a part already.
+
+    >>> next_accumulation(8, 1), next_accumulation(12, 2), next_accumulation(8, 8)
+    (2, 3, None)
+    """
+    return next((count for count in range(parts + 1, batch_size + 1) if batch_size % count == 0), None)
+
+
+def accumulates(run: Run) -> bool:
+    """Whether a point whose memory does not suffice is repeated with smaller parts of its batches."""
+    return run.site.get("on_oom") == "accumulate"
+
+
+def _parts(run: Run, entry: Entry, record: dict[str, Any] | None) -> int:
+    """Into how many parts this attempt cuts its batches, from what the attempt before has left."""
+    if not accumulates(run) or record is None:
+        return 1
+    batch_size = entry.point.settings["batch_size"]
+    before = record.get("accumulation")
+    if type(before) is not int or before < 1 or batch_size % before:
+        before = 1
+    if record.get("state") == "oom":
+        return next_accumulation(batch_size, before) or before
+    return before
+
+
+def may_accumulate(run: Run, entry: Entry, status: PointStatus) -> bool:
+    """Whether a further attempt at this point would need less memory, and is wanted."""
+    if status.state != "oom" or not accumulates(run):
+        return False
+    record = status.record or {}
+    return _parts(run, entry, record) != (record.get("accumulation") or 1)
 
 
 class _Attempt:
     """One try at a point: its status record and how it ends."""
 
-    def __init__(self, run: Run, entry: Entry, paths: PointPaths, log: PointLog, attempts: int) -> None:
-        self.run, self.entry, self.paths, self.log = run, entry, paths, log
+    def __init__(
+        self,
+        run: Run,
+        entry: Entry,
+        paths: PointPaths,
+        log: PointLog,
+        claim: Claim,
+        before: PointStatus,
+        *,
+        again: bool,
+    ) -> None:
+        self.run, self.entry, self.paths, self.log, self.claim = run, entry, paths, log, claim
+        self.before, self.again = before, again
+        self.deadline: Deadline = deadline(run.site)
+        self.checkpoints = Checkpoints(paths, entry.key)
+        self.parts = _parts(run, entry, before.record)
+        self.lineage = secrets.token_hex(8)
+        self.resumed: list[dict[str, Any]] = []
+        self.epochs_done = 0
+        self.progress: dict[str, Any] = {}
+        self.hardware: Callable[[], dict[str, Any]] = dict
         self.base = {
             "name": entry.name,
             "key": entry.key,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "job_id": os.environ.get("PBS_JOBID"),
+            **identity(),
             "started": now(),
-            "attempts": attempts,
+            "attempts": claim.number,
+            "session": session(run),
+            "accumulation": self.parts,
         }
 
     def record(self, state: str, reason: str = "", **more: Any) -> None:
+        """Write the status record; :class:`TakenOver` where another process has the point."""
+        self.claim.check()
         write_record(
-            self.paths.status, {**self.base, "state": state, "reason": reason, "updated": now(), **more}
+            self.paths.status,
+            {**self.base, **self.progress, "state": state, "reason": reason, "updated": now(), **more},
         )
 
     def train(self, threads: int | None, termination: _Termination) -> str:
         """Train and publish; the state that the point ended in."""
         from unet_models import training
         from unet_models.dataset import read_packed
-        from unet_models.history import HistoryFile
 
         settings = self.entry.point.settings
         training.prepare_process(settings, threads=threads)
+        self.hardware = training.hardware
         data = read_packed(self.run.paths.data)
         if data.fingerprint != self.run.fingerprint:
             raise UserError(
                 f"{self.run.paths.data} holds the data {data.fingerprint}, expected {self.run.fingerprint}"
             )
         self.log.line(f"data: {data.describe()}")
-        history = HistoryFile(self.paths.history)
-        total = settings["epochs"]
-        best: tuple[float, int] = (-1.0, 0)
-
-        def on_epoch(row: dict[str, Any]) -> None:
-            nonlocal best
-            termination.check()
-            if row["val_jaccard"] > best[0]:
-                best = row["val_jaccard"], row["epoch"]
-            history.append(row)
-            self.log.line(
-                f"epoch {row['epoch']}/{total} loss {row['loss']:.4f} jaccard {row['jaccard']:.4f} "
-                f"val_loss {row['val_loss']:.4f} val_jaccard {row['val_jaccard']:.4f} "
-                f"learning_rate {row['learning_rate']:.3g} {row['seconds']:.1f} s"
-            )
-            self.record(
-                "running",
-                epoch=row["epoch"],
-                epochs=total,
-                val_jaccard=row["val_jaccard"],
-                best_val_jaccard=best[0] if best[1] else None,
-                best_epoch=best[1] or None,
-                epoch_seconds=row["seconds"],
-            )
-
+        if self.parts > 1:
+            self.log.line(f"memory did not suffice before: {self._note()}")
         model_file = temporary_beside(self.paths.model)
-        try:
-            trained = training.train(
-                settings, data, model_file=model_file, on_epoch=on_epoch, say=self.log.line
-            )
-            self._publish(trained, data, model_file, training.hardware())
-        finally:
-            history.close()
-            model_file.unlink(missing_ok=True)
-        return trained.outcome
 
-    def _publish(self, trained: Any, data: Any, model_file: Any, hardware: dict[str, Any]) -> None:
+        def pause() -> None:
+            termination.check()
+            self.claim.look()
+
+        def once(resume: TrainingState | None) -> Trained:
+            self._begin(resume)
+            return training.train(
+                settings,
+                data,
+                model_file=model_file,
+                accumulation=self.parts,
+                resume=resume,
+                on_batch=pause,
+                on_epoch=self._on_epoch,
+                on_state=self._on_state,
+                say=self.log.line,
+            )
+
+        try:
+            resume = self._take_up()
+            try:
+                trained = once(resume)
+            except training.ResumeError as error:
+                self._begin_anew(error)
+                training.prepare_process(settings)
+                trained = once(None)
+            except OSError as error:
+                if is_full(error) and not isinstance(error, DiskFull):
+                    # HDF5's own words name neither the path nor what is missing.
+                    raise disk_full(error, self.paths.model, None) from error
+                raise
+            return self._publish(trained, data, model_file, training.hardware())
+        finally:
+            remove(model_file)
+
+    # -- taking up an interrupted training ---------------------------------------------------------------
+
+    def _take_up(self) -> TrainingState | None:
+        """The state to go on from, or ``None`` to begin with the first epoch."""
+        try:
+            found = self.checkpoints.load()
+        except DamagedRecord as error:
+            self._begin_anew(error)
+            return None
+        if found is None:
+            return None
+        record = self.before.record or {}
+        ended = str(record.get("state"))
+        published = (self.before.result or {}).get("lineage") == found.lineage
+        if published or (ended in STATES and not STATES[ended].resumed):
+            self.checkpoints.discard()  # of a training that has its result
+            return None
+        if found.accumulation != self.parts:
+            self.log.line(
+                f"batches are cut into {self.parts} parts now, not {found.accumulation}: beginning anew, so that all "
+                "epochs are alike"
+            )
+            self.checkpoints.discard()
+            return None
+        self.lineage = found.lineage
+        self.resumed = [
+            *found.resumed,
+            {
+                "after_epoch": found.state.epoch,
+                "host": self.base["host"],
+                "job_id": self.base["job_id"],
+                "packages": package_versions(),
+                "git": git_state(),
+            },
+        ]
+        self.log.line(
+            f"resumed after epoch {found.state.epoch} of {self.entry.point.settings['epochs']}"
+            + (", which was the last" if found.state.ended else "")
+        )
+        return found.state
+
+    def _begin_anew(self, error: Exception) -> None:
+        kept = self.checkpoints.set_aside()
+        self.resumed = []
+        self.lineage = secrets.token_hex(8)
+        self.log.line(
+            f"the checkpoint cannot be used: {error}. Beginning with the first epoch"
+            + (f"; its files are kept in {kept[0].parent}" if kept else "")
+        )
+        self.checkpoints.discard()
+
+    # -- while it trains ---------------------------------------------------------------------------------
+
+    def _begin(self, resume: TrainingState | None) -> None:
+        self.rows: list[dict[str, Any]] = list(resume.rows) if resume else []
+        self.epochs_done = len(self.rows)
+        self.durations: list[float] = []
+        self._since = time.monotonic()
+        self._write_history()
+
+    def _write_history(self) -> None:
+        from unet_models.history import history_csv
+
+        self.claim.check()
+        write_text_atomically(self.paths.history, history_csv(self.rows))
+
+    def _on_epoch(self, row: dict[str, Any]) -> None:
+        total = self.entry.point.settings["epochs"]
+        self.rows.append(row)
+        best = max(self.rows, key=lambda one: (one["val_jaccard"], -one["epoch"]))
+        self._write_history()
+        self.log.line(
+            f"epoch {row['epoch']}/{total} loss {row['loss']:.4f} jaccard {row['jaccard']:.4f} "
+            f"val_loss {row['val_loss']:.4f} val_jaccard {row['val_jaccard']:.4f} "
+            f"learning_rate {row['learning_rate']:.3g} {row['seconds']:.1f} s"
+        )
+        self.progress = {
+            "epoch": row["epoch"],
+            "epochs": total,
+            "val_jaccard": row["val_jaccard"],
+            "best_val_jaccard": best["val_jaccard"],
+            "best_epoch": best["epoch"],
+            "epoch_seconds": row["seconds"],
+        }
+        self.record("running")
+
+    def _on_state(self, state: TrainingState) -> None:
+        self.checkpoints.save(
+            Checkpoint(self.lineage, self.parts, self.resumed, state), check=self.claim.check
+        )
+        self.epochs_done = state.epoch
+        self.durations.append(time.monotonic() - self._since)
+        self._since = time.monotonic()
+        # The first epoch of a process traces and compiles: it tells of the others only where there is no other.
+        longest = max(self.durations[1:] or self.durations)
+        self.deadline.check(
+            longest, f"{state.epoch} of {self.entry.point.settings['epochs']} epochs are done"
+        )
+
+    # -- how it ends -------------------------------------------------------------------------------------
+
+    def _note(self) -> str:
+        batch = self.entry.point.settings["batch_size"]
+        return (
+            f"gradients of batches of {batch} are accumulated over {self.parts} parts of {batch // self.parts}; batch "
+            f"normalisation sees batches of {batch // self.parts}"
+        )
+
+    def _publish(self, trained: Trained, data: Any, model_file: Any, hardware: dict[str, Any]) -> str:
         """Model and pictures first, the result last: where there is a result, everything is there."""
         from unet_models import pictures
 
         title = f"{self.entry.name}\n{data.source}"
         chance, best = trained.metrics["chance_jaccard"], trained.metrics["best_epoch"]
         if trained.outcome == "done":
-            publish(model_file, self.paths.model)
             images, masks = data.select("validation")
             picture = pictures.predictions(
                 images[trained.shown], masks[trained.shown], trained.probabilities, title=title
             )
+            self.claim.check()
+            publish(model_file, self.paths.model)
             write_bytes_atomically(self.paths.predictions, picture)
         write_bytes_atomically(
             self.paths.curves, pictures.curves(trained.history, title=title, chance=chance, best_epoch=best)
         )
+        reason = "; ".join(filter(None, [trained.reason, self._note() if self.parts > 1 else ""]))
         gpu_peak = hardware.pop("gpu_peak_memory_mb")
-        write_record(
-            self.paths.results,
-            {
-                "index": self.entry.index,
-                "name": self.entry.name,
-                "key": self.entry.key,
-                "status": trained.outcome,
-                "reason": trained.reason,
-                "settings": dict(self.entry.point.settings),
-                "effective": trained.effective,
-                "metrics": trained.metrics,
-                "history": trained.history,
-                "data": {"fingerprint": data.fingerprint, "source": data.source, "split": data.split},
-                "attempts": self.base["attempts"],
-                "started": self.base["started"],
-                "ended": now(),
-                "host": self.base["host"],
-                "job_id": self.base["job_id"],
-                "peak_memory_mb": gpu_peak if gpu_peak is not None else _peak_memory_mb(),
-                "packages": package_versions(),
-                "git": git_state(),
-                **hardware,
-            },
-        )
+        result = {
+            "index": self.entry.index,
+            "name": self.entry.name,
+            "key": self.entry.key,
+            "status": trained.outcome,
+            "reason": reason,
+            "settings": dict(self.entry.point.settings),
+            "effective": trained.effective,
+            "metrics": trained.metrics,
+            "history": trained.history,
+            "data": {"fingerprint": data.fingerprint, "source": data.source, "split": data.split},
+            "attempts": self.base["attempts"],
+            "resumed": self.resumed,
+            "lineage": self.lineage,
+            "started": self.base["started"],
+            "ended": now(),
+            "host": self.base["host"],
+            "job_id": self.base["job_id"],
+            "peak_memory_mb": gpu_peak if gpu_peak is not None else peak_memory_mb(),
+            "peak_host_memory_mb": peak_memory_mb(),
+            "packages": package_versions(),
+            "git": git_state(),
+            **hardware,
+        }
+        self.claim.check()
+        if self.again and self.before.result is not None:
+            write_record(self.paths.results, result)
+        elif not write_record_once(self.paths.results, result):
+            status = read_status(self.run, self.entry)
+            self.log.line("another process has published this point's result; that one stands")
+            if status.result is None:
+                raise DamagedRecord(f"{self.paths.results} stands in the way: {status.reason}")
+            return status.state
+        return trained.outcome
+
+    def clean_up(self) -> None:
+        """The result is there: no checkpoint is needed any more."""
+        self.checkpoints.discard()
+
+    def remove_leftovers(self) -> None:
+        """What a killed attempt was just writing; a holder that was only paused may write nothing any more."""
+        for folder in (self.paths.folder, self.paths.state):
+            for leftover in folder.glob(".*.tmp*"):
+                with contextlib.suppress(OSError):
+                    remove(leftover)
+
+    def stopped(self) -> tuple[str, str]:
+        """The class and the reason after a signal."""
+        total = self.entry.point.settings["epochs"]
+        if self.epochs_done:
+            progress = f"after epoch {self.epochs_done} of {total}, to be resumed there"
+        else:
+            progress = "before the first epoch ended"
+        if self.deadline.reached():
+            if not self.epochs_done:
+                progress += ": the walltime does not hold a single epoch, ask for more with --walltime"
+            return "timeout", f"stopped by PBS at the walltime {progress}"
+        return "cancelled", f"stopped by a signal {progress}"
+
+    def guarded(self, threads: int | None, termination: _Termination) -> tuple[str, str]:
+        """Train; the class and the reason of whatever became of it. Raises only :class:`TakenOver`."""
+        try:
+            try:
+                return self.train(threads, termination), ""
+            finally:
+                termination.settle()
+        except Cancelled:
+            return self.stopped()
+        except OutOfTime as error:
+            return "timeout", str(error)
+        except Exception as error:  # noqa: BLE001 - the one place where a point's fault becomes its class
+            if termination.arrived is not None:
+                return self.stopped()
+            traceback.print_exc()
+            summary = textwrap.shorten(f"{type(error).__name__}: {error}", 900)
+            if is_out_of_memory(error):
+                # The words that the guide's `grep "ResourceExhausted"` looks for, whatever the allocator said.
+                self.log.line("ResourceExhausted: memory did not suffice for this point")
+                return "oom", summary
+            return "error", summary
+
+    def peak_memory(self) -> dict[str, Any]:
+        """What a point without a result still can tell of the memory it used."""
+        found = {"peak_memory_mb": peak_memory_mb(), "peak_host_memory_mb": peak_memory_mb()}
+        try:
+            gpu = self.hardware().get("gpu_peak_memory_mb")
+        except (RuntimeError, ValueError):  # the driver itself may be gone
+            gpu = None
+        return found if gpu is None else {**found, "peak_memory_mb": gpu}
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that device or host memory did not suffice (a full disk says the same type)."""
-    if isinstance(error, MemoryError):
-        return True
-    text = f"{type(error).__name__}: {error}"
-    signs = (
-        "OOM when allocating",
-        "out of memory",
-        "Out of memory",
-        "CUDNN_STATUS_ALLOC_FAILED",
-        "Failed to allocate",
-    )
-    return any(sign in text for sign in signs) or (
-        "ResourceExhausted" in text and "No space left on device" not in text and "quota" not in text.lower()
-    )
-
-
-def _at_walltime(site: Mapping[str, Any]) -> bool:
-    """Whether this sub-job has used up its walltime, so that a SIGTERM now is the scheduler's.
-
-    The job script says when it began (``JOB_STARTED``, seconds since the epoch) and how long it may take
-    (``WALLTIME_SECONDS``; else the run's site block has it). PBS never kills early.
-    """
-    try:
-        started = float(os.environ["JOB_STARTED"])
-        limit = float(os.environ.get("WALLTIME_SECONDS") or seconds(site["walltime"]))
-    except (KeyError, ValueError):
+def _has_result(status: PointStatus, again: bool) -> bool:
+    """Whether nothing is left to do. A sub-job that PBS runs again must not do the same once more."""
+    if status.result is None:
         return False
-    return time.time() - started >= limit - 1
+    job = os.environ.get("PBS_JOBID")
+    return not again or (job is not None and status.result.get("job_id") == job)
 
 
 def run_point(
@@ -347,89 +460,72 @@ def run_point(
     """Train ``entry`` and publish its result; returns the state it ended in (:data:`jobs.states.STATES`).
 
     A point that has its result is left alone and its state returned, unless ``again``: then the new result
-    takes the old one's place when it is there, and not before. ``echo`` sends the log's lines to
-    standard output too; ``threads`` limits the cores. Whatever goes wrong while training is classed,
-    written to ``training_log.txt`` and to the point's status record, and returned, not raised; only
-    :class:`Busy` is raised, when another process is at it, and ``UserError`` for a damaged result.
+    takes the old one's place when it is there, and not before. One that was interrupted goes on after its last
+    whole epoch. ``echo`` sends the log's lines to standard output too; ``threads`` limits the cores. Whatever
+    goes wrong while training is classed, written to ``training_log.txt`` and to the point's status record, and
+    returned, not raised; only :class:`Busy` is raised, when another process is at it or has taken it over,
+    and ``UserError`` where the point's folder cannot be written at all.
     """
     paths = run.point_paths(entry)
-    with _claim(paths):
-        status = read_status(run, entry)
-        if status.result is not None and not again:
-            tell(f"{entry.name}: has its result already ({status.state}); nothing to do")
-            return status.state
-        attempts = status.attempts + 1
-        with captured(paths.log, echo=echo) as log:
-            attempt = _Attempt(run, entry, paths, log, attempts)
+    status = read_status(run, entry)
+    if _has_result(status, again):
+        tell(f"{entry.name}: has its result already ({status.state}); nothing to do")
+        _discard_leftover(run, entry)
+        return status.state
+    interval = float(run.site.get("heartbeat_seconds", INTERVAL))
+    try:
+        with claimed(paths, interval=interval, attempts=status.attempts, say=tell) as claim:
+            status = read_status(run, entry, before=claim.number)
+            if _has_result(status, again):
+                tell(f"{entry.name}: has its result by now ({status.state}); nothing to do")
+                return status.state
+            with captured(paths.log, echo=echo) as log, _Termination() as termination:
+                attempt = _Attempt(run, entry, paths, log, claim, status, again=again)
+                return _live(attempt, threads, termination)
+    except TakenOver as error:
+        raise Busy(str(error)) from None
+    except OSError as error:
+        raise UserError(
+            f"{paths.folder} cannot be used ({error}); expected a folder on a file system with space that this user may "
+            "write. Nothing was trained; mend it, then run the point again",
+            exit_code=STATES["error"].exit_code,
+        ) from error
+
+
+def _live(attempt: _Attempt, threads: int | None, termination: _Termination) -> str:
+    entry, log = attempt.entry, attempt.log
+    base = attempt.base
+    reason = why_not_to_start(attempt.run, base["session"])
+    log.line(f"{entry.name}: attempt {base['attempts']}, process {base['pid']} on {base['host']}")
+    more: dict[str, Any] = {}
+    if reason:
+        state, more = "error", {"not_started": True}
+    else:
+        try:
+            attempt.remove_leftovers()
             attempt.record("running")
-            log.line(f"{entry.name}: attempt {attempts}, process {os.getpid()} on {socket.gethostname()}")
-            state, reason = _guarded(attempt, threads)
-            if not STATES[state].ended:
-                attempt.record(state, reason)
-            log.line(f"{entry.name}: {state}" + (f": {reason}" if reason else ""))
+        except OSError as error:
+            log.line(f"{entry.name}: error: {error}")
+            raise
+        state, reason = attempt.guarded(threads, termination)
+        if STATES[state].ended:
+            attempt.clean_up()
+        else:
+            more = attempt.peak_memory()
+    line = f"{entry.name}: {state}" + (f": {reason}" if reason else "")
+    try:
+        attempt.record(state, reason, **more)
+    except OSError as error:
+        # Whoever reads the record finds a process that is gone, and calls the point lost: to be run again.
+        line += f" (which could not be recorded: {error})"
+    log.line(line)
     return state
 
 
-def _stopped(attempt: _Attempt) -> tuple[str, str]:
-    if _at_walltime(attempt.run.site):
-        return "timeout", "stopped by PBS at the walltime"
-    return "cancelled", "stopped by SIGTERM"
-
-
-def _guarded(attempt: _Attempt, threads: int | None) -> tuple[str, str]:
-    termination = _Termination()
-    try:
-        with termination:
-            return attempt.train(threads, termination), ""
-    except Cancelled:
-        return _stopped(attempt)
-    except Exception as error:  # noqa: BLE001 - the one place where a point's fault becomes its class
-        if termination.arrived:
-            return _stopped(attempt)
-        traceback.print_exc()
-        summary = textwrap.shorten(f"{type(error).__name__}: {error}", 600)
-        if _is_out_of_memory(error):
-            # The words that the guide's `grep "ResourceExhausted"` looks for, whatever the allocator said.
-            attempt.log.line("ResourceExhausted: memory did not suffice for this point")
-            return "oom", summary
-        return "error", summary
-
-
-def record_death(run: Run, entry: Entry, pid: int, exit_code: int | None, *, stopped: bool = False) -> None:
-    """Class a process that ended without classing itself, from its exit code (negative: the signal).
-
-    ``stopped``: the caller itself ended it. Does nothing where the point has a result or the record is not of this process.
-    """
-    status = read_status(run, entry)
-    known = status.record is not None and status.record.get("pid") == pid
-    if STATES[status.state].ended or exit_code in (None, 0, STATES["running"].exit_code):
-        return
-    if known and status.record["state"] not in ("running",):
-        return
+def _discard_leftover(run: Run, entry: Entry) -> None:
+    """Remove the checkpoint of an attempt that was killed between its result and its end."""
     paths = run.point_paths(entry)
-    state, reason = "error", f"the process ended with exit code {exit_code}; training_log.txt has the rest"
-    if stopped:
-        state, reason = "cancelled", "stopped by the local run"
-    elif exit_code == -signal.SIGKILL:
-        state, reason = "oom", "killed by signal 9, as the kernel does when the host's memory is used up"
-    elif exit_code == -signal.SIGTERM:
-        state, reason = "cancelled", "stopped by SIGTERM"
-    elif exit_code < 0:
-        state, reason = "error", f"ended by signal {-exit_code} ({signal.Signals(-exit_code).name})"
-    try:
-        with _claim(paths):
-            write_record(
-                paths.status,
-                {
-                    "name": entry.name,
-                    "key": entry.key,
-                    "host": socket.gethostname(),
-                    "pid": pid,
-                    "attempts": max(1, status.attempts),
-                    "state": state,
-                    "reason": reason,
-                    "updated": now(),
-                },
-            )
-    except Busy:
-        return
+    if paths.checkpoint.exists():
+        with contextlib.suppress(OSError), guarded(paths) as locked:
+            if locked:
+                Checkpoints(paths, entry.key).discard()

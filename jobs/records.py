@@ -13,7 +13,10 @@ import json
 import math
 import os
 import secrets
+import shutil
 import socket
+from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,53 @@ SCHEMA = 1
 
 
 class DamagedRecord(Exception):
-    """A record that is truncated, edited, or not of this schema."""
+    """A record that is truncated, edited, or not of this schema.
+
+    ``content``: it was read, and what it holds is wrong. False where it could not be read or belongs to
+    another version of the program: such a file may be good, and stays where it is.
+    """
+
+    def __init__(self, message: str, *, content: bool = True) -> None:
+        super().__init__(message)
+        self.content = content
+
+
+class DiskFull(OSError):
+    """No space, or no quota, is left. The message names the path and what is missing."""
+
+
+_FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
+# What a file system answers that has no hard links.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether ``error`` says that space or quota is used up; HDF5 hides the number in its text."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return isinstance(error, OSError) and any(words in str(error) for words in _FULL.values())
+
+
+def disk_full(error: OSError, path: Path, needed: int | None) -> DiskFull:
+    """``error`` as one that helps: ``needed`` bytes for ``path``, how much is free, what to do."""
+    number = error.errno if error.errno in _FULL else errno.ENOSPC
+    need = f"{needed / 1e6:.2f} MB" if needed is not None else "more space than there is"
+    if number == errno.EDQUOT:
+        state = "your quota there is used up (quota -s shows it)"
+    else:
+        try:
+            free = shutil.disk_usage(path.parent).free
+        except OSError:
+            state = "its file system is full"
+        else:
+            state = f"{free / 1e6:.2f} MB are free in its file system"
+            if needed is not None and needed > free:
+                state += f", {(needed - free) / 1e6:.2f} MB are missing"
+    return DiskFull(
+        number,
+        f"{_FULL[number]}: {path} was not written and what stood there still stands. It needs {need}; {state}. "
+        "Free some space, then run the point again: it goes on where it was",
+    )
 
 
 def _sync_directory(directory: Path) -> None:
@@ -45,39 +94,111 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{token}.tmp{path.suffix}")
 
 
+def remove(path: Path) -> None:
+    """Unlink ``path`` if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+@contextlib.contextmanager
+def _removed_on_failure(temporary: Path, path: Path, size: int | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            remove(temporary)
+        if is_full(error):
+            raise disk_full(error, path, size) from error
+        raise
+
+
+def _sync(temporary: Path) -> None:
+    descriptor = os.open(temporary, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)  # NFS reports a full disk or quota here
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
 def publish(temporary: Path, path: Path) -> None:
     """Make a finished temporary file durable and put it in ``path``'s place in one step.
 
-    On any failure the temporary file is removed and what stood at ``path`` still stands.
+    On any failure the temporary file is removed and what stood at ``path`` still stands. Raises
+    :class:`DiskFull` or another ``OSError``.
+    """
+    with _removed_on_failure(temporary, path, _size(temporary)):
+        _sync(temporary)
+        os.replace(temporary, path)
+    _sync_directory(path.parent)
+
+
+def publish_once(temporary: Path, path: Path) -> bool:
+    """:func:`publish`, but what stands at ``path`` is never replaced: ``False`` if there is something.
+
+    Of several processes, on any host, exactly one gets ``True``: a hard link is made or refused in one step.
     """
     try:
-        descriptor = os.open(temporary, os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)  # NFS reports a full disk or quota here
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
+        with _removed_on_failure(temporary, path, _size(temporary)):
+            _sync(temporary)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                # NFS may have made the link and lost its answer: then this very file stands there.
+                if os.stat(temporary).st_nlink != 2 or not os.path.samefile(temporary, path):
+                    return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                if path.exists():
+                    return False
+                os.replace(temporary, path)  # all that is left to do; the claim keeps others away
+    finally:
+        remove(temporary)
     _sync_directory(path.parent)
+    return True
+
+
+def _written_beside(path: Path, data: bytes) -> Path:
+    """A temporary file beside ``path`` that holds ``data``."""
+    temporary = temporary_beside(path)
+    with _removed_on_failure(temporary, path, len(data)):
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        finally:
+            os.close(descriptor)
+    return temporary
 
 
 def write_bytes_atomically(path: Path, data: bytes) -> None:
     """Replace ``path`` by ``data``, whole and durably; readers see the old bytes or the new, nothing between.
 
-    Raises ``OSError`` (the old file stands) when the disk is full or the directory cannot be written.
+    Raises :class:`DiskFull` or another ``OSError`` (the old file stands) when it cannot be written.
     """
-    temporary = temporary_beside(path)
+    publish(_written_beside(path, data), path)
+
+
+def quarantine(path: Path, folder: Path) -> Path | None:
+    """Move a damaged file into ``folder`` under a name of its own; ``None`` where that is not possible.
+
+    Nothing is lost: what a person may still want to read is kept, and no reader takes it for good again.
+    """
+    kept = folder / f"{path.name}.{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}"
     try:
-        with temporary.open("xb") as stream:
-            stream.write(data)
-    except OSError:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
-    publish(temporary, path)
+        folder.mkdir(parents=True, exist_ok=True)
+        os.rename(path, kept)
+    except OSError:  # somebody else's run, a full disk, or another reader was faster: the caller says so
+        return None
+    return kept
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -105,11 +226,20 @@ def _checksum(payload: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json(payload).encode()).hexdigest()
 
 
-def write_record(path: Path, payload: dict[str, Any]) -> None:
-    """Publish ``payload`` (JSON types; NaN becomes null) at ``path`` with its schema version and checksum."""
+def _text(payload: dict[str, Any]) -> str:
     payload = {**without_nan(payload), "schema": SCHEMA}
     payload["checksum"] = _checksum(payload)
-    write_text_atomically(path, json.dumps(payload, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    return json.dumps(payload, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_record(path: Path, payload: dict[str, Any]) -> None:
+    """Publish ``payload`` (JSON types; NaN becomes null) at ``path`` with its schema version and checksum."""
+    write_text_atomically(path, _text(payload))
+
+
+def write_record_once(path: Path, payload: dict[str, Any]) -> bool:
+    """:func:`write_record` where nothing stands at ``path``; ``False`` if something does: it is left alone."""
+    return publish_once(_written_beside(path, _text(payload).encode()), path)
 
 
 def read_record(path: Path, *, verify: bool = True) -> dict[str, Any]:
@@ -123,14 +253,20 @@ def read_record(path: Path, *, verify: bool = True) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except OSError as error:  # no permission, a folder in its place, a stale network handle
-        raise DamagedRecord(f"{path} cannot be read ({error.strerror or error})") from error
+        raise DamagedRecord(f"{path} cannot be read ({error.strerror or error})", content=False) from error
     except (ValueError, RecursionError) as error:
         raise DamagedRecord(f"{path} is not whole JSON ({error})") from error
     if not isinstance(payload, dict):
         raise DamagedRecord(f"{path} holds a {type(payload).__name__}, expected a JSON object")
     checksum = payload.pop("checksum", None)
-    if payload.get("schema") != SCHEMA:
-        raise DamagedRecord(f"{path} has schema {payload.get('schema')!r}, expected {SCHEMA}")
+    schema = payload.get("schema")
+    if schema != SCHEMA:
+        newer = type(schema) is int and schema > SCHEMA
+        raise DamagedRecord(
+            f"{path} has schema {str(schema)[:40]}, expected {SCHEMA}"
+            + (": it was written by a newer version of this program; use that one" if newer else ""),
+            content=not newer,
+        )
     if not verify:
         del payload["schema"]
         return payload

@@ -217,6 +217,8 @@ SITE: dict[str, Setting] = {
     "ngpus": _whole(1, 0),
     "mem": _size("32gb"),
     "walltime": _duration("04:00:00"),
+    "on_oom": _one_of("skip", "skip", "accumulate"),
+    "heartbeat_seconds": _number(10.0, "a number from 0.1 to 600", lambda value: 0.1 <= value <= 600),
     "queue": _name("a queue's name"),
     "project": _name("a project's name"),
     "select": Setting(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.index import Entry, Run
-from jobs.point import PointStatus, read_status
+from jobs.reading import PointStatus, read_status, watch_silent
 from jobs.records import write_text_atomically
 from jobs.settings import POINT
 from jobs.states import STATES
@@ -103,7 +103,7 @@ def _row(run: Run, entry: Entry, status: PointStatus) -> dict[str, str]:
         "reason": _cell(status.reason),
         "attempts": str(status.attempts),
         "parameters": _cell(effective.get("parameters")),
-        "peak_memory_mb": _cell(result.get("peak_memory_mb")),
+        "peak_memory_mb": _cell(source.get("peak_memory_mb")),
         "host": _cell(source.get("host")),
         "device": _cell(result.get("device")),
         "key": entry.key,
@@ -113,16 +113,21 @@ def _row(run: Run, entry: Entry, status: PointStatus) -> dict[str, str]:
     return row
 
 
-def collect(run: Run) -> Collected:
-    """Write the summary of ``run`` atomically and say what is in it. Works on a run that is under way."""
+def collect(run: Run, *, settle: bool = False, say: Callable[[str], None] = print) -> Collected:
+    """Write the summary of ``run`` atomically and say what is in it. Works on a run that is under way.
+
+    ``settle``: first watch the points that are said to be running on other nodes, so that dead ones are called
+    lost (:func:`jobs.reading.watch_silent`).
+    """
     header = columns(run)
     text = io.StringIO()
     writer = csv.DictWriter(text, header, lineterminator="\n")
     writer.writeheader()
     counts: Counter[str] = Counter()
     missing = []
+    watched = watch_silent(run, say) if settle else {}
     for entry in run.entries:
-        status = read_status(run, entry)
+        status = watched.get(entry.index) or read_status(run, entry)
         counts[status.state] += 1
         if not STATES[status.state].ended:
             missing.append((entry.index, entry.name, status.state, status.reason))

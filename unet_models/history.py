@@ -8,8 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +27,39 @@ COLUMNS = (
 STABILITY_EPOCHS = 10
 
 
-class HistoryFile:
-    """The growing history CSV: a header, then one line for each epoch, on disk when the epoch ends.
+def history_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The history file: a header, then one line for each epoch; ``rows`` have :data:`COLUMNS`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([row[column] for column in COLUMNS] for row in rows)
+    return text.getvalue()
 
-    Creating it starts a new file; :meth:`append` adds a line in one write and makes it durable.
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The epochs of a history file, in order of ``epoch``: what of it can be understood, and nothing else.
+
+    Lines with another number of cells, without a whole epoch number from 1, or with a cell that is no number
+    are left out, and so is a last line without its end; of two lines for one epoch the later counts. Never
+    raises for what the file holds; ``FileNotFoundError`` where there is none.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
-        self._write(COLUMNS)
-
-    def _write(self, row: Sequence[Any]) -> None:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(row)
-        os.write(self._descriptor, text.getvalue().encode())
-        os.fsync(self._descriptor)
-
-    def append(self, row: dict[str, Any]) -> None:
-        """Add one epoch; ``row`` has exactly :data:`COLUMNS`."""
-        self._write([row[column] for column in COLUMNS])
-
-    def close(self) -> None:
-        os.close(self._descriptor)
+    text = path.read_bytes().decode("utf-8", errors="replace")
+    whole = text[: text.rfind("\n") + 1].replace("\0", "")
+    try:
+        lines = list(csv.reader(io.StringIO(whole)))
+    except csv.Error:
+        return []
+    if not lines or lines[0] != list(COLUMNS):
+        return []
+    rows: dict[int, dict[str, float]] = {}
+    for cells in lines[1:]:
+        try:
+            row = dict(zip(COLUMNS, map(float, cells), strict=True))
+        except ValueError:
+            continue
+        if 1 <= row["epoch"] < 1e9 and row["epoch"] == int(row["epoch"]):
+            rows[int(row["epoch"])] = row
+    return [rows[epoch] for epoch in sorted(rows)]
 
 
 def summarise(rows: Sequence[dict[str, Any]], epochs_requested: int) -> dict[str, Any]:

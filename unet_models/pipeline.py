@@ -38,12 +38,14 @@ def training_batches(
     first_epoch: int,
     epochs: int,
     augment: bool,
+    parts: int = 1,
 ) -> tf.data.Dataset:
     """Batches of epochs ``first_epoch`` to ``epochs - 1`` (from 0), one after another.
 
     ``images`` uint8 (N, P, P), ``masks`` bool (N, P, P), N >= ``batch_size``; each epoch is a new order of
     all samples of which the last N % ``batch_size`` are left out, so every batch has the same size.
-    Elements: float32 (batch_size, P, P, 1) image and mask.
+    ``parts`` divides ``batch_size``: the same batches, each in so many elements. Elements: float32
+    (batch_size / parts, P, P, 1) image and mask.
     """
     count = len(images)
     stored_images, stored_masks = tf.constant(images), tf.constant(masks)
@@ -72,7 +74,10 @@ def training_batches(
         )
 
     # One stream over all epochs: the next epoch's first batches are ready when it begins.
-    return tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
+    batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches)
+    if parts > 1:
+        batches = batches.unbatch().batch(batch_size // parts, drop_remainder=True)
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_batches(images: np.ndarray, masks: np.ndarray, *, batch_size: int) -> tf.data.Dataset:

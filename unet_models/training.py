@@ -35,6 +35,33 @@ class ReadBackError(Exception):
 
 
 @dataclass(frozen=True)
+class TrainingState:
+    """All that the rest of a training depends on, after a whole epoch.
+
+    ``epoch`` counts epochs done; ``ended``: none follows. ``rows`` is the history. ``model`` holds every
+    variable of the network in Keras' order (weights, running statistics, the states of dropout's generators),
+    ``optimizer`` every variable of the optimizer (slots, step count, current learning rate, loss scale), and
+    ``best`` is ``model`` as it was after ``best_epoch``. ``schedules`` are the counters of
+    ReduceLROnPlateau and EarlyStopping, ``seconds`` the time spent until now. Shuffling and augmentation
+    depend on seed and epoch only, so there is no state of theirs to keep.
+    """
+
+    epoch: int
+    ended: bool
+    rows: list[dict[str, Any]]
+    model: list[np.ndarray]
+    optimizer: list[np.ndarray]
+    best: list[np.ndarray]
+    best_epoch: int
+    schedules: dict[str, dict[str, float | None]]
+    seconds: float
+
+
+class ResumeError(Exception):
+    """A checkpoint that does not fit the network that was built; the training must begin anew."""
+
+
+@dataclass(frozen=True)
 class Trained:
     """What a training left: ``outcome`` is ``done`` or ``diverged``.
 
@@ -73,8 +100,17 @@ def prepare_process(settings: Mapping[str, Any], *, threads: int | None = None) 
     keras.mixed_precision.set_global_policy(settings["precision"])
 
 
-def build_optimizer(settings: Mapping[str, Any]) -> keras.optimizers.Optimizer:
-    """The optimizer that ``settings`` name, with its learning rate and clipping."""
+def build_optimizer(settings: Mapping[str, Any], accumulation: int = 1) -> keras.optimizers.Optimizer:
+    """The optimizer that ``settings`` name, with its learning rate and clipping.
+
+    ``accumulation`` batches are gathered for one step, which is clipped as a whole; ``RuntimeError`` on a
+    Keras older than 3.5, which clips each part.
+    """
+    if accumulation > 1 and tuple(map(int, keras.__version__.split(".")[:2])) < (3, 5):
+        raise RuntimeError(
+            f"on_oom: accumulate needs Keras 3.5 or newer, found {keras.__version__}; "
+            "bash jobs/make_environment.sh, or on_oom: skip"
+        )
     kinds = {
         "adam": keras.optimizers.Adam,
         "adamw": keras.optimizers.AdamW,
@@ -85,6 +121,7 @@ def build_optimizer(settings: Mapping[str, Any]) -> keras.optimizers.Optimizer:
         learning_rate=settings["learning_rate"],
         clipnorm=settings["clipnorm"],
         global_clipnorm=settings["global_clipnorm"],
+        **({"gradient_accumulation_steps": accumulation} if accumulation > 1 else {}),
     )
 
 
@@ -95,7 +132,9 @@ def build_loss(settings: Mapping[str, Any]) -> keras.losses.Loss:
     return keras.losses.BinaryCrossentropy()
 
 
-def build_model(settings: Mapping[str, Any], patch_size: int) -> tuple[keras.Model, Jaccard]:
+def build_model(
+    settings: Mapping[str, Any], patch_size: int, accumulation: int = 1
+) -> tuple[keras.Model, Jaccard]:
     """The compiled network and its metric."""
     model = build_network(
         settings["architecture"],
@@ -107,7 +146,7 @@ def build_model(settings: Mapping[str, Any], patch_size: int) -> tuple[keras.Mod
     )
     metric = Jaccard()
     model.compile(
-        optimizer=build_optimizer(settings),
+        optimizer=build_optimizer(settings, accumulation),
         loss=build_loss(settings),
         metrics=[metric],
         jit_compile={"off": False, "on": True, "auto": "auto"}[settings["jit_compile"]],
@@ -121,19 +160,23 @@ def _learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
 
 
 def read_back(
-    settings: Mapping[str, Any], model: keras.Model, batches: tf.data.Dataset, patch_size: int
+    settings: Mapping[str, Any],
+    model: keras.Model,
+    batches: tf.data.Dataset,
+    patch_size: int,
+    accumulation: int = 1,
 ) -> dict[str, Any]:
     """What really was built, read from the objects themselves.
 
     Raises :class:`ReadBackError` listing every difference from ``settings``: learning rate, clipping,
-    optimizer, batch shape, architecture, parameter count, precision. (In the predecessor
+    optimizer, batch shape (times ``accumulation`` parts), architecture, parameter count, precision. (In the predecessor
     ``Adam(lr=...)`` was ignored and all 108 of its runs trained at 0.001.)
     """
     optimizer = model.optimizer
     # Mixed float16 wraps the optimizer in one that scales the loss.
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     image, mask = batches.element_spec
-    shape = (settings["batch_size"], patch_size, patch_size, 1)
+    shape = (settings["batch_size"] // accumulation, patch_size, patch_size, 1)
     effective = {
         "architecture": model.name,
         "parameters": model.count_params(),
@@ -141,6 +184,7 @@ def read_back(
         "learning_rate": _learning_rate(inner),
         "clipnorm": inner.clipnorm,
         "global_clipnorm": inner.global_clipnorm,
+        "gradient_accumulation_steps": getattr(inner, "gradient_accumulation_steps", None) or 1,
         "batch_shape": list(image.shape),
         "precision": keras.mixed_precision.global_policy().name,
     }
@@ -153,6 +197,7 @@ def read_back(
         "learning_rate": float(str(np.float32(settings["learning_rate"]))),
         "clipnorm": settings["clipnorm"],
         "global_clipnorm": settings["global_clipnorm"],
+        "gradient_accumulation_steps": accumulation,
         "batch_shape": list(shape),
         "precision": settings["precision"],
     }
@@ -170,16 +215,41 @@ def read_back(
     return effective
 
 
+def _variables(model: keras.Model) -> list[Any]:
+    """Every variable of the network, dropout's generators too, without those of its metrics."""
+    metrics = {id(variable) for variable in model.metrics_variables}
+    return [variable for variable in model.variables if id(variable) not in metrics]
+
+
+def _values(variables: list[Any]) -> list[np.ndarray]:
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _assign(variables: list[Any], values: list[np.ndarray], what: str) -> None:
+    wanted = [(tuple(variable.shape), str(variable.dtype)) for variable in variables]
+    given = [(value.shape, str(value.dtype)) for value in values]
+    if wanted != given:
+        raise ResumeError(
+            f"the checkpoint holds {len(given)} arrays of the {what}, expected {len(wanted)} of the same shapes and types"
+        )
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
 class _Epochs(keras.callbacks.Callback):
     """Keeps the history and the best weights, and stops at once when the loss is not finite."""
 
-    def __init__(self, metric: Jaccard, on_epoch: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self, metric: Jaccard, on_epoch: Callable[[dict[str, Any]], None], on_batch: Callable[[], None]
+    ) -> None:
         super().__init__()
         self.metric = metric
         self.on_epoch = on_epoch
+        self.on_batch = on_batch
         self.rows: list[dict[str, Any]] = []
         self.best = -math.inf
-        self.best_weights: list[np.ndarray] | None = None
+        self.best_epoch = 0
+        self.best_values: list[np.ndarray] | None = None
         self.diverged = ""
 
     def on_epoch_begin(self, epoch, logs=None) -> None:
@@ -193,6 +263,7 @@ class _Epochs(keras.callbacks.Callback):
                 f"the training loss became {loss} in batch {batch + 1} of epoch {len(self.rows) + 1}"
             )
             self.model.stop_training = True
+        self.on_batch()
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         positives = self.metric.counts() if "val_loss" in logs else (0, 0, 0)
@@ -211,9 +282,86 @@ class _Epochs(keras.callbacks.Callback):
         if self.diverged:
             self.model.stop_training = True
         elif row["val_jaccard"] > self.best:
-            self.best = row["val_jaccard"]
-            self.best_weights = self.model.get_weights()
+            self.best, self.best_epoch = row["val_jaccard"], row["epoch"]
+            self.best_values = _values(_variables(self.model))
         self.on_epoch(row)
+
+
+# What Keras' two schedules count; both forget it in on_train_begin.
+_COUNTERS = {
+    "ReduceLROnPlateau": ("best", "wait", "cooldown_counter"),
+    "EarlyStopping": ("best", "wait", "best_epoch", "stopped_epoch"),
+}
+
+
+class _State(keras.callbacks.Callback):
+    """Stands last: puts a checkpoint in place when all others have begun, and makes one when all have ended an epoch."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        epochs: _Epochs,
+        schedules: list[keras.callbacks.Callback],
+        resume: TrainingState | None,
+        on_state: Callable[[TrainingState], None],
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.epochs = epochs
+        self.schedules = {type(schedule).__name__: schedule for schedule in schedules}
+        self.resume = resume
+        self.on_state = on_state
+        self._started = time.monotonic()
+
+    def on_train_begin(self, logs=None) -> None:
+        for name, counters in (self.resume.schedules if self.resume else {}).items():
+            for key, value in counters.items():
+                setattr(self.schedules[name], key, value)
+
+    def on_epoch_end(self, epoch, logs=None) -> None:
+        if self.epochs.diverged:
+            return
+        current = _values(_variables(self.model))
+        newest_is_best = self.epochs.best_epoch == epoch + 1
+        self.on_state(
+            TrainingState(
+                epoch=epoch + 1,
+                ended=bool(self.model.stop_training) or epoch + 1 == self.settings["epochs"],
+                rows=self.epochs.rows,
+                model=current,
+                optimizer=_values(self.model.optimizer.variables),
+                best=current if newest_is_best else self.epochs.best_values,
+                best_epoch=self.epochs.best_epoch,
+                schedules={
+                    name: {key: _counter(getattr(schedule, key)) for key in _COUNTERS[name]}
+                    for name, schedule in self.schedules.items()
+                },
+                seconds=self.seconds(),
+            )
+        )
+
+    def seconds(self) -> float:
+        """Time spent on this training, in attempts before, too."""
+        return (self.resume.seconds if self.resume else 0.0) + time.monotonic() - self._started
+
+
+def _counter(value: Any) -> float | None:
+    if value is None:
+        return None
+    return value if isinstance(value, int) else float(value)
+
+
+def _restore(model: keras.Model, epochs: _Epochs, state: TrainingState, schedules: list) -> None:
+    """Put ``state`` into a network that was just built; :class:`ResumeError` where it does not fit."""
+    known = {type(schedule).__name__: set(_COUNTERS[type(schedule).__name__]) for schedule in schedules}
+    if {name: set(counters) for name, counters in state.schedules.items()} != known:
+        raise ResumeError(f"the checkpoint counts for {sorted(state.schedules)}, expected {sorted(known)}")
+    _assign(_variables(model), state.best, "best network")
+    _assign(_variables(model), state.model, "network")
+    _assign(model.optimizer.variables, state.optimizer, "optimizer")
+    epochs.rows = [dict(row) for row in state.rows]
+    epochs.best_epoch, epochs.best_values = state.best_epoch, state.best
+    epochs.best = state.rows[state.best_epoch - 1]["val_jaccard"]
 
 
 def _schedule(settings: Mapping[str, Any]) -> list[keras.callbacks.Callback]:
@@ -253,66 +401,84 @@ def train(
     data: PackedData,
     *,
     model_file: Path,
+    accumulation: int = 1,
+    resume: TrainingState | None = None,
+    on_batch: Callable[[], None] = lambda: None,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    on_state: Callable[[TrainingState], None] = lambda state: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Trained:
     """Train the configuration ``settings`` on ``data`` and leave the best weights in ``model_file``.
 
     ``settings`` holds every key of :data:`jobs.settings.POINT`; ``model_file`` ends in ``.hdf5`` or
-    ``.keras``; ``on_epoch`` gets each history row as it is made, ``say`` one plain line of text.
-    Call :func:`prepare_process` first.
+    ``.keras``. ``on_batch`` is called after each batch, ``on_epoch`` gets each history row as it is made,
+    ``on_state`` what a checkpoint must hold, after each epoch that did not diverge, ``say`` one plain line
+    of text; an exception of theirs ends the training. With ``resume`` the training goes on after that state
+    and ends as if it had never been interrupted: the same history but for ``seconds``, the same weights (to
+    the bit with ``deterministic`` on a CPU). ``accumulation`` parts each batch into so many and adds up
+    their gradients: less memory and the same step, except that batch normalisation sees the smaller
+    batches. Call :func:`prepare_process` first.
 
-    Raises :class:`ReadBackError` before the first step, and ``RuntimeError`` if the model that was
-    written does not score what its weights scored.
+    Raises :class:`ReadBackError` before the first step, :class:`ResumeError` if ``resume`` is not of this
+    network, and ``RuntimeError`` if the model that was written does not score what its weights scored.
     """
     images, masks = data.select("train")
     val_images, val_masks = data.select("validation")
     patch_size = images.shape[1]
+    first_epoch = resume.epoch if resume else 0
     batches = training_batches(
         images,
         masks,
         batch_size=settings["batch_size"],
+        parts=accumulation,
         seed=settings["seed"],
-        first_epoch=0,
+        first_epoch=first_epoch,
         epochs=settings["epochs"],
         augment=settings["augment"],
     )
     size = settings["validation_batch_size"]
     validation = evaluation_batches(val_images, val_masks, batch_size=size)
-    model, metric = build_model(settings, patch_size)
-    effective = read_back(settings, model, batches, patch_size)
+    model, metric = build_model(settings, patch_size, accumulation)
+    effective = read_back(settings, model, batches, patch_size, accumulation)
+    model.optimizer.build(model.trainable_variables)
     steps = len(images) // settings["batch_size"]
+    parted = f" in {accumulation} parts" if accumulation > 1 else ""
     say(
         f"read back: {effective['architecture']}, {effective['parameters']:,} parameters, "
         f"{effective['optimizer']} at learning rate {effective['learning_rate']:g}, "
-        f"clipnorm {effective['clipnorm']}, batches {tuple(effective['batch_shape'])}, "
-        f"{steps} steps an epoch"
+        f"clipnorm {effective['clipnorm']}, batches of {settings['batch_size']}{parted}, "
+        f"{tuple(effective['batch_shape'])}, {steps} steps an epoch"
     )
-    epochs = _Epochs(metric, on_epoch)
-    started = time.monotonic()
-    model.fit(
-        batches,
-        epochs=settings["epochs"],
-        steps_per_epoch=steps,
-        validation_data=validation,
-        # _Epochs stands first: it must see the counts of the validation before anything else runs.
-        callbacks=[epochs, *_schedule(settings)],
-        shuffle=False,  # the batches are shuffled already
-        verbose=0,
-    )
-    seconds = time.monotonic() - started
+    epochs = _Epochs(metric, on_epoch, on_batch)
+    schedules = _schedule(settings)
+    state = _State(settings, epochs, schedules, resume, on_state)
+    if resume is not None:
+        _restore(model, epochs, resume, schedules)
+    if resume is None or not resume.ended:
+        model.fit(
+            batches,
+            epochs=settings["epochs"],
+            initial_epoch=first_epoch,
+            steps_per_epoch=steps * accumulation,
+            validation_data=validation,
+            # _Epochs stands first: it must see the counts of the validation before anything else runs.
+            callbacks=[epochs, *schedules, state],
+            shuffle=False,  # the batches are shuffled already
+            verbose=0,
+        )
     metrics = {
         **summarise(epochs.rows, settings["epochs"]),
-        "training_time_seconds": seconds,
+        "training_time_seconds": state.seconds(),
         "steps_per_epoch": steps,
         "chance_jaccard": data.foreground("validation"),
     }
     nothing = np.zeros(0, int), np.zeros((0, patch_size, patch_size))
-    if epochs.diverged or epochs.best_weights is None:
+    if epochs.diverged or epochs.best_values is None:
         reason = epochs.diverged or "no epoch was completed"
         return Trained("diverged", reason, epochs.rows, metrics, effective, *nothing)
 
-    model.set_weights(epochs.best_weights)
+    on_batch()
+    _assign(_variables(model), epochs.best_values, "best network")
     _save(model, model_file)
     model = keras.saving.load_model(model_file, compile=False)
     metric = Jaccard()
@@ -323,6 +489,7 @@ def train(
             f"{model_file} scores {at_best['jaccard']:.6f} on the validation part where its weights scored "
             f"{epochs.best:.6f}; expected the same: the model was not written as it was trained"
         )
+    on_batch()
     on_train = _evaluate(model, evaluation_batches(images, masks, batch_size=size))
     metrics |= {
         "val_loss_at_best": at_best["loss"],
@@ -332,6 +499,7 @@ def train(
         "jaccard_gap": on_train["jaccard"] - at_best["jaccard"],
     }
     if data.count("test"):
+        on_batch()
         # Scored once, with the weights that the validation part chose; never used to choose.
         metrics["test_jaccard"] = _evaluate(model, evaluation_batches(*data.select("test"), batch_size=size))[
             "jaccard"
@@ -356,7 +524,10 @@ def _save(model: keras.Model, path: Path) -> None:
 
 
 def hardware() -> dict[str, Any]:
-    """The device that TensorFlow computes on and its peak memory in MB (GPU only; else ``None``)."""
+    """The device that TensorFlow computes on and its peak memory in MB (GPU only; else ``None``).
+
+    Also after an exception: what was used when memory did not suffice.
+    """
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return {"device": "CPU", "gpu_peak_memory_mb": None}

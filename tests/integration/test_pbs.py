@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from jobs.index import read_run
-from jobs.point import read_status
+from jobs.reading import read_status
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.pbs

@@ -12,7 +12,7 @@ import pytest
 
 from jobs import local as local_run
 from jobs.local import Estimate, Slot, choose, share_out
-from jobs.point import read_status
+from jobs.reading import read_status
 from jobs.records import write_record
 from tests.conftest import REPOSITORY
 

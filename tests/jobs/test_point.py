@@ -15,8 +15,11 @@ import pytest
 from filelock import FileLock
 
 from jobs import point
+from jobs.claim import Busy
+from jobs.classing import record_death
 from jobs.errors import UserError
-from jobs.point import Busy, read_status, record_death, run_point
+from jobs.point import run_point
+from jobs.reading import read_status
 from jobs.records import read_record, write_record
 from jobs.states import STATES
 from jobs.summary import collect
@@ -151,8 +154,8 @@ def test_a_second_copy_leaves_at_once_and_names_the_first(tiny_run, monkeypatch)
     failing(monkeypatch, ValueError("must not be reached"))
     entry = tiny_run.entries[0]
     paths = tiny_run.point_paths(entry)
-    paths.state.mkdir(parents=True)
-    write_record(paths.status, {"state": "running", "pid": 4711, "host": "node7", "started": "now"})
+    paths.claims.mkdir(parents=True)
+    write_record(paths.claim(1), {"pid": 4711, "host": "node7", "started": "now"})
     with (
         FileLock(paths.lock),
         pytest.raises(Busy, match="exp_01_.* is being trained by process 4711 on node7"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -71,7 +70,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypat
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    for owner, function in ((os, "fsync"), (Path, "replace")):
+    for owner, function in ((os, "fsync"), (os, "replace")):
         with monkeypatch.context() as patch:
             patch.setattr(owner, function, full)
             with pytest.raises(OSError, match="No space left"):

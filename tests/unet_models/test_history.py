@@ -6,8 +6,10 @@ import math
 import statistics
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from unet_models.history import COLUMNS, HistoryFile, summarise
+from unet_models.history import COLUMNS, history_csv, read_history, summarise
 
 
 def rows(jaccards, losses=None, train=0.1):
@@ -48,10 +50,42 @@ def test_what_does_not_exist_is_none():
     assert found["final_val_loss"] is found["val_loss_stability"] is found["overfitting_gap"] is None
 
 
-def test_every_epoch_is_on_disk_when_it_is_appended(tmp_path):
-    file = HistoryFile(tmp_path / "h.csv")
-    for number, row in enumerate(rows([0.1, 0.2]), start=2):
-        file.append(row)
-        lines = (tmp_path / "h.csv").read_text().splitlines()
-        assert len(lines) == number and lines[0] == ",".join(COLUMNS)
-    file.close()
+def written(count=3):
+    return [dict.fromkeys(COLUMNS, 0.1) | {"epoch": n, "loss": 0.1 + n / 3} for n in range(1, count + 1)]
+
+
+def test_a_history_file_comes_back_as_it_was_written(tmp_path):
+    path = tmp_path / "h.csv"
+    path.write_text(history_csv(written()))
+    assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert read_history(path) == written()
+
+
+@pytest.mark.parametrize(
+    ("damage", "epochs"),
+    [
+        (lambda text: "", []),
+        (lambda text: text.replace("epoch", "Epoch", 1), []),
+        (lambda text: text[:-2], [1, 2]),  # its last line has no end
+        (lambda text: text.replace("2,", "x,", 1), [1, 3]),
+        (lambda text: text.replace("2,", "nan,", 1), [1, 3]),
+        (lambda text: text + "3,1\n-1" + ",0" * 9 + "\n", [1, 2, 3]),
+        (lambda text: text + "\n\n4" + ",0" * 9 + "\n", [1, 2, 3, 4]),
+    ],
+)
+def test_of_a_damaged_history_what_can_be_understood_is_read(tmp_path, damage, epochs):
+    path = tmp_path / "h.csv"
+    path.write_text(damage(history_csv(written())))
+    assert [row["epoch"] for row in read_history(path)] == epochs
+
+
+@given(cut=st.integers(0, 400), place=st.integers(0, 400), junk=st.binary(max_size=6))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+def test_no_history_file_crashes_its_reader(tmp_path, cut, place, junk):
+    path = tmp_path / "h.csv"
+    whole = history_csv(written()).encode()
+    path.write_bytes(whole[:cut])
+    assert read_history(path) == [row for row in written() if row["epoch"] <= whole[:cut].count(b"\n") - 1]
+    path.write_bytes(whole[:place] + junk + whole[place:])
+    for row in read_history(path):
+        assert set(row) == set(COLUMNS) and all(isinstance(value, float) for value in row.values())

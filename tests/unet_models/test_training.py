@@ -84,7 +84,7 @@ def test_the_read_back_catches_what_is_not_as_asked(key, asked, words):
 
 def test_an_ignored_learning_rate_stops_the_point_before_it_trains(monkeypatch, tmp_path):
     """The predecessor's fault: whatever the grid said, the optimizer ran at its default."""
-    monkeypatch.setattr(training, "build_optimizer", lambda settings: keras.optimizers.Adam(clipnorm=1.0))
+    monkeypatch.setattr(training, "build_optimizer", lambda *asked: keras.optimizers.Adam(clipnorm=1.0))
     epochs = []
     with pytest.raises(training.ReadBackError, match=r"learning_rate: received 0\.001, expected 0\.005"):
         training.train(SETTINGS, discs(), model_file=tmp_path / "m.hdf5", on_epoch=epochs.append)
@@ -132,7 +132,7 @@ def test_a_rate_that_explodes_is_a_result_called_diverged(tmp_path):
     data.images[:] = 255
     settings["loss"] = "binary_crossentropy"
     model, _ = training.build_model(settings, 32)
-    epochs = training._Epochs(training.Jaccard(), lambda row: None)
+    epochs = training._Epochs(training.Jaccard(), lambda row: None, lambda: None)
     epochs.set_model(model)
     epochs.on_train_batch_end(4, {"loss": math.nan})
     assert model.stop_training and "nan in batch 5 of epoch 1" in epochs.diverged

@@ -1,0 +1,124 @@
+"""What a point's end is called: from the exception, from the signal, or from outside, by the exit code."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+from jobs.claim import guarded, identity, newest_number, read_holder
+from jobs.index import Entry, Run
+from jobs.provenance import now
+from jobs.reading import read_status
+from jobs.records import is_full, write_record
+from jobs.states import STATES
+
+_MEMORY = (
+    "OOM when allocating",
+    "out of memory",
+    "Out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "Failed to allocate",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that device or host memory did not suffice (a full disk says the same type)."""
+    if isinstance(error, MemoryError):
+        return True
+    text = f"{type(error).__name__}: {error}"
+    if is_full(error) or "No space left on device" in text or "quota" in text.lower():
+        return False
+    return any(sign in text for sign in _MEMORY) or "ResourceExhausted" in text
+
+
+def peak_memory_mb() -> float:
+    """The most host memory (MB) that this process has used."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)  # kB on Linux
+
+
+def oom_kills() -> int | None:
+    """How many processes this node's kernel has killed for memory; ``None`` where it does not tell."""
+    try:
+        text = Path("/proc/vmstat").read_text()
+    except OSError:
+        return None
+    for line in text.splitlines():
+        if line.startswith("oom_kill "):
+            return int(line.split()[1])
+    return None
+
+
+def class_of_exit(exit_code: int, kills_before: int | None) -> tuple[str, str]:
+    """The class and the reason of a process that ended without a word; negative codes are signals.
+
+    ``kills_before`` is :func:`oom_kills` from before the process began: signal 9 is the kernel's answer to used up
+    memory, and it is anybody's ``kill -9``.
+    """
+    if exit_code == -signal.SIGKILL:
+        kills = oom_kills()
+        if kills is None or kills_before is None:
+            return "oom", "killed by signal 9, as the kernel does when the host's memory is used up"
+        if kills > kills_before:
+            return "oom", "killed by the kernel (signal 9): the host's memory was used up"
+        return "lost", "killed by signal 9; the kernel did not do it for memory"
+    if exit_code == -signal.SIGTERM:
+        return "cancelled", "stopped by SIGTERM"
+    if exit_code < 0:
+        try:
+            name = signal.Signals(-exit_code).name
+        except ValueError:
+            name = "unknown"
+        return "error", f"ended by signal {-exit_code} ({name})"
+    return "error", f"the process ended with exit code {exit_code}; training_log.txt has the rest"
+
+
+def record_death(
+    run: Run,
+    entry: Entry,
+    pid: int,
+    exit_code: int | None,
+    *,
+    kills_before: int | None = None,
+    ended: tuple[str, str] | None = None,
+) -> None:
+    """Write down how process ``pid`` ended, where it could not do so itself.
+
+    ``ended`` is the class and the reason where the caller knows: it ended the process. Does nothing where the
+    point has a result, or the newest attempt is of another process or has said how it ended.
+    """
+    if exit_code in (None, 0, STATES["running"].exit_code):
+        return
+    paths = run.point_paths(entry)
+    state, reason = ended or class_of_exit(exit_code, kills_before)
+    with guarded(paths) as locked:
+        status = read_status(run, entry)
+        number = newest_number(paths)
+        record: dict[str, Any] = status.record or {}
+        if (
+            locked is False
+            or STATES[status.state].ended
+            or status.state not in ("running", "lost", "waiting")
+        ):
+            return
+        if number and read_holder(paths, number).pid != pid:
+            return
+        if state == "oom":
+            with paths.log.open("a") as log:
+                # The words that the guide's `grep "ResourceExhausted"` looks for.
+                log.write(f"{now()} ResourceExhausted: {reason}\n")
+        write_record(
+            paths.status,
+            {
+                **record,
+                "name": entry.name,
+                "key": entry.key,
+                "host": identity()["host"],
+                "pid": pid,
+                "attempts": max(1, status.attempts),
+                "state": state,
+                "reason": reason,
+                "updated": now(),
+            },
+        )

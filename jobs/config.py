@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import UserError
+from jobs.errors import UserError, one_line, shown
 from jobs.settings import DATA, HYPERPARAMETERS, POINT, SEED, SITE, TRAINING, Setting
 from jobs.sites import SITES
 from jobs.yaml_file import load_yaml
@@ -45,7 +45,7 @@ class _Reader:
     def refuse(self, where: str, received: Any, expected: str) -> UserError:
         line = self.lines.get(where)
         place = f"{self.path} line {line}" if line else f"{self.path}"
-        return UserError(f"{place}: {where}: received {received!r}, expected {expected}")
+        return UserError(f"{place}: {one_line(where)}: received {shown(received)}, expected {expected}")
 
     def unknown(self, where: str, key: Any, known: list[str]) -> UserError:
         near = difflib.get_close_matches(str(key), known, n=1)
@@ -79,13 +79,13 @@ class _Reader:
         items = value if isinstance(value, list) else [value]
         if not items:
             raise self.refuse(where, value, "at least one value")
-        parsed: list[Any] = []
+        parsed: dict[Any, None] = {}  # ordered, and quick to search for a duplicate
         for number, item in enumerate(items):
             name = f"{where}[{number}]" if isinstance(value, list) else where
             one = self.value(name, setting, item)
             if one in parsed:
                 raise self.refuse(name, item, "each value once")
-            parsed.append(one)
+            parsed[one] = None
         return tuple(parsed)
 
     def block(

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.config import GridConfig
-from jobs.errors import UserError
+from jobs.errors import UserError, shown
 from jobs.records import canonical_json
 from jobs.settings import HYPERPARAMETERS, POINT, SEED
 
+MOST_POINTS = 100_000  # of one grid: more than any cluster trains, few enough to list
+LONGEST_STEM = 150  # characters: a file name has 255 at most, a temporary one the host and more in it
 _SHORT = {"architecture": "", "learning_rate": "lr", "batch_size": "bs"}
 
 
@@ -51,7 +54,7 @@ def point_name(index: int, stem: str) -> str:
     return f"exp_{index:02d}_{stem}"
 
 
-def _matches(settings: Mapping[str, Any], rule: Mapping[str, tuple[Any, ...]]) -> bool:
+def _matches(settings: Mapping[str, Any], rule: Mapping[str, frozenset[Any]]) -> bool:
     return all(settings[key] in values for key, values in rule.items())
 
 
@@ -72,14 +75,17 @@ def expand(config: GridConfig) -> list[Point]:
     ``include`` points come last.
 
     Raises :class:`UserError` for an ``exclude`` rule that matches nothing, an ``include`` point that the
-    grid has already, and a grid without any point.
+    grid has already, a name that is too long for a file, a grid without any point, and, before anything is
+    expanded, one of more than :data:`MOST_POINTS` combinations.
     """
+    _check_size(config)
     points: list[Point] = []
     always_named = tuple(key for key in config.axes if key not in HYPERPARAMETERS)
-    hits = [0] * len(config.exclude)
+    rules = [{key: frozenset(values) for key, values in rule.items()} for rule in config.exclude]
+    hits = [0] * len(rules)
     for seed, *values in itertools.product(config.seeds, *config.axes.values()):
         settings = {**config.training, **dict(zip(config.axes, values, strict=True)), "seed": seed}
-        excluded = [number for number, rule in enumerate(config.exclude) if _matches(settings, rule)]
+        excluded = [number for number, rule in enumerate(rules) if _matches(settings, rule)]
         for number in excluded:
             hits[number] += 1
         if not excluded:
@@ -92,7 +98,7 @@ def expand(config: GridConfig) -> list[Point]:
                 for key, values in config.exclude[number].items()
             }
             raise UserError(
-                f"{config.path}: exclude[{number}]: received {rule!r}, which no point of the grid matches; "
+                f"{config.path}: exclude[{number}]: received {shown(rule)}, which no point of the grid matches; "
                 "expected values that the axes hold, correct or remove the entry"
             )
     known = {canonical_json(dict(point.settings)) for point in points}
@@ -102,7 +108,7 @@ def expand(config: GridConfig) -> list[Point]:
         text = canonical_json(settings)
         if text in known:
             raise UserError(
-                f"{config.path}: include[{number}]: received {dict(entry)!r}, a point that the grid has already; "
+                f"{config.path}: include[{number}]: received {shown(dict(entry))}, a point that the grid has already; "
                 "remove the entry"
             )
         known.add(text)
@@ -118,7 +124,24 @@ def expand(config: GridConfig) -> list[Point]:
         points.append(_point(settings, named))
     if not points:
         raise UserError(f"{config.path}: every point is excluded; expected at least one, relax 'exclude'")
+    longest = max(points, key=lambda point: len(point.stem))
+    if len(longest.stem) > LONGEST_STEM:
+        raise UserError(
+            f"{config.path}: a point would be called {longest.stem}; expected at most {LONGEST_STEM} characters: "
+            "move settings of one value from 'hyperparameters' to 'training', or let 'include' change fewer"
+        )
     return points
+
+
+def _check_size(config: GridConfig) -> None:
+    axes = {**config.axes, "seed": config.seeds}
+    count = math.prod(len(values) for values in axes.values()) + len(config.include)
+    if count > MOST_POINTS:
+        sizes = " x ".join(f"{len(values)} {axis}" for axis, values in axes.items())
+        raise UserError(
+            f"{config.path}: received {sizes} with {len(config.include)} included, {count:,} combinations; "
+            f"expected at most {MOST_POINTS:,}: shorten an axis, or make several runs"
+        )
 
 
 def _point(settings: Mapping[str, Any], named: Iterable[str]) -> Point:

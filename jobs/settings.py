@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,10 @@ class Setting:
         if value is None and self.nullable:
             return None
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            try:
+                value = float(value)
+            except OverflowError:  # an integer of more than 308 digits
+                raise ValueError(self.expected) from None
         # bool is an int to Python, and `epochs: true` is not 1 to a user
         if type(value) is not self.kind or (self.kind is float and not math.isfinite(value)):
             raise ValueError(self.expected)
@@ -101,9 +105,19 @@ def _text(default: str | None, words: str, accepts: Callable[[str], bool] = bool
 
 def _is_regex_with_number(pattern: str) -> bool:
     try:
-        return re.compile(pattern).groups == 1
-    except re.error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Python will read in another way one day
+            return re.compile(pattern).groups == 1
+    except (re.error, OverflowError, RecursionError, Warning):
         return False
+
+
+def _is_path(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return bool(value) and "\0" not in value
 
 
 HYPERPARAMETERS: dict[str, Setting] = {
@@ -140,7 +154,7 @@ TRAINING: dict[str, Setting] = {
 }
 
 DATA: dict[str, Setting] = {
-    "path": _text(None, "a folder"),
+    "path": _text(None, "a folder", _is_path),
     "patch_size": _whole(256, 4, 8192),
     "split": _one_of("contiguous", "contiguous", "random"),
     "validation_fraction": _number(0.15, "a number above 0 and below 0.9", lambda value: 0 < value < 0.9),

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import load_config
-from jobs.errors import UserError
-from jobs.grid import Point, point_name
+from jobs.errors import UserError, one_line, shown
+from jobs.grid import LONGEST_STEM, Point, point_name
 from jobs.paths import PointPaths, RunPaths
 from jobs.records import DamagedRecord, read_record, write_text_atomically
 from jobs.settings import HYPERPARAMETERS, POINT
 
 FIXED = ("index", "name", "key")
-_NAME = re.compile(r"exp_\d+_([A-Za-z0-9_.+-]+)")
+# No separator of paths, nothing that a shell or a terminal reads: a name never leads out of the run.
+_NAME = re.compile(rf"exp_[0-9]+_([A-Za-z0-9_.+-]{{1,{LONGEST_STEM}}})")
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _read_rows(path: Path, training: dict[str, Any], seed: int) -> tuple[tuple[s
         or any(n not in axes for n in needed)
     ):
         raise UserError(
-            f"{path} begins with the columns {header}; expected {[*FIXED, *needed]}: it is not an index of this version"
+            f"{path} begins with the columns {shown(header)}; expected {[*FIXED, *needed]}: it is not an index of this version"
         )
     entries = []
     for number, row in enumerate(rows[1:], start=2):
@@ -111,12 +112,15 @@ def _read_rows(path: Path, training: dict[str, Any], seed: int) -> tuple[tuple[s
             settings = {**training, "seed": seed}
             for axis, cell in zip(axes, row[len(FIXED) :], strict=True):
                 settings[axis] = POINT[axis].from_text(cell)
-            index = int(row[0])
-            if _NAME.fullmatch(row[1]) is None or int(row[1].split("_")[1]) != index:
-                raise ValueError(f"the name exp_{index:02d}_...")
+            index, point = int(row[0]), Point({key: settings[key] for key in POINT})
+            name = _NAME.fullmatch(row[1])
+            if name is None or row[1] != point_name(index, name[1]):
+                raise ValueError(f"the name {point_name(index, point.stem)}, or one that begins so")
         except ValueError as error:
-            raise UserError(f"{path} line {number}: received {','.join(row)}, expected {error}") from None
-        entries.append(Entry(index, row[1], row[2], Point({key: settings[key] for key in POINT})))
+            raise UserError(
+                f"{path} line {number}: received {one_line(','.join(row), 200)}, expected {error}"
+            ) from None
+        entries.append(Entry(index, row[1], row[2], point))
     if not entries or len({entry.index for entry in entries}) != len(entries):
         raise UserError(
             f"{path} holds no point, or one index twice; expected the file that make_grid.py wrote"
@@ -145,17 +149,24 @@ def read_run(root: Path) -> Run:
     axes, entries = _read_rows(paths.index, dict(config.training), config.seeds[0])
     try:
         record = read_record(paths.provenance)
-        fingerprint, source, split = (str(record["data"][key]) for key in ("fingerprint", "source", "split"))
-    except (DamagedRecord, KeyError, TypeError) as error:
+        fingerprint = str(record["data"]["fingerprint"])
+        source, split = (one_line(record["data"][key]) for key in ("source", "split"))
+    except (DamagedRecord, FileNotFoundError, KeyError, TypeError) as error:
         raise UserError(
-            f"{paths.provenance} cannot be used ({error}); expected the file make_grid.py wrote"
+            f"{paths.provenance} cannot be used ({one_line(error)}); expected the file make_grid.py wrote"
         ) from error
     for entry in entries:
         if entry.point.key(fingerprint) != entry.key:
             raise UserError(
                 f"{paths.index}: the settings of {entry.name} give the key {entry.point.key(fingerprint)}, "
-                f"expected {entry.key}: grid.yaml or index.csv of the run was edited after it was made. "
+                f"expected {one_line(entry.key, 40)}: grid.yaml or index.csv of the run was edited after it was made. "
                 "Undo the edit, or make a new run"
+            )
+        if not f"{entry.stem}_".startswith(f"{entry.point.stem}_"):
+            # Its files would be looked for, and written, under a name that tells of other settings.
+            raise UserError(
+                f"{paths.index}: received the name {entry.name}, expected {point_name(entry.index, entry.point.stem)} "
+                "or one that begins so: it was edited after it was made. Undo the edit, or make a new run"
             )
     return Run(paths, axes, entries, fingerprint, source, split, config.site)
 

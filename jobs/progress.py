@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from jobs.errors import one_line
 from jobs.index import Entry, Run
 from jobs.live import QUEUED, Picture, View
 from jobs.sites import seconds
@@ -18,16 +19,17 @@ from jobs.states import STATES
 from jobs.submissions import jobs_of, shell_line
 
 LOG_LINES = 3
+LARGEST = 1e15  # no epoch, score or second in a record is larger, and sums of such numbers stay finite
 _FAILED = tuple(
     name for name, state in STATES.items() if not state.ended and name not in ("waiting", "running")
 )
 
 
 def _number(value: Any) -> float | None:
-    """A finite number from a record that somebody may have edited; ``None`` for anything else."""
+    """A number up to :data:`LARGEST` from a record that somebody may have edited; ``None`` for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if abs(value) < 1e300 else None
+    return float(value) if abs(value) <= LARGEST else None
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,8 @@ def _running(view: View, now: datetime) -> Running:
         None if begins or best_epoch is None else int(best_epoch),
         left,
         age,
-        str(record.get("host") or ""),
-        str(record.get("job_id") or ""),
+        one_line(record.get("host") or "", 80),
+        one_line(record.get("job_id") or "", 80),
         "begins" if begins or not epoch else "",
     )
 
@@ -137,8 +139,8 @@ def last_lines(path: Path, count: int = LOG_LINES) -> tuple[str, ...]:
             text = log.read().decode("utf-8", errors="replace")
     except OSError:
         return ()
-    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-    return tuple(line[:200] for line in lines[-count:])
+    lines = [line for line in text.splitlines() if line.strip()]
+    return tuple(one_line(line, 200) for line in lines[-count:])
 
 
 def _failed(run: Run, view: View, *, with_log: bool) -> Failed:
@@ -147,8 +149,8 @@ def _failed(run: Run, view: View, *, with_log: bool) -> Failed:
         view.entry.index,
         view.entry.name,
         view.state,
-        view.reason,
-        view.status.attempts,
+        one_line(view.reason),
+        int(view.status.attempts),
         str(log),
         last_lines(log) if with_log else (),
     )
@@ -258,6 +260,6 @@ def summarise(
         submitted=tuple(job for job, _ in jobs_of(picture.submissions)),
         asked_scheduler=picture.answer is not None,
         scheduler_problem=picture.answer.problem if picture.answer is not None else "",
-        problem=picture.problem,
+        problem=one_line(picture.problem),
         data_source=run.source,
     )

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 EXACT = 10  # up to so many indices the smallest number of arrays is searched for
+LARGEST = 1_000_000  # index of a record's array; beyond any run, and small enough to list
 THOROUGH = 400  # up to so many the longest progression is taken first; beyond that, neighbours only
 
 
@@ -32,8 +33,8 @@ def expression(indices: Sequence[int]) -> str:
 def indices_of(text: str) -> range:
     """The indices that ``X-Y``, ``X-Y:STEP`` or ``X-Y:STEP%MAX`` runs; ``ValueError`` for anything else."""
     match = re.fullmatch(r"(\d+)-(\d+)(?::(\d+))?(?:%\d+)?", text)
-    if match is None or int(match[1]) >= int(match[2]) or match[3] == "0":
-        raise ValueError(f"received {text!r}, expected X-Y or X-Y:STEP")
+    if match is None or int(match[1]) >= int(match[2]) or int(match[3] or 1) < 1 or int(match[2]) > LARGEST:
+        raise ValueError(f"received {text!r}, expected X-Y or X-Y:STEP with indices up to {LARGEST:,}")
     return range(int(match[1]), int(match[2]) + 1, int(match[3] or 1))
 
 

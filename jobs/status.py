@@ -131,7 +131,7 @@ def _running(progress: Progress) -> list[RenderableType]:
             _score(point.val_jaccard),
             best + (f" ({point.best_epoch})" if best and point.best_epoch else ""),
             duration(point.seconds_left),
-            where,
+            Text(where),  # a plain string would be read as rich's markup
         )
     more = len(progress.running) - SHOWN
     return [table, *([Text(f"  and {more} more", "dim")] if more > 0 else [])]

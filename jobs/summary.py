@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.errors import one_line
 from jobs.index import Entry, Run
 from jobs.reading import PointStatus, read_status, watch_silent
 from jobs.records import write_text_atomically
@@ -74,9 +75,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = repr(value) if isinstance(value, float) else str(value)
     # `grep False` over this file must find failed points and nothing else.
-    return " ".join(text.split()).replace("False", "false")
+    return one_line(value).replace("False", "false")
 
 
 def columns(run: Run) -> list[str]:
@@ -101,14 +101,14 @@ def _row(run: Run, entry: Entry, status: PointStatus) -> dict[str, str]:
         "name": entry.name,
         "status": status.state,
         "reason": _cell(status.reason),
-        "attempts": str(status.attempts),
+        "attempts": str(int(status.attempts)),
         "parameters": _cell(effective.get("parameters")),
         "peak_memory_mb": _cell(source.get("peak_memory_mb")),
         "host": _cell(source.get("host")),
         "device": _cell(result.get("device")),
         "key": entry.key,
         "data_source": _cell(run.source),
-        "split": run.split,
+        "split": _cell(run.split),
     }
     return row
 
@@ -130,7 +130,7 @@ def collect(run: Run, *, settle: bool = False, say: Callable[[str], None] = prin
         status = watched.get(entry.index) or read_status(run, entry)
         counts[status.state] += 1
         if not STATES[status.state].ended:
-            missing.append((entry.index, entry.name, status.state, status.reason))
+            missing.append((entry.index, entry.name, status.state, one_line(status.reason)))
         writer.writerow(_row(run, entry, status))
     write_text_atomically(run.paths.summary, text.getvalue())
     return Collected(counts, missing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from matplotlib.patches import Rectangle
 from analysis.summary import architectures, common_text, extra_axes
 from jobs.states import STATES
 
+MOST_ARCHITECTURES = 6  # columns of a figure, and
+MOST_VALUES = 20  # rows and columns of a heatmap: more cannot be read, and thousands cannot be drawn
 _METRICS = (
     ("best_val_jaccard", "best validation Jaccard index (0 to 1, higher is better)", "viridis", "{:.3f}"),
     (
@@ -43,12 +46,30 @@ def _cells(frame: pd.DataFrame, metric: str, rates: list[float], batches: list[f
     return values, words
 
 
+def _drawn(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows that a figure has room for, those of the best points first, and a sentence on what it lacks."""
+    order = frame.sort_values(["successful", "best_val_jaccard"], ascending=False, kind="stable")
+    missing = []
+    rows = pd.Series(True, index=frame.index)
+    for column, most in (
+        ("architecture", MOST_ARCHITECTURES),
+        ("learning_rate", MOST_VALUES),
+        ("batch_size", MOST_VALUES),
+    ):
+        values = order[column].unique()
+        rows &= frame[column].isin(values[:most])
+        if len(values) > most:
+            missing.append(f"{most} of {len(values)} values of {column}")
+    return frame[rows], f"shown: {', '.join(missing)}, those of the best points" if missing else ""
+
+
 def detailed_heatmaps(frame: pd.DataFrame) -> bytes:
     """Performance and stability by learning rate and batch size, a column for each architecture.
 
     One colour scale for each metric over all architectures. A cell without a value says why: the class of
     the point's failure, or that the grid has no such point. Cells are means over seeds and further axes.
     """
+    frame, left_out = _drawn(frame)
     names = architectures(frame)
     rates, batches = sorted(frame["learning_rate"].unique()), sorted(frame["batch_size"].unique())
     columns = max(1, len(names))
@@ -87,7 +108,7 @@ def detailed_heatmaps(frame: pd.DataFrame) -> bytes:
                         )
                         text = words.loc[batch, rate].replace("/", "\n")
                         axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7)
-            axes.set_title(name, fontsize="small")
+            axes.set_title(name, fontsize="small", parse_math=False)
             axes.set(xlabel="learning rate", ylabel="batch size")
             axes.tick_params(labelsize=8, rotation=0)
         if row[0].collections:
@@ -102,7 +123,7 @@ def detailed_heatmaps(frame: pd.DataFrame) -> bytes:
         if several > 1
         else "one point a cell: differences may be chance"
     )
-    figure.suptitle("\n".join([_source(frame), note]), fontsize=8)
+    figure.suptitle("\n".join(filter(None, [_source(frame), note, left_out])), fontsize=8, parse_math=False)
     return png(figure)
 
 
@@ -113,5 +134,8 @@ def _source(frame: pd.DataFrame) -> str:
 def png(figure: Figure) -> bytes:
     """The figure at 150 dpi."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
+    with warnings.catch_warnings():
+        # A box stands for what the font lacks; the report has the name as it is.
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+        figure.savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()

@@ -22,7 +22,7 @@ from analysis.ranking import (
     record,
 )
 from analysis.summary import common_text, extra_axes, load_summary
-from jobs.errors import UserError
+from jobs.errors import UserError, one_line
 from jobs.records import without_nan, write_bytes_atomically, write_text_atomically
 from jobs.states import STATES
 
@@ -49,7 +49,10 @@ def _heading(text: str) -> list[str]:
 
 
 def _number(value: float, pattern: str = "{:.4f}") -> str:
-    return "-" if pd.isna(value) else pattern.format(value)
+    if pd.isna(value):
+        return "-"
+    text = pattern.format(value)
+    return text if len(text) <= 9 else f"{value:.2e}"  # a column is not wider
 
 
 def _table(rows: pd.DataFrame) -> list[str]:
@@ -107,7 +110,7 @@ def report_text(frame: pd.DataFrame, title: str) -> str:
     counts = Counter(frame["status"])
     good = frame[frame["successful"]]
     lines = ["U-NET HYPERPARAMETER SEARCH", "=" * 27]
-    lines += _paragraph(title)
+    lines += _paragraph(one_line(title))
     lines += _paragraph(f"data: {common_text(frame, 'data_source') or 'source not recorded'}")
     lines += _paragraph(f"split: {common_text(frame, 'split') or 'not recorded'}")
     lines.append(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pandas as pd
 
-from jobs.errors import UserError
+from jobs.errors import UserError, one_line, shown
 from jobs.states import STATES
 from jobs.summary import LEADING, METRICS, TRAILING
 
 NEEDED = ("architecture", "learning_rate", "batch_size", "training_successful", "best_val_jaccard")
+LARGEST = 1e100  # of a number: differences and means of such numbers stay finite
+_SHARES = ("best_val_jaccard", "test_jaccard", "chance_jaccard")  # from 0 to 1, or no Jaccard index
 _WORDS = ("architecture", "training_successful", "epochs_to_best_censored")
 NUMBERS = (*(column for column in (*LEADING, *METRICS) if column not in _WORDS), "index", "seed")
 # Columns that describe a point or its result, the predecessor's too; any other is an axis that the user added.
@@ -31,42 +34,49 @@ def load_summary(path: Path) -> pd.DataFrame:
     """One row a point. ``successful`` (bool) and ``status`` are always there; numbers are numbers or NaN.
 
     A point counts as successful when its row says so and its ``best_val_jaccard`` is a number from 0 to 1.
+    Texts are one line each.
     Rows without the three hyperparameters are dropped and counted in ``frame.attrs["dropped"]``. Raises
     :class:`UserError` for a file that is missing, no CSV, or lacks a needed column.
     """
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8", on_bad_lines="error")
+        # The bytes, not the path: pandas would unpack a file that is called .zip.
+        content = io.BytesIO(path.read_bytes())
+        frame = pd.read_csv(content, dtype=str, keep_default_na=False, encoding="utf-8", on_bad_lines="error")
     except FileNotFoundError:
         raise UserError(
             f"{path} does not exist; expected the summary of a run, write it with: python collect.py {path.parent}"
         ) from None
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise UserError(
-            f"{path} cannot be read as a CSV file ({error}); write it again with: python collect.py {path.parent}"
+            f"{path} cannot be read as a CSV file ({one_line(error)}); write it again with: python collect.py {path.parent}"
         ) from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        # pandas takes the cells too many for row labels, and every value moves to a wrong column.
+        raise UserError(
+            f"{path} cannot be read as a CSV file (rows have more cells than the header); "
+            f"write it again with: python collect.py {path.parent}"
+        )
     missing = [column for column in NEEDED if column not in frame.columns]
     if missing:
         raise UserError(
-            f"{path} has the columns {list(frame.columns)[:8]}, without {', '.join(missing)}; expected a summary "
+            f"{path} has the columns {shown(list(frame.columns)[:8])}, without {', '.join(missing)}; expected a summary "
             f"that collect.py wrote: python collect.py {path.parent}"
         )
     for column in NUMBERS:
         values = frame[column] if column in frame else pd.Series([""] * len(frame), index=frame.index)
         frame[column] = pd.to_numeric(values, errors="coerce").astype(float)
-        frame.loc[~frame[column].abs().lt(float("inf")), column] = float("nan")
-    score = frame["best_val_jaccard"]
-    frame["successful"] = (frame["training_successful"].str.strip().str.lower() == "true") & score.between(
-        0, 1
-    )
+        possible = frame[column].between(0, 1) if column in _SHARES else frame[column].abs().le(LARGEST)
+        frame.loc[~possible, column] = float("nan")
+    says_so = frame["training_successful"].str.strip().str.lower() == "true"
+    frame["successful"] = says_so & frame["best_val_jaccard"].notna()
     if "status" not in frame:
         frame["status"] = ["done" if good else "error" for good in frame["successful"]]
     frame["status"] = [status if status in STATES else "error" for status in frame["status"]]
     frame.loc[~frame["successful"] & (frame["status"] == "done"), "status"] = "error"
     for column in ("reason", "name", "data_source", "split"):
-        if column not in frame:
-            frame[column] = ""
-    architecture = frame["architecture"].str.strip()
-    whole = (architecture != "") & frame["learning_rate"].gt(0) & frame["batch_size"].gt(0)
+        frame[column] = frame[column].map(one_line) if column in frame else ""
+    frame["architecture"] = frame["architecture"].map(lambda text: one_line(text, 40))
+    whole = (frame["architecture"] != "") & frame["learning_rate"].gt(0) & frame["batch_size"].gt(0)
     dropped = int((~whole).sum())
     frame = frame[whole].reset_index(drop=True)
     unnamed = frame["name"] == ""

@@ -20,7 +20,7 @@ from jobs.errors import SCHEDULER, UserError
 TIMEOUT_SECONDS = 60.0
 PAUSES = (1.0, 3.0, 9.0)  # seconds between tries at what may pass by itself
 
-_JOB = re.compile(r"\s*(\d+)(?:\[(\d*)\])?(?:\.[\w.-]+)?\s*")
+_JOB = re.compile(r"\s*([0-9]{1,18})(?:\[([0-9]{0,18})\])?(?:\.[\w.-]+)?\s*")
 # Said before the server took anything in: to repeat cannot submit twice.
 _TRANSIENT = re.compile(
     r"cannot connect to server|connection refused|server (?:is )?busy|unable to authenticate|temporarily unavailable",

@@ -331,6 +331,14 @@ def test_an_array_of_impossible_size_is_left_out_at_once(run):
     assert time.monotonic() - begun < 1
 
 
+@pytest.mark.parametrize("job_id", ["9" * 5000, "1[" + "9" * 5000 + "].pbs", "\u0661", ["1"], -1, "1[].[/]"])
+def test_the_scheduler_is_asked_about_jobs_that_can_be_jobs(run, pbs, job_id):
+    write_record(run.paths.submissions, {"submissions": [{"jobs": [{"id": "1[].pbs", "indices": "1-12"}]}]})
+    entry = run.entries[1]
+    write_record(run.point_paths(entry).status, state_of(entry) | {"job_id": job_id})
+    assert answer(status.main, run.paths.root, "--live")[0] == 0
+
+
 # ---- the summary, as analyze.py reads it
 
 

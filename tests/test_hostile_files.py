@@ -37,7 +37,7 @@ from jobs.summary import LEADING, METRICS, TRAILING, collect
 from jobs.yaml_file import MOST_NODES
 from tests.conftest import REPOSITORY, write_images
 from tests.jobs.test_submit import TWELVE
-from unet_models.history import COLUMNS, summarise
+from unet_models.history import COLUMNS, history_csv, read_history, summarise
 
 
 def bounded(examples):
@@ -339,6 +339,44 @@ def test_the_scheduler_is_asked_about_jobs_that_can_be_jobs(run, pbs, job_id):
     assert answer(status.main, run.paths.root, "--live")[0] == 0
 
 
+@given(content=values, changes=mutations, length=st.integers(0, 400))
+@bounded(20)
+def test_commands_answer_when_a_claim_or_a_status_is_damaged(run, content, changes, length):
+    entry = run.entries[2]
+    paths = run.point_paths(entry)
+    paths.claims.mkdir(parents=True, exist_ok=True)
+    write_record(paths.claim(1), {"host": "node1", "pid": 1, "started": content, "job_id": content})
+    whole = paths.claim(1).read_bytes()
+    for damaged in (whole, whole[:length], mutated(whole, changes), json.dumps(content).encode()):
+        paths.claim(1).write_bytes(damaged)
+        paths.status.write_bytes(damaged)
+        assert answer(status.main, run.paths.root)[0] == 0
+        assert answer(status.main, run.paths.root, "--json")[0] == 0
+    check_commands(run)
+
+
+@given(changes=mutations, length=st.integers(0, 4000), noise=st.binary(max_size=60))
+@bounded(200)
+def test_a_history_keeps_the_epochs_that_can_be_understood(tmp_path, changes, length, noise):
+    path = tmp_path / "history.csv"
+    rows = [dict.fromkeys(COLUMNS, 0.25) | {"epoch": epoch} for epoch in range(1, 30)]
+    whole = history_csv(rows).encode()
+    path.write_bytes(whole[:length])
+    cut = read_history(path)
+    assert cut == rows[: len(cut)] and len(cut) >= min(29, whole[:length].count(b"\n") - 1)
+    for content in (
+        mutated(whole, changes),
+        noise,
+        whole + noise,
+        whole[: len(whole) - length % 300] + noise,
+    ):
+        path.write_bytes(content)
+        found = read_history(path)
+        epochs = [row["epoch"] for row in found]
+        assert epochs == sorted(set(epochs)) and all(set(row) == set(COLUMNS) for row in found)
+        summarise(found, 30)
+
+
 # ---- the summary, as analyze.py reads it
 
 
@@ -445,7 +483,7 @@ def test_odd_cells_give_a_whole_report_with_its_figure(summary, column, odd):
 def test_a_figure_of_very_many_values_stays_small_and_says_so(tmp_path):
     path = tmp_path / "s.csv"
     lines = ["architecture,learning_rate,batch_size,training_successful,best_val_jaccard"]
-    lines += [f"UNet,{number / 1e4},{number},True,0.5" for number in range(1, 1000)]
+    lines += [f"UNet,{number / 1e4},{number},True,0.5" for number in range(1, 400)]
     path.write_text("\n".join(lines))
     begun = time.monotonic()
     assert answer(analyze.main, "--summary_file", path)[0] == 0

@@ -16,7 +16,7 @@ from analysis.summary import architectures, common_text, extra_axes
 from jobs.states import STATES
 
 MOST_ARCHITECTURES = 6  # columns of a figure, and
-MOST_VALUES = 20  # rows and columns of a heatmap: more cannot be read, and thousands cannot be drawn
+MOST_VALUES = 16  # rows and columns of a heatmap: more cannot be read, and thousands cannot be drawn
 _METRICS = (
     ("best_val_jaccard", "best validation Jaccard index (0 to 1, higher is better)", "viridis", "{:.3f}"),
     (

@@ -33,7 +33,7 @@ from filelock import FileLock, Timeout
 
 from jobs.paths import PointPaths
 from jobs.provenance import now
-from jobs.records import DamagedRecord, read_record, write_record_once
+from jobs.records import DamagedRecord, is_abandoned, read_record, write_record_once
 
 INTERVAL = 10.0  # seconds between two signs of life, unless the site block says otherwise
 DEAD_AFTER = 6  # intervals without one
@@ -139,7 +139,7 @@ def newest_number(paths: PointPaths) -> int:
     """The number of the newest claim; 0 if there is none."""
     try:
         names = [path.name for path in paths.claims.iterdir()]
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # none yet, or a handle that went stale: then the files that are read next tell
         return 0
     return max((int(match[1]) for match in map(_CLAIM.fullmatch, names) if match), default=0)
 
@@ -331,8 +331,9 @@ def claimed(
 
 
 def _forget(paths: PointPaths, number: int) -> None:
+    """Remove claims of long ago, and what a killed process was just writing."""
     for path in paths.claims.iterdir():
         match = _CLAIM.fullmatch(path.name)
-        if match and int(match[1]) <= number - KEPT:
+        if (match and int(match[1]) <= number - KEPT) or is_abandoned(path):
             with contextlib.suppress(OSError):
                 path.unlink()

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -92,6 +93,20 @@ def temporary_beside(path: Path) -> Path:
     """
     token = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
     return path.with_name(f".{path.stem}.{token}.tmp{path.suffix}")
+
+
+def is_abandoned(temporary: Path) -> bool:
+    """Whether ``temporary``, of :func:`temporary_beside`, belongs to a process of this host that is gone."""
+    match = re.fullmatch(r"\..*\.(\d+)\.[0-9a-f]{8}\.tmp(\..*)?", temporary.name)
+    if match is None or f".{socket.gethostname()}.{match[1]}." not in temporary.name:
+        return False
+    try:
+        os.kill(int(match[1]), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def remove(path: Path) -> None:
@@ -260,7 +275,7 @@ def read_record(path: Path, *, verify: bool = True) -> dict[str, Any]:
         raise DamagedRecord(f"{path} holds a {type(payload).__name__}, expected a JSON object")
     checksum = payload.pop("checksum", None)
     schema = payload.get("schema")
-    if schema != SCHEMA:
+    if type(schema) is not int or schema != SCHEMA:
         newer = type(schema) is int and schema > SCHEMA
         raise DamagedRecord(
             f"{path} has schema {str(schema)[:40]}, expected {SCHEMA}"

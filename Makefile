@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 DEMO := demo_run
 
-.PHONY: demo test test-pbs lint format lock clean
+.PHONY: demo test test-faults test-pbs lint format lock clean
 
 $(STAMP): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
@@ -24,8 +24,13 @@ demo: $(STAMP)
 	@$(BIN)/python analyze.py $(DEMO)
 	@echo "report: $(CURDIR)/$(DEMO)/analysis/comprehensive_analysis_report.txt"
 
+# With a short form of the fault trials; `make test-faults` runs the long ones.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not faults"
+
+# Everything that can go wrong, on purpose, for about 15 minutes; prints what each trial counted.
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest tests/faults -s
 
 # The whole story on a real PBS; skipped, with the reason, where none answers. Part of `make test`, too.
 test-pbs: $(STAMP)

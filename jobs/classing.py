@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 from jobs.claim import guarded, identity, newest_number, read_holder
+from jobs.errors import one_line
 from jobs.index import Entry, Run
 from jobs.provenance import now
 from jobs.reading import read_status
@@ -20,17 +23,43 @@ _MEMORY = (
     "Out of memory",
     "CUDNN_STATUS_ALLOC_FAILED",
     "Failed to allocate",
+    "exception:Status: 1,",  # oneDNN's number for it
 )
+# What the allocators write before the fault shows as something else: a crash, an aborted step.
+_IN_LOG = ("RESOURCE_EXHAUSTED", "OOM when allocating", "bad_alloc", "annot allocate memory")
+_LOG_BYTES = 2**20
+_CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that device or host memory did not suffice (a full disk says the same type)."""
+def _log_of(path: Path, pid: int) -> str:
+    """What process ``pid`` has written to the log at ``path``, its last megabyte."""
+    try:
+        with path.open("rb") as log:
+            log.seek(0, 2)
+            log.seek(max(0, log.tell() - _LOG_BYTES))
+            text = log.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    return text[max(0, text.rfind(f", process {pid} on ")) :]
+
+
+def is_out_of_memory(error: BaseException, log: Path | None = None) -> bool:
+    """Whether ``error`` says that device or host memory did not suffice (a full disk says the same type).
+
+    Where TensorFlow raised it, what its allocators have written to ``log`` counts, too: an operation that ran
+    out of memory often ends another one.
+    """
     if isinstance(error, MemoryError):
         return True
     text = f"{type(error).__name__}: {error}"
     if is_full(error) or "No space left on device" in text or "quota" in text.lower():
         return False
-    return any(sign in text for sign in _MEMORY) or "ResourceExhausted" in text
+    if any(sign in text for sign in _MEMORY) or "ResourceExhausted" in text:
+        return True
+    if log is None or not type(error).__module__.startswith("tensorflow"):
+        return False
+    written = _log_of(log, os.getpid())
+    return any(sign in written for sign in _IN_LOG)
 
 
 def peak_memory_mb() -> float:
@@ -90,8 +119,29 @@ def record_death(
     """
     if exit_code in (None, 0, STATES["running"].exit_code):
         return
+    try:
+        _record_death(run, entry, pid, exit_code, kills_before, ended)
+    except OSError as error:
+        # Whoever reads the point's files finds a process that is gone, and calls it lost: to be run again.
+        print(f"{entry.name}: how it ended could not be recorded: {error}", file=sys.stderr)
+
+
+def _record_death(
+    run: Run,
+    entry: Entry,
+    pid: int,
+    exit_code: int,
+    kills_before: int | None,
+    ended: tuple[str, str] | None,
+) -> None:
     paths = run.point_paths(entry)
     state, reason = ended or class_of_exit(exit_code, kills_before)
+    if ended is None and -exit_code in _CRASHES:
+        written = _log_of(paths.log, pid)
+        sign = next((sign for sign in _IN_LOG if sign in written), None)
+        if sign is not None:
+            line = next(line for line in written.splitlines() if sign in line)
+            state, reason = "oom", one_line(f"{reason} after: {line}", 400)
     with guarded(paths) as locked:
         status = read_status(run, entry)
         number = newest_number(paths)

@@ -9,7 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from jobs.errors import one_line
 from jobs.provenance import now
+
+LOG_LINES = 3
 
 
 class PointLog:
@@ -82,3 +85,16 @@ def captured(path: Path, *, echo: bool) -> Iterator[PointLog]:
             os.dup2(kept, target)
             os.close(kept)
         os.close(descriptor)
+
+
+def last_lines(path: Path, count: int = LOG_LINES) -> tuple[str, ...]:
+    """The last lines of a log that are not empty, without reading all of it; none where there is no log."""
+    try:
+        with path.open("rb") as log:
+            log.seek(0, 2)
+            log.seek(max(0, log.tell() - 4096))
+            text = log.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ()
+    lines = [line for line in text.splitlines() if line.strip()]
+    return tuple(one_line(line, 200) for line in lines[-count:])

@@ -424,7 +424,7 @@ class _Attempt:
                 return self.stopped()
             traceback.print_exc()
             summary = textwrap.shorten(f"{type(error).__name__}: {error}", 900)
-            if is_out_of_memory(error):
+            if is_out_of_memory(error, self.paths.log):
                 # The words that the guide's `grep "ResourceExhausted"` looks for, whatever the allocator said.
                 self.log.line("ResourceExhausted: memory did not suffice for this point")
                 return "oom", summary

@@ -14,11 +14,11 @@ from typing import Any
 from jobs.errors import one_line
 from jobs.index import Entry, Run
 from jobs.live import QUEUED, Picture, View
+from jobs.output import last_lines
 from jobs.sites import seconds
 from jobs.states import STATES
 from jobs.submissions import jobs_of, shell_line
 
-LOG_LINES = 3
 LARGEST = 1e15  # no epoch, score or second in a record is larger, and sums of such numbers stay finite
 _FAILED = tuple(
     name for name, state in STATES.items() if not state.ended and name not in ("waiting", "running")
@@ -128,19 +128,6 @@ def _running(view: View, now: datetime) -> Running:
         one_line(record.get("job_id") or "", 80),
         "begins" if begins or not epoch else "",
     )
-
-
-def last_lines(path: Path, count: int = LOG_LINES) -> tuple[str, ...]:
-    """The last lines of a log that are not empty, without reading all of it; none where there is no log."""
-    try:
-        with path.open("rb") as log:
-            log.seek(0, 2)
-            log.seek(max(0, log.tell() - 4096))
-            text = log.read().decode("utf-8", errors="replace")
-    except OSError:
-        return ()
-    lines = [line for line in text.splitlines() if line.strip()]
-    return tuple(one_line(line, 200) for line in lines[-count:])
 
 
 def _failed(run: Run, view: View, *, with_log: bool) -> Failed:

@@ -52,10 +52,18 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and any(words in str(error) for words in _FULL.values())
 
 
+def _amount(size: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
 def disk_full(error: OSError, path: Path, needed: int | None) -> DiskFull:
     """``error`` as one that helps: ``needed`` bytes for ``path``, how much is free, what to do."""
     number = error.errno if error.errno in _FULL else errno.ENOSPC
-    need = f"{needed / 1e6:.2f} MB" if needed is not None else "more space than there is"
+    need = _amount(needed) if needed is not None else "more space than there is"
     if number == errno.EDQUOT:
         state = "your quota there is used up (quota -s shows it)"
     else:
@@ -64,9 +72,9 @@ def disk_full(error: OSError, path: Path, needed: int | None) -> DiskFull:
         except OSError:
             state = "its file system is full"
         else:
-            state = f"{free / 1e6:.2f} MB are free in its file system"
+            state = f"{_amount(free)} are free in its file system"
             if needed is not None and needed > free:
-                state += f", {(needed - free) / 1e6:.2f} MB are missing"
+                state += f", {_amount(needed - free)} are missing"
     return DiskFull(
         number,
         f"{_FULL[number]}: {path} was not written and what stood there still stands. It needs {need}; {state}. "

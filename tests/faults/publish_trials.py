@@ -80,7 +80,7 @@ def child(run: Run, entry: Entry, injection: Injection, notes: Path) -> int:
     try:
         state = run_point(run, entry, echo=False, tell=lambda text: None)
         notes.write_text(json.dumps([state, injection.count, injection.names, stand_in.epochs_trained]))
-    except BaseException as error:  # the trial reports it: a child has nobody to raise to
+    except BaseException as error:  # noqa: BLE001 - the trial reports it: a child has nobody to raise to
         notes.write_text(json.dumps([f"{type(error).__name__}: {error}", 0, [], 0]))
     os._exit(0)
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.records import DamagedRecord, read_record, temporary_beside, write_record, write_text_atomically
+from jobs.records import (
+    DamagedRecord,
+    DiskFull,
+    quarantine,
+    read_record,
+    temporary_beside,
+    write_record,
+    write_record_once,
+    write_text_atomically,
+)
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path):
@@ -97,3 +108,66 @@ def test_a_record_that_cannot_be_read_is_told_apart_from_one_that_is_not_there(t
         read_record(tmp_path / "folder" / "status.json")
     with pytest.raises(FileNotFoundError):
         read_record(tmp_path / "none" / "status.json")
+
+
+def test_of_several_writers_exactly_one_publishes_and_the_others_change_nothing(tmp_path):
+    path = tmp_path / "r.json"
+    assert write_record_once(path, {"by": 1}) is True
+    assert write_record_once(path, {"by": 2}) is False
+    assert read_record(path) == {"by": 1} and [file.name for file in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_a_link_that_was_made_though_its_answer_was_lost_counts(tmp_path, monkeypatch):
+    link = os.link
+
+    def lost(source, target):
+        link(source, target)
+        raise FileExistsError
+
+    monkeypatch.setattr(os, "link", lost)
+    assert write_record_once(tmp_path / "r.json", {"by": 1}) is True
+
+
+def test_without_hard_links_a_record_is_still_published_once(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "r.json"
+    assert write_record_once(path, {"by": 1}) is True
+    assert write_record_once(path, {"by": 2}) is False
+    assert read_record(path) == {"by": 1} and [file.name for file in tmp_path.iterdir()] == ["r.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_or_quota_names_the_path_and_what_is_missing(tmp_path, monkeypatch, number):
+    path = tmp_path / "f.txt"
+    write_text_atomically(path, "old")
+
+    def full(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 10**6, 2000))
+    with pytest.raises(DiskFull, match="f.txt was not written and what stood there still stands") as caught:
+        write_text_atomically(path, "x" * 5000)
+    assert ("3.0 kB are missing" if number == errno.ENOSPC else "quota -s shows it") in str(caught.value)
+    assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["f.txt"]
+
+
+def test_a_damaged_file_is_kept_under_a_name_of_its_own(tmp_path):
+    kept = set()
+    for content in ("one", "two"):
+        (tmp_path / "r.json").write_text(content)
+        kept.add(quarantine(tmp_path / "r.json", tmp_path / "aside"))
+    assert sorted(path.read_text() for path in kept) == ["one", "two"]
+    assert quarantine(tmp_path / "r.json", tmp_path / "aside") is None
+
+
+def test_a_schema_is_a_number_and_a_newer_one_is_told_apart(tmp_path):
+    path = tmp_path / "r.json"
+    for text, content in (('{"schema": true}', True), ('{"schema": 2}', False)):
+        path.write_text(text)
+        with pytest.raises(DamagedRecord) as caught:
+            read_record(path)
+        assert caught.value.content is content

@@ -8,7 +8,8 @@ import pytest
 
 from jobs import status
 from jobs.live import look
-from jobs.progress import last_lines, summarise
+from jobs.output import last_lines
+from jobs.progress import summarise
 from jobs.scheduler import Scheduler
 from jobs.submissions import plan, submit
 from tests.conftest import REPOSITORY

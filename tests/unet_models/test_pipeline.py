@@ -88,3 +88,19 @@ def test_images_are_scaled_to_one():
     images = np.full((2, 4, 4), 255, np.uint8)
     ((image, _),) = evaluation_batches(images, images > 0, batch_size=2).as_numpy_iterator()
     assert image.dtype == np.float32 and image.max() == 1.0
+
+
+def test_batches_in_parts_are_the_same_batches():
+    def batches(parts):
+        found = training_batches(
+            *arrays(10), batch_size=4, seed=1, first_epoch=1, epochs=3, augment=True, parts=parts
+        )
+        return list(found.as_numpy_iterator())
+
+    whole, parted = batches(1), batches(2)
+    assert len(whole) == 4 and len(parted) == 8 and parted[0][0].shape[0] == 2
+    for place in (0, 1):  # images, masks
+        assert np.array_equal(
+            np.concatenate([batch[place] for batch in whole]),
+            np.concatenate([batch[place] for batch in parted]),
+        )

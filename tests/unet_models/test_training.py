@@ -185,3 +185,26 @@ def test_half_precision_keeps_a_float32_head_and_reads_back(precision, tmp_path)
     trained = training.train(settings, discs(), model_file=tmp_path / "m.keras")
     assert trained.effective["precision"] == precision
     assert trained.probabilities.dtype == np.float32
+
+
+def test_accumulated_parts_make_the_same_number_of_steps_and_are_read_back(tmp_path):
+    states = []
+    trained = training.train(
+        SETTINGS, discs(), model_file=tmp_path / "m.keras", accumulation=4, on_state=states.append
+    )
+    assert trained.effective["gradient_accumulation_steps"] == 4
+    assert trained.effective["batch_shape"] == [2, 32, 32, 1]
+    assert trained.metrics["steps_per_epoch"] == 8 and len(trained.history) == 2
+    plain = training.build_model({**SETTINGS, "batch_size": 2}, 32)[0]
+    with pytest.raises(training.ReadBackError, match="gradient_accumulation_steps: received 1, expected 4"):
+        training.read_back(SETTINGS, plain, built()[1], 32, 4)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    states = []
+    options = {"model_file": tmp_path / "m.keras", "on_state": states.append}
+    training.train({**SETTINGS, "epochs": 1}, discs(), **options)
+    with pytest.raises(training.ResumeError, match="arrays of the best network"):
+        training.train({**SETTINGS, "base_filters": 3}, discs(), resume=states[0], **options)
+    with pytest.raises(training.ResumeError, match="counts for"):
+        training.train({**SETTINGS, "early_stopping_patience": None}, discs(), resume=states[0], **options)

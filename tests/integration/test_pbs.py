@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from jobs.index import read_run
-from jobs.reading import read_status
+from jobs.reading import read_result, read_status
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.pbs
@@ -90,7 +90,9 @@ def root():
     # The nodes see a home, and rarely /tmp.
     with tempfile.TemporaryDirectory(prefix=".unet_pbs_test_", dir=Path.home()) as folder:
         yield Path(folder) / "run"
-        for record in json.loads((Path(folder) / "run/submissions.json").read_text())["submissions"]:
+        record_file = Path(folder) / "run/submissions.json"
+        submissions = json.loads(record_file.read_text())["submissions"] if record_file.exists() else []
+        for record in submissions:
             for job in (*record["jobs"], record["collect"] or {}):
                 if job:
                     subprocess.run(["qdel", job["id"]], capture_output=True, check=False)
@@ -144,3 +146,54 @@ def test_a_run_loses_points_in_three_ways_and_ends_complete(root):
     assert states(root)[0] == 36
     assert (root / "analysis" / "comprehensive_analysis_report.txt").exists()
     print(command("-m", "jobs.status", str(root)))
+
+
+LONG = """
+hyperparameters: {architecture: [UNet], learning_rate: [1e-3, 5e-3], batch_size: [8]}
+training: {epochs: 300, base_filters: 2, levels: 2, early_stopping_patience: null}
+data: {source: sample, patch_size: 32, sample_slices: 24, sample_size: 64, validation_fraction: 0.25, gap_slices: 2}
+site: {ncpus: 1, ngpus: 0, mem: 1gb, walltime: "04:00:00", heartbeat_seconds: 1, collect_mem: 1gb, collect_walltime: "00:10:00"}
+"""
+
+
+@pytest.mark.skipif(bool(no_pbs()), reason=no_pbs() or "PBS answers")
+def test_points_stop_before_a_walltime_that_only_the_scheduler_knows_and_go_on_when_resubmitted(root):
+    grid = root.parent / "grid.yaml"
+    grid.write_text(LONG)
+    command("make_grid.py", str(grid), "--run-dir", str(root))
+    run = read_run(root)
+    # By hand, with a walltime that is neither the site block's nor the script's.
+    submitted = subprocess.run(
+        [
+            *("qsub", "-J", "1-2", "-l", "select=1:ncpus=1:mem=1gb", "-l", "walltime=00:00:35"),
+            *("-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY}", "-o", f"{root}/logs/^array_index^.log"),
+            str(REPOSITORY / "jobs/train_array.pbs"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    wait_for_end(submitted.stdout.strip())
+    for entry in run.entries:
+        status = read_status(run, entry)
+        print(entry.name, status.state, status.reason, flush=True)
+        assert status.state == "timeout" and "of the walltime (35 s) are left" in status.reason
+        assert status.record["epoch"] > 3 and run.point_paths(entry).checkpoint.exists()
+
+    command("-m", "jobs.resubmit", str(root), "--walltime", "00:08:00")
+    record = json.loads((root / "submissions.json").read_text())["submissions"][0]
+    # One of them loses its training process, as by a person or a fault of the node.
+    deadline = time.monotonic() + 120
+    while (read_status(run, run.entry(1)).record or {}).get("attempts") != 2:
+        assert time.monotonic() < deadline, "the second attempt did not begin"
+        time.sleep(0.2)
+    os.kill(read_status(run, run.entry(1)).record["pid"], signal.SIGKILL)
+    assert wait_for_end(record["collect"]["id"]) == 0
+    assert read_status(run, run.entry(1)).state == "lost" and read_status(run, run.entry(2)).state == "done"
+    command("-m", "jobs.resubmit", str(root), "--walltime", "00:08:00")
+    record = json.loads((root / "submissions.json").read_text())["submissions"][1]
+    assert wait_for_end(record["collect"]["id"]) == 0
+    for entry, attempts in zip(run.entries, (3, 2), strict=True):
+        result = read_result(run, entry)
+        assert result["attempts"] == attempts and len(result["resumed"]) == attempts - 1
+        assert [row["epoch"] for row in result["history"]] == list(range(1, 301))

@@ -35,7 +35,8 @@ def die_with_parent(parent: int | None) -> None:
 
     ``parent`` tells whether it has died already; ``None`` where it is not known.
     """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -94,15 +95,25 @@ class _Signals:
 
 
 def train_in_process(
-    run: Run, entry: Entry, *, tell: Callable[[str], None] = print, target: Callable = work, **options: Any
+    run: Run,
+    entry: Entry,
+    *,
+    tell: Callable[[str], None] = print,
+    target: Callable = work,
+    method: str | None = None,
+    **options: Any,
 ) -> int:
     """Train ``entry`` in a process of its own; the exit code of the class that the point ended in.
 
     A child that ends without a word is classed here. With ``on_oom: accumulate``, one whose memory did not
     suffice is followed by another that needs less. After a signal the child has :data:`STOP_SECONDS` to end in
     order; then it is ended, its class written, and its last checkpoint stands.
+
+    ``target`` is the child's body and ``method`` how multiprocessing begins it: by default a fork, which costs nothing
+    here, where nothing heavy is imported and no thread runs; a new interpreter where TensorFlow's threads would make a
+    fork hang.
     """
-    context = multiprocessing.get_context("fork")  # nothing heavy is imported here, and no thread runs
+    context = multiprocessing.get_context(method or ("spawn" if "tensorflow" in sys.modules else "fork"))
     while True:
         kills = oom_kills()
         with _Signals() as signals:

@@ -57,7 +57,7 @@ def oom(held, paths):
 
 
 def train(run, how, index=1):  # noqa: F811
-    code = train_in_process(run, run.entry(index), target=dies(how), tell=lambda text: None)
+    code = train_in_process(run, run.entry(index), target=dies(how), tell=lambda text: None, method="fork")
     return code, read_status(run, run.entry(index))
 
 

@@ -195,5 +195,6 @@ def test_points_stop_before_a_walltime_that_only_the_scheduler_knows_and_go_on_w
     assert wait_for_end(record["collect"]["id"]) == 0
     for entry, attempts in zip(run.entries, (3, 2), strict=True):
         result = read_result(run, entry)
-        assert result["attempts"] == attempts and len(result["resumed"]) == attempts - 1
+        # One that was killed before its first epoch ended has left nothing to be resumed from.
+        assert result["attempts"] == attempts and 1 <= len(result["resumed"]) < attempts
         assert [row["epoch"] for row in result["history"]] == list(range(1, 301))

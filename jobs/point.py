@@ -40,12 +40,11 @@ from jobs.records import (
     write_record_once,
     write_text_atomically,
 )
+from jobs.signals import answered_by
 from jobs.states import STATES
 
 if TYPE_CHECKING:
     from unet_models.training import Trained, TrainingState
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Cancelled(BaseException):
@@ -57,26 +56,13 @@ class _Termination:
 
     The exception alone is not enough: raised inside a callback of TensorFlow's it may be swallowed, or come
     out as another one. Further signals are passed over: ten seconds are enough to end in order, once.
-    A signal that is ignored when the block begins stays so (``nohup``, a shell's background job).
     """
 
     def __init__(self) -> None:
         self.arrived: signal.Signals | None = None
         self._raising = True
 
-    def __enter__(self) -> _Termination:
-        self._before = {
-            number: signal.signal(number, self._cancel)
-            for number in _SIGNALS
-            if signal.getsignal(number) not in (signal.SIG_IGN, None)
-        }
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _cancel(self, number: int, frame: object) -> None:
+    def cancel(self, number: int, frame: object) -> None:
         if self.arrived is None:
             self.arrived = signal.Signals(number)
             if self._raising:
@@ -479,7 +465,8 @@ def run_point(
             if _has_result(status, again):
                 tell(f"{entry.name}: has its result by now ({status.state}); nothing to do")
                 return status.state
-            with captured(paths.log, echo=echo) as log, _Termination() as termination:
+            termination = _Termination()
+            with captured(paths.log, echo=echo) as log, answered_by(termination.cancel):
                 attempt = _Attempt(run, entry, paths, log, claim, status, again=again)
                 return _live(attempt, threads, termination)
     except TakenOver as error:

@@ -23,6 +23,7 @@ from jobs.errors import UserError
 from jobs.index import Entry, Run, read_run
 from jobs.point import may_accumulate, run_point
 from jobs.reading import read_status
+from jobs.signals import answered_by
 from jobs.states import STATES
 
 # PBS leaves ten seconds between SIGTERM and SIGKILL; what is left then is for the parent to write it down.
@@ -72,19 +73,7 @@ class _Signals:
         self.child: int | None = None
         self.since: float | None = None
 
-    def __enter__(self) -> _Signals:
-        self._before = {
-            number: signal.signal(number, self._pass_on)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-            if signal.getsignal(number) not in (signal.SIG_IGN, None)
-        }
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _pass_on(self, number: int, frame: object) -> None:
+    def pass_on(self, number: int, frame: object) -> None:
         if self.since is None:
             self.since = time.monotonic()
         if self.child is not None:
@@ -116,7 +105,8 @@ def train_in_process(
     context = multiprocessing.get_context(method or ("spawn" if "tensorflow" in sys.modules else "fork"))
     while True:
         kills = oom_kills()
-        with _Signals() as signals:
+        signals = _Signals()
+        with answered_by(signals.pass_on):
             process = context.Process(
                 target=target, args=(str(run.paths.root), entry.index, os.getpid(), options)
             )

@@ -19,6 +19,7 @@ PACKAGES = (
     "numpy",
     "pandas",
     "scipy",
+    "statsmodels",
     "matplotlib",
     "seaborn",
     "pyyaml",

@@ -17,7 +17,7 @@ find_run
 read_site
 load_modules
 target=${SITE_ENVIRONMENT:-$repository/.venv}
-packages=(pandas scipy matplotlib seaborn pyyaml filelock pillow rich)
+packages=(pandas scipy statsmodels matplotlib seaborn pyyaml "filelock>=3.30" pillow rich)
 
 if [[ -z $SITE_CONTAINER ]]; then
     source_python=${PYTHON:-python3}
@@ -64,7 +64,7 @@ packages+=('keras>=3.0.5')
 import importlib.metadata
 import sys
 
-import filelock, matplotlib, pandas, PIL, rich, scipy, seaborn, yaml  # noqa: E401,F401 - each must import
+import filelock, matplotlib, pandas, PIL, rich, scipy, seaborn, statsmodels, yaml  # noqa: E401,F401 - each must import
 import keras
 import tensorflow
 

@@ -379,7 +379,7 @@ site: {{heartbeat_seconds: 0.2, on_oom: {on_oom}}}
     not Path("/proc/self/statm").exists(), reason="no /proc here to read the memory in use from"
 )
 @pytest.mark.parametrize(
-    ("on_oom", "megabytes"), [("skip", 1500), pytest.param("accumulate", 2000, marks=pytest.mark.faults)]
+    ("on_oom", "megabytes"), [("skip", 1500), pytest.param("accumulate", 1500, marks=pytest.mark.faults)]
 )
 def test_memory_that_does_not_suffice_is_classed_or_met_with_smaller_parts(tmp_path, on_oom, megabytes):
     grid = tmp_path / "grid.yaml"

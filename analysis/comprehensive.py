@@ -85,7 +85,7 @@ def comprehensive_figure(frame: pd.DataFrame) -> Figure:
     """The figure of :func:`comprehensive_analysis`."""
     sheet = _sheet(frame)
     legend_lines = _legend_lines(sheet.names)
-    heights = [0.22 * legend_lines + 0.3, 3.2, 3.2, 3.5, 3.9]
+    heights = [0.22 * legend_lines + 0.3, *([0.8] * 4 if sheet.rows.empty else [3.2, 3.2, 3.5, 3.9])]
     figure = Figure(figsize=(10, sum(heights) + 0.5), layout="constrained")
     grid = figure.add_gridspec(5, 2, height_ratios=heights)
     top = figure.add_subplot(grid[0, :])
@@ -181,7 +181,7 @@ def _legends(axes: Axes, sheet: _Sheet, lines: int) -> None:
             fontsize=8,
             frameon=False,
             handlelength=3,
-            title="architecture: colour and line style in all panels",
+            title="architecture: colour, and line style in (a) to (d)",
             title_fontsize=7.5,
         )
 
@@ -189,7 +189,7 @@ def _legends(axes: Axes, sheet: _Sheet, lines: int) -> None:
 def _title(axes: Axes, text: str, caption: str = "") -> None:
     lines = [text, *textwrap.wrap(caption, 76)]
     axes.set_title("\n".join(lines), fontsize=7.5, loc="left", parse_math=False)
-    axes.tick_params(labelsize=7.5)
+    axes.tick_params(which="both", labelsize=7.5)
 
 
 def _transformed(sheet: _Sheet, metric: str) -> pd.DataFrame:
@@ -208,7 +208,10 @@ def confidence(rows: pd.DataFrame, column: str, metric: str, *, repeated: bool) 
     cells, pooled (degrees of freedom: points less cells); otherwise from the spread between the cells.
     ``half`` is NaN without a degree of freedom.
     """
-    cells = rows.groupby(_cell(rows), dropna=False)[metric].agg(["mean", "count", "var"]).reset_index()
+    # Own names for all columns: an axis that the user added may be called "count".
+    cell = rows.groupby(_cell(rows), dropna=False).ngroup()
+    points = pd.DataFrame({column: rows[column], "cell": cell, "value": rows[metric]})
+    cells = points.groupby([column, "cell"])["value"].agg(["mean", "count", "var"]).reset_index()
     cells["spare"] = cells["count"] - 1
     cells["squares"] = (cells["spare"] * cells["var"]).where(cells["spare"] > 0, 0.0)
     cells["share"] = 1 / cells["count"]
@@ -303,7 +306,7 @@ def _shifts(values: list[float], names: list[str]) -> dict[str, float]:
 
 
 def _shown(values: np.ndarray, log: bool) -> np.ndarray:
-    return np.power(10.0, np.clip(values, -300, 300)) if log else values
+    return np.power(10.0, np.clip(values, -250, 250)) if log else values
 
 
 def _caption(
@@ -380,7 +383,7 @@ def _boxes(axes: Axes, sheet: _Sheet) -> None:
         sheet.note("One architecture only: nothing to compare.", "e")
     chance = sheet.frame["chance_jaccard"].dropna()
     ends = [*rows[JACCARD]]
-    caption = "box: quartiles and median, whiskers: 1.5 quartile ranges"
+    caption = "box: quartiles, median; whiskers: 1.5 quartile ranges"
     if chance.empty:
         sheet.note("The chance level was not recorded.", "e")
         caption += "; chance level not recorded"
@@ -391,7 +394,7 @@ def _boxes(axes: Axes, sheet: _Sheet) -> None:
         ends += [low, high]
         one = f"{low:.3f}" == f"{high:.3f}"
         level = f"{low:.3f}" if one else f"{low:.3f} to {high:.3f}"
-        caption += f"; dashed: chance, {level}"
+        caption += f"; dashed: chance {level}"
     axes.set_xticks(range(len(labels)), labels, parse_math=False)
     axes.set_xlim(-0.6, len(labels) - 0.4)
     axes.set_ylim(*limits(ends))

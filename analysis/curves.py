@@ -19,7 +19,7 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import best_first, limits, png, say, source_text, spans_decades
+from analysis.figures import best_first, limits, png, rate_text, say, source_text, spans_decades
 from analysis.summary import LARGEST, architectures
 from jobs.grid import LONGEST_STEM
 from jobs.paths import PointPaths, RunPaths
@@ -98,8 +98,9 @@ def learning_curves(frame: pd.DataFrame, histories: Mapping[str, History]) -> by
 def curves_figure(frame: pd.DataFrame, histories: Mapping[str, History]) -> Figure:
     """The figure of :func:`learning_curves`."""
     order = best_first(frame)
-    known = order["name"].map(lambda name: bool(histories.get(name)))
+    known = pd.Series([bool(histories.get(name)) for name in order["name"]], index=order.index, dtype=bool)
     drawn = order[known].head(MOST_CURVES)
+    order = order.assign(known=known, drawn=order.index.isin(drawn.index))
     lines = [source_text(frame)]
     if known.sum() > MOST_CURVES:
         lines.append(f"the {MOST_CURVES} best of {known.sum()} points with a history are drawn")
@@ -115,7 +116,9 @@ def curves_figure(frame: pd.DataFrame, histories: Mapping[str, History]) -> Figu
         figure.suptitle("\n".join(lines), fontsize=8.5, parse_math=False)
         return figure
     curves = {name: _arrays(histories[name]) for name in drawn["name"]}
-    panels, columns, note = _panels(frame, drawn)
+    if _cut_losses(drawn, curves):
+        lines.append("val. loss: far beyond that of the successful points, curves run along the edge")
+    panels, columns, note = _panels(frame, order)
     if note:
         lines.append(note)
     rows = -(-len(panels) // columns)
@@ -140,7 +143,7 @@ def curves_figure(frame: pd.DataFrame, histories: Mapping[str, History]) -> Figu
             axes = figure.add_subplot(grid[place // columns * 2 + 1, place % columns])
             _panel(axes, points, curves, "val_loss", lambda rate: colours(norm(rate)))
             axes_of_losses.append(axes)
-    _share(scores, axes_of_losses, curves.values(), columns)
+    _share(scores, axes_of_losses, list(curves.values()), columns)
     bar = figure.colorbar(
         ScalarMappable(norm, colours), ax=scores + axes_of_losses, location="right", aspect=50, pad=0.01
     )
@@ -173,26 +176,44 @@ def _arrays(rows: History) -> dict[str, np.ndarray]:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else np.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return np.nan
 
 
-def _panels(frame: pd.DataFrame, drawn: pd.DataFrame) -> tuple[list[tuple[str, pd.DataFrame]], int, str]:
+def _cut_losses(drawn: pd.DataFrame, curves: Mapping[str, dict[str, np.ndarray]]) -> bool:
+    """Bring losses of points without success near those of the others, which they would flatten to a line."""
+    good = [curves[name] for name in drawn.loc[drawn["successful"], "name"]]
+    values = _finite(good, "val_loss") if good else np.array([])
+    if not len(values):
+        return False
+    low, high = values.min(), values.max()
+    edge = high + 0.5 * (high - low)
+    bad = [curves[name]["val_loss"] for name in drawn.loc[~drawn["successful"], "name"]]
+    beyond = [losses for losses in bad if (losses > edge).any()]
+    for losses in beyond:
+        np.minimum(losses, edge, out=losses)
+    return bool(beyond)
+
+
+def _panels(frame: pd.DataFrame, points: pd.DataFrame) -> tuple[list[tuple[str, pd.DataFrame]], int, str]:
     """Title and points of each panel, the number of columns, and what to say of the arrangement."""
     names, batches = architectures(frame), sorted(frame["batch_size"].unique())
     if len(names) * len(batches) <= MOST_PANELS:
         panels = [
             (
                 f"{name}, batch size {batch:g}",
-                drawn[(drawn["architecture"] == name) & (drawn["batch_size"] == batch)],
+                points[(points["architecture"] == name) & (points["batch_size"] == batch)],
             )
             for name in names
             for batch in batches
         ]
         return panels, len(batches) if len(batches) <= 4 else 4, ""
     if len(names) <= MOST_PANELS:
-        panels = [(f"{name}, all batch sizes", drawn[drawn["architecture"] == name]) for name in names]
+        panels = [(f"{name}, all batch sizes", points[points["architecture"] == name]) for name in names]
         return panels, min(3, len(names)), f"{len(batches)} batch sizes: one panel for each architecture"
-    return [("all points", drawn)], 1, f"{len(names)} architectures: one panel for all points"
+    return [("all points", points)], 1, f"{len(names)} architectures: one panel for all points"
 
 
 def _rate_norm(rates: pd.Series) -> LogNorm:
@@ -201,7 +222,13 @@ def _rate_norm(rates: pd.Series) -> LogNorm:
 
 
 def _panel(axes: Axes, points: pd.DataFrame, curves: Mapping[str, Any], column: str, colour: Any) -> None:
-    """The curves of ``points``, the best ones on top."""
+    """The curves of those of ``points`` that are drawn, the best ones on top, or why there is none."""
+    if not points["drawn"].any():
+        missing = _classes(points["status"])
+        why = f"not among the {MOST_CURVES} best" if points["known"].any() else f"no history: {missing}"
+        text = "\n".join(textwrap.wrap(why if missing else "not in the grid", 24))
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=7.5)
+    points = points[points["drawn"]]
     several = len(points) > 8
     for row in points[::-1].itertuples():
         rows = curves[row.name]
@@ -228,34 +255,30 @@ def _panel(axes: Axes, points: pd.DataFrame, curves: Mapping[str, Any], column: 
                 markersize=6,
                 markeredgewidth=1.4 if row.status == "diverged" else 0.7,
                 zorder=4,
-                clip_on=False,
             )
         elif column == "val_jaccard":
             best = finite[np.argmax(values[finite])]
             axes.plot(
                 rows["epoch"][best], values[best], marker="o", markersize=3 if several else 4, color=shade
             )
-    if points.empty:
-        axes.text(0.5, 0.5, "no history", transform=axes.transAxes, ha="center", va="center", fontsize=8)
     axes.grid(alpha=0.25)
     axes.tick_params(labelsize=7)
 
 
-def _share(scores: list[Axes], losses: list[Axes], curves: Iterable[Mapping[str, Any]], columns: int) -> None:
+def _finite(curves: Iterable[Mapping[str, Any]], column: str) -> np.ndarray:
+    values = np.concatenate([rows[column] for rows in curves])
+    return values[np.isfinite(values)]
+
+
+def _share(scores: list[Axes], losses: list[Axes], curves: Sequence[Mapping[str, Any]], columns: int) -> None:
     """The same scales in all panels, labels at the outer ones."""
 
-    def every(column: str) -> np.ndarray:
-        values = np.concatenate([rows[column] for rows in curves])
-        return values[np.isfinite(values)]
-
-    curves = list(curves)
-    epochs = every("epoch")
-    ends = limits(epochs, share=0.03)
+    ends = limits(_finite(curves, "epoch"), share=0.03)
     for group, column, label in (
         (scores, "val_jaccard", "val. Jaccard index\n(0 to 1)"),
         (losses, "val_loss", "val. loss\n(loss units"),
     ):
-        values = every(column)
+        values = _finite(curves, column)
         log = column == "val_loss" and bool((values > 0).all()) and spans_decades(pd.Series(values))
         for place, axes in enumerate(group):
             axes.set_xlim(*ends)
@@ -278,7 +301,7 @@ def _share(scores: list[Axes], losses: list[Axes], curves: Iterable[Mapping[str,
 def _rate_ticks(bar: Any, rates: pd.Series) -> None:
     values = sorted(rates.unique())
     if len(values) <= 8:
-        bar.set_ticks(values, labels=[f"{value:g}" for value in values])
+        bar.set_ticks(values, labels=[rate_text(value) for value in values])
         bar.set_ticks([], minor=True)
     bar.ax.tick_params(labelsize=7)
     bar.set_label("learning rate (log scale)", fontsize=7.5)
@@ -302,5 +325,11 @@ def _legend(figure: Figure, drawn: pd.DataFrame) -> None:
             )
             names.append(f"{state}, its last epoch")
     figure.legend(
-        handles, names, loc="outside lower center", ncols=min(5, len(names)), fontsize=7.5, frameon=False
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=min(5, len(names)),
+        fontsize=7.5,
+        frameon=False,
+        handlelength=4,
     )

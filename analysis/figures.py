@@ -76,17 +76,23 @@ def limits(values: Sequence[float], *, log: bool = False, share: float = 0.08) -
     return low - pad, high + pad
 
 
+def rate_text(rate: float) -> str:
+    """A learning rate in four digits."""
+    return f"{rate:.4g}"
+
+
 def value_ticks(axes: Axes, values: Sequence[float], *, base: int, label: str) -> None:
     """A log x axis with plain tick labels at the ``values`` themselves, as many as stand side by side."""
     axes.set_xscale("log", base=base)
     low, high = limits(values, log=True)
     axes.set_xlim(low, high)
     width = math.log(high / low)
+    text = rate_text if base == 10 else "{:g}".format
     kept: list[float] = []
     for value in sorted(set(values)):
-        if not kept or math.log(value / kept[-1]) / width > 0.02 * len(f"{value:g}"):
+        if not kept or math.log(value / kept[-1]) / width > 0.02 * len(text(value)):
             kept.append(value)
-    axes.set_xticks(kept, [f"{value:g}" for value in kept])
+    axes.set_xticks(kept, [text(value) for value in kept])
     axes.set_xticks([], minor=True)
     axes.set_xlabel(label, fontsize=8)
 
@@ -100,7 +106,7 @@ def name_legend(axes: Axes, handles: Sequence[Any], names: Sequence[str], **opti
     return legend
 
 
-def say(axes: Axes, text: str, width: int = 40) -> None:
+def say(axes: Axes, text: str, width: int = 56) -> None:
     """Say in the middle of empty ``axes`` why they are empty."""
     axes.set_xticks([])
     axes.set_yticks([])
@@ -177,7 +183,9 @@ def heatmap_figure(frame: pd.DataFrame) -> Figure:
     width = 10.0 if side_by_side else max(6.4, 1.2 + len(names) * max(2.4, 0.73 * len(rates)))
     cell = (width - 2.6) / (len(_METRICS) if side_by_side else len(names)) / len(rates)
     narrow = cell < 0.6  # inches: "cancelled" does not fit
-    tall = 0.95 + (0.62 if narrow else 0.55) * max(2, len(batches))
+    cells = len(frame.drop_duplicates(["architecture", "learning_rate", "batch_size"]))
+    words = not frame["successful"].all() or cells < len(names) * len(rates) * len(batches)
+    tall = 0.95 + (0.55 if words or not narrow else 0.42) * max(2, len(batches))
     rows = len(names) if side_by_side else len(_METRICS)
     figure = Figure(figsize=(width, 1.0 + rows * tall), layout="constrained")
     if side_by_side:
@@ -264,7 +272,7 @@ def _heatmap(
             rotation=90 if narrow else 0,
             in_layout=False,  # thousands of them, all inside
         )
-    axes.set_xticks(np.arange(values.shape[1]) + 0.5, [f"{rate:g}" for rate in values.columns])
+    axes.set_xticks(np.arange(values.shape[1]) + 0.5, [rate_text(rate) for rate in values.columns])
     axes.set_yticks(np.arange(values.shape[0]) + 0.5, [f"{batch:g}" for batch in values.index])
     axes.tick_params(labelsize=7.5, length=0)
     axes.tick_params(axis="x", rotation=90 if narrow else 0)

@@ -127,10 +127,29 @@ ODD = {
 
 
 @pytest.mark.parametrize("content", ODD.values(), ids=ODD.keys())
-def test_every_figure_is_valid_on(tmp_path, content):
+def test_the_comprehensive_analysis_is_valid_on(tmp_path, content):
     rows = loaded(tmp_path, content)
-    opened(detailed_heatmaps(rows))
     assert opened(comprehensive_analysis(rows)).size[0] == 1500
+
+
+@pytest.mark.parametrize(
+    "case",
+    (
+        "several classes of failure",
+        "all diverged",
+        "no point",
+        "all metrics constant",
+        "some stability zero",
+        "enormous stability",
+        "no stability",
+        "many batch sizes",
+        "many learning rates",
+        "extreme values",
+        "names that are formulas",
+    ),
+)
+def test_heatmaps_are_valid_on(tmp_path, case):
+    opened(detailed_heatmaps(loaded(tmp_path, ODD[case])))
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def _answer(findings: dict[str, Any], records: list[dict[str, Any]]) -> str:
         ("test Jaccard", number(overall.get("test_jaccard"), "{:.3f}")),
     ]
     badges = _standing(findings, best, overall, unfinished) + [
-        f"{state_badge(state)} {count:,}" for state, count in counts.items() if count
+        state_badge(state, count) for state, count in counts.items() if count
     ]
     data = [(word, esc(findings.get(key))) for key, word in (("data_source", "Data"), ("split", "split"))]
     facts = [f"{word}: {text}" for word, text in data if text]
@@ -244,7 +244,11 @@ def _cautions(findings: dict[str, Any]) -> str:
     if findings.get("cautions") is None:
         return _NOT_HERE
     cautions = [paragraph(esc(text), "panel caution") for text in as_list(findings["cautions"])]
-    return "\n".join(cautions) or paragraph("Nothing to warn of.")
+    return _cards(cautions) or paragraph("Nothing to warn of.")
+
+
+def _cards(panels: list[str]) -> str:
+    return '<div class="cards">' + "\n".join(panels) + "</div>" if panels else ""
 
 
 def _verdict(value: Any) -> str:
@@ -271,7 +275,7 @@ def _hypotheses(findings: dict[str, Any]) -> str:
             + (paragraph(f"Rule: {rule}", "muted small") if rule else "")
             + "</article>"
         )
-    return "\n".join(found) or _NOT_HERE
+    return _cards(found) or _NOT_HERE
 
 
 def _pictures(pictures: Mapping[str, bytes]) -> str:
@@ -291,7 +295,7 @@ def _picture(name: str, content: bytes) -> str:
     image = f'<img src="data:image/png;base64,{data}" alt="{esc(alt)}" width="{width}" height="{height}">'
     if _FILE.fullmatch(name):
         image = f'<a href="{name}" title="Open {name} alone">{image}</a>'
-    return f"<figure>{image}<figcaption><strong>{esc(title)}.</strong> {esc(words)}</figcaption></figure>"
+    return f"<figure>{image}<figcaption><strong>{esc(title)}</strong>{'. ' if words else ''}{esc(words)}</figcaption></figure>"
 
 
 def _record_cells(record: dict[Any, Any]) -> list[str]:
@@ -378,7 +382,7 @@ def _names(title: str, names: list[Any], before: str = "") -> str:
     if not names:
         return ""
     more = [f"and {len(names) - LISTED} more, in analysis_summary.json"] if len(names) > LISTED else []
-    content = bullets([*(code(name) for name in names[:LISTED]), *more])
+    content = bullets([*(code(name) for name in names[:LISTED]), *more], "names")
     return folded(f"{esc(title)}: {len(names)}", before + content, is_open=len(names) <= SHOWN)
 
 

@@ -39,9 +39,14 @@ def esc(value: Any, limit: int = LONGEST_TEXT) -> str:
     return "" if value is None else html.escape(one_line(value, limit))
 
 
+def words(key: Any) -> str:
+    """A key of the findings in human words; a text, not HTML."""
+    return _LABELS.get(str(key)) or str(key).replace("_", " ")
+
+
 def label(key: Any) -> str:
-    """A key of the findings in human words, escaped."""
-    return esc(_LABELS.get(str(key)) or str(key).replace("_", " "), 200)
+    """:func:`words`, escaped."""
+    return esc(words(key), 200)
 
 
 def finite(value: Any) -> float | None:
@@ -94,15 +99,21 @@ def badge(text: Any, kind: str = "plain") -> str:
     return f'<span class="badge {kind}">{esc(text, 100)}</span>'
 
 
-def state_badge(state: Any) -> str:
-    """The class of a point, coloured."""
+def state_badge(state: Any, count: int | None = None) -> str:
+    """The class of a point, coloured; with the number of points that are in it, if wanted."""
     known = isinstance(state, str) and state in STATES
-    return badge(state, _STATE_KINDS.get(state, "bad") if known else "plain")
+    text = state if count is None else f"{state} {count:,}"
+    return badge(text, _STATE_KINDS.get(state, "bad") if known else "plain")
 
 
 def code(name: Any) -> str:
     """The name of a point or file."""
-    return f"<code>{esc(name, 300)}</code>"
+    return f"<code>{breakable(name)}</code>"
+
+
+def breakable(name: Any) -> str:
+    """A name that may be broken after its underscores, rather than anywhere."""
+    return esc(name, 300).replace("_", "_<wbr>")
 
 
 def paragraph(content: str, kind: str = "") -> str:
@@ -110,9 +121,11 @@ def paragraph(content: str, kind: str = "") -> str:
     return f'<p class="{kind}">{content}</p>' if kind else f"<p>{content}</p>"
 
 
-def bullets(items: Iterable[str]) -> str:
+def bullets(items: Iterable[str], kind: str = "") -> str:
     """A list of items (HTML)."""
-    return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
+    return (
+        (f'<ul class="{kind}">' if kind else "<ul>") + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
+    )
 
 
 def pairs(entries: Iterable[tuple[str, str]], kind: str = "pairs") -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from analysis.page_parts import (
     NONE,
+    breakable,
     code,
     dicts,
     duration,
@@ -127,7 +128,7 @@ def _row(record: dict[str, Any], axes: list[str], links: Mapping[str, str] | Non
         if title == "index":
             cells.append(f'<th scope="row">{number(value, pattern)}</th>')
         elif title == "name":
-            cells.append(f'<td class="t name">{esc(value, 300)}</td>')
+            cells.append(f'<td class="t name">{breakable(value)}</td>')
         elif title == "status":
             cells.append(f'<td class="t">{state_badge(value)}</td>')
         elif is_text:

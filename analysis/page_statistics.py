@@ -22,6 +22,7 @@ from analysis.page_parts import (
     pairs,
     paragraph,
     table,
+    words,
 )
 
 _BY_METRIC = ("anova", "pairwise", "assumptions", "rank_tests")
@@ -50,7 +51,8 @@ def anything(value: Any, key: Any = None, depth: int = 0) -> str:
     if rows and depth < _DEEPEST:
         columns = list(dict.fromkeys(column for row in rows for column in row))[:_MOST_COLUMNS]
         cells = ([anything(row.get(column), column, _DEEPEST) for column in columns] for row in rows)
-        return table(str(key or "values").replace("_", " "), [label(column) for column in columns], cells)
+        text = [n for n, column in enumerate(columns) if all(finite(row.get(column)) is None for row in rows)]
+        return table(words(key or "values"), [label(column) for column in columns], cells, text)
     if isinstance(value, (list, tuple)):
         if interval(value) != NONE:
             return interval(value, "{:.4g}")
@@ -73,7 +75,7 @@ def _rest(result: dict[Any, Any], known: Iterable[str]) -> str:
     return anything(left) if left else ""
 
 
-def _anova(result: dict[Any, Any]) -> str:
+def _anova(result: dict[Any, Any], metric: Any) -> str:
     refusal = _refusal(result)
     if refusal:
         return refusal
@@ -110,13 +112,13 @@ def _anova(result: dict[Any, Any]) -> str:
         "note",
     ]
     content = paragraph("; ".join(facts), "small") if facts else ""
-    content += table("Analysis of variance", header, rows, text=(7,)) if rows else ""
+    content += table(f"Analysis of variance: {words(metric)}", header, rows, text=(7,)) if rows else ""
     notes = [esc(note) for note in as_list(result.get("notes"))]
     known = ("computed", "reason", "model", "type", "n", "terms", "residual", "notes", "metric")
     return content + (bullets(notes) if notes else "") + _rest(result, known)
 
 
-def _pairwise(factors: dict[Any, Any]) -> str:
+def _pairwise(factors: dict[Any, Any], metric: Any) -> str:
     parts = []
     for factor, value in factors.items():
         result = as_dict(value)
@@ -132,7 +134,7 @@ def _pairwise(factors: dict[Any, Any]) -> str:
             for row in dicts(result.get("rows"))
         ]
         header = ["a", "b", "a - b", "its confidence interval", "p (adjusted)", "Hedges' g"]
-        name = f"Pairwise comparisons: {str(factor).replace('_', ' ')}"
+        name = f"{words(factor)}: differences of the {words(metric)}"
         content = _refusal(result) or (
             (table(name, header, rows, text=(1,)) if rows else paragraph("No pair to compare.", "muted"))
             + _rest(result, ("computed", "reason", "rows"))
@@ -141,7 +143,7 @@ def _pairwise(factors: dict[Any, Any]) -> str:
     return "".join(parts)
 
 
-def _general(result: dict[Any, Any]) -> str:
+def _general(result: dict[Any, Any], _metric: Any) -> str:
     return _refusal(result) or _rest(result, ("computed", "reason"))
 
 
@@ -158,7 +160,7 @@ def _of_metric(findings: dict[str, Any], metric: Any) -> str:
         ("rank_tests", "Rank tests", _general),
     ):
         result = as_dict(as_dict(findings.get(key)).get(metric))
-        content = show(result) if result else ""
+        content = show(result, metric) if result else ""
         if content:
             parts.append(f"<h3>{title}</h3>{content}")
     return "".join(parts)
@@ -230,9 +232,9 @@ def refusals(findings: dict[str, Any]) -> list[tuple[str, str]]:
     for key in (*_BY_METRIC, "importance"):
         for metric, value in as_dict(findings.get(key)).items():
             parts = as_dict(value).items() if key == "pairwise" else [("", value)]
-            for factor, part in parts:
-                result = as_dict(part)
+            for factor, value_of_factor in parts:
+                result = as_dict(value_of_factor)
                 if not result.get("computed", True):
-                    what = ", ".join(str(word).replace("_", " ") for word in (key, metric, factor) if word)
+                    what = ", ".join(words(part) for part in (key, metric, factor) if part)
                     found.append((what, str(result.get("reason") or "no reason was given")))
     return found

@@ -60,6 +60,10 @@ nav a { display: inline-block; padding: .25rem 0; }
 .panel { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem; padding: .75rem 1rem; margin: .75rem 0; }
 .panel > :first-child { margin-top: 0; }
 .panel > :last-child { margin-bottom: 0; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: .75rem; }
+.cards .panel { margin: 0; }
+.names { columns: 20rem; max-width: none; margin: .5rem 0; }
+.names li { break-inside: avoid; }
 .caution { background: var(--warn-ground); border-left: .3rem solid var(--warn); }
 .badge { display: inline-block; padding: .05rem .5rem; border-radius: 1rem; font-size: .8125rem; font-weight: 600;
   white-space: nowrap; overflow-wrap: normal; color: var(--plain); background: var(--plain-ground); }
@@ -86,20 +90,22 @@ table { border-collapse: separate; border-spacing: 0; width: 100%; font-size: .8
 caption { text-align: left; padding: .5rem .6rem; color: var(--muted); }
 caption span { position: sticky; left: .6rem; display: inline-block; max-width: min(80ch, calc(100vw - 4.5rem)); }
 th, td { padding: .3rem .6rem; text-align: right; vertical-align: top; border-top: 1px solid var(--line); }
+td { white-space: nowrap; }
+td.t { white-space: normal; min-width: 5rem; max-width: 40rem; }
+thead th { overflow-wrap: normal; word-break: normal; }
 th { font-weight: 600; }
 .t, tbody th { text-align: left; }
-tbody th { font-weight: 400; min-width: 9rem; overflow-wrap: anywhere; }
+tbody th { font-weight: 400; min-width: 11rem; overflow-wrap: anywhere; }
 .points tbody th { min-width: 0; text-align: right; }
-.points .name, .failures tbody th { min-width: 11rem; overflow-wrap: anywhere; }
+.points .name, .failures tbody th { min-width: 13rem; overflow-wrap: anywhere; }
 .failures .why { min-width: 16rem; overflow-wrap: anywhere; }
-.wide-text { min-width: 12rem; }
 thead th { position: sticky; top: 0; z-index: 1; vertical-align: bottom; background: var(--plain-ground); border-top: 0; }
-td.links { white-space: nowrap; }
+td.t.links { white-space: nowrap; max-width: none; }
 td.links a { display: inline-block; padding: 0 .15rem; }
 th button { font: inherit; color: inherit; background: none; border: 0; padding: .15rem 0; cursor: pointer; text-align: inherit; }
-th button::after { content: " \\2195"; color: var(--muted); }
-th[aria-sort=ascending] button::after { content: " \\2191"; color: inherit; }
-th[aria-sort=descending] button::after { content: " \\2193"; color: inherit; }
+th button::after { content: "\\00a0\\2195"; color: var(--muted); }
+th[aria-sort=ascending] button::after { content: "\\00a0\\2191"; color: inherit; }
+th[aria-sort=descending] button::after { content: "\\00a0\\2193"; color: inherit; }
 .track { display: inline-block; width: 8rem; height: .65rem; background: var(--plain-ground); border-radius: .2rem; }
 .fill { display: block; height: 100%; background: var(--bar); border-radius: .2rem; }
 html:not(.scripted) .scripted-only { display: none; }
@@ -108,6 +114,9 @@ html:not(.scripted) .scripted-only { display: none; }
   h1 { font-size: 1.4rem; }
   .pairs { grid-template-columns: minmax(0, 1fr); gap: 0; }
   .pairs dd { margin-bottom: .5rem; }
+  .pairs .pairs { padding-left: .75rem; }
+  .tall { max-height: 70vh; }
+  td.t { max-width: 20rem; }
   td.links a { padding: .25rem .3rem; }
 }
 @page { size: A4; margin: 12mm; }
@@ -119,6 +128,8 @@ html:not(.scripted) .scripted-only { display: none; }
   h1, h2, h3, h4, summary, caption { break-after: avoid; }
   p, li { orphans: 3; widows: 3; }
   .panel, figure, .figures div { break-inside: avoid; }
+  .cards { display: block; }
+  .cards .panel { margin: .4rem 0; }
   figure img { max-height: 170mm; width: auto; max-width: 100%; border: 0; }
   .scroll, .tall { overflow: visible; max-height: none; border-radius: 0; }
   table { font-size: 7.5pt; }
@@ -127,9 +138,14 @@ html:not(.scripted) .scripted-only { display: none; }
   thead { display: table-header-group; }
   tr { break-inside: avoid; }
   th, td { padding: .12rem .3rem; }
-  tbody th, .points .name, .failures tbody th, .failures .why, .wide-text { min-width: 0; }
+  td.t { min-width: 0; }
+  tbody th, .points .name, .failures tbody th, .failures .why { min-width: 0; }
   .points { page: wide; }
-  .badge, .fill, .track, .caution { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+  .badge, .fill, .track, .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: .75rem; }
+.cards .panel { margin: 0; }
+.names { columns: 20rem; max-width: none; margin: .5rem 0; }
+.names li { break-inside: avoid; }
+.caution { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   details::details-content { content-visibility: visible; }
 }
 """

@@ -94,7 +94,6 @@ def html_page(
     """
     records = records_of(frame)
     links = all_links(records, run_root, output_dir)
-    failures = failures_of(findings, records)
     title = esc(findings.get("title") or TITLE, 200)
     parts = (
         ("read-this-first", "Read this first", _cautions(findings)),
@@ -103,7 +102,7 @@ def html_page(
         ("best", "Best configurations", _best(findings, records)),
         ("statistics", "Statistics", statistics(findings) or _NOT_HERE),
         ("points", "All points", points_table(frame, records, links, in_run=run_root is not None)),
-        ("failures", "Points without success", failures_table(failures, links)),
+        ("failures", "Points without success", _failures(findings, records, links)),
         ("provenance", "Where this comes from", _provenance(provenance, findings, records)),
         ("not-computed", "What was not computed, and why", _not_computed(findings, records)),
     )
@@ -341,7 +340,8 @@ def _best(findings: dict[str, Any], records: list[dict[str, Any]]) -> str:
         )
         parts.append(table(title, _RECORD_HEADER, map(_record_cells, good[:SHOWN]), text=(1,)))
     else:
-        parts.append(paragraph("No point was successful, so there is none. The reasons stand below."))
+        below = ' The reasons stand under <a href="#failures">points without success</a>.' if records else ""
+        parts.append(paragraph(f"No point was successful, so there is none.{below}"))
     best = as_dict(findings.get("best"))
     parts.append(_set("Cannot be told apart from the best", best.get("indistinguishable")))
     seeds = finite(best.get("seeds_needed"))
@@ -384,6 +384,15 @@ def _names(title: str, names: list[Any], before: str = "") -> str:
     more = [f"and {len(names) - LISTED} more, in analysis_summary.json"] if len(names) > LISTED else []
     content = bullets([*(code(name) for name in names[:LISTED]), *more], "names")
     return folded(f"{esc(title)}: {len(names)}", before + content, is_open=len(names) <= SHOWN)
+
+
+def _failures(
+    findings: dict[str, Any], records: list[dict[str, Any]], links: dict[str, dict[str, str]]
+) -> str:
+    failures = failures_of(findings, records)
+    if failures:
+        return failures_table(failures, links)
+    return paragraph("None: every point was successful." if records else "No point is known.", "muted")
 
 
 def _entry(entry: dict[Any, Any]) -> str:

@@ -91,31 +91,38 @@ caption { text-align: left; padding: .5rem .6rem; color: var(--muted); }
 caption span { position: sticky; left: .6rem; display: inline-block; max-width: min(80ch, calc(100vw - 4.5rem)); }
 th, td { padding: .3rem .6rem; text-align: right; vertical-align: top; border-top: 1px solid var(--line); }
 td { white-space: nowrap; }
-td.t { white-space: normal; min-width: 5rem; max-width: 40rem; }
+td.t { white-space: normal; min-width: 9rem; max-width: 40rem; }
 thead th { overflow-wrap: normal; word-break: normal; }
 th { font-weight: 600; }
 .t, tbody th { text-align: left; }
 tbody th { font-weight: 400; min-width: 11rem; overflow-wrap: anywhere; }
 .points tbody th { min-width: 0; text-align: right; }
-.points .name, .failures tbody th { min-width: 13rem; overflow-wrap: anywhere; }
+.points { font-size: .8125rem; }
+.points th, .points td { padding: .3rem .4rem; }
+.points td.t { min-width: 0; }
+.points td.name { min-width: 11rem; }
+.name, .failures tbody th { min-width: 13rem; overflow-wrap: anywhere; }
 .failures .why { min-width: 16rem; overflow-wrap: anywhere; }
 thead th { position: sticky; top: 0; z-index: 1; vertical-align: bottom; background: var(--plain-ground); border-top: 0; }
 td.t.links { white-space: nowrap; max-width: none; }
 td.links a { display: inline-block; padding: 0 .15rem; }
-th button { font: inherit; color: inherit; background: none; border: 0; padding: .15rem 0; cursor: pointer; text-align: inherit; }
-th button::after { content: "\\00a0\\2195"; color: var(--muted); }
-th[aria-sort=ascending] button::after { content: "\\00a0\\2191"; color: inherit; }
-th[aria-sort=descending] button::after { content: "\\00a0\\2193"; color: inherit; }
+th button { font: inherit; color: inherit; background: none; border: 0; padding: .15rem 0; cursor: pointer; text-align: inherit;
+  text-decoration: underline dotted; text-underline-offset: .2em; }
+th[aria-sort=ascending] button::after { content: "\\00a0\\2191"; }
+th[aria-sort=descending] button::after { content: "\\00a0\\2193"; }
 .track { display: inline-block; width: 8rem; height: .65rem; background: var(--plain-ground); border-radius: .2rem; }
 .fill { display: block; height: 100%; background: var(--bar); border-radius: .2rem; }
 html:not(.scripted) .scripted-only { display: none; }
-@media (max-width: 40rem) {
+@media screen and (max-width: 40rem) {
   header, main, footer { padding-left: .875rem; padding-right: .875rem; }
   h1 { font-size: 1.4rem; }
   .pairs { grid-template-columns: minmax(0, 1fr); gap: 0; }
   .pairs dd { margin-bottom: .5rem; }
   .pairs .pairs { padding-left: .75rem; }
   .tall { max-height: 70vh; }
+  .failures thead { display: none; }
+  .failures tr { display: block; border-top: 1px solid var(--line); padding: .4rem .6rem; }
+  .failures tbody th, .failures td.t { display: block; border: 0; padding: .1rem 0; min-width: 0; max-width: none; }
   td.t { max-width: 20rem; }
   td.links a { padding: .25rem .3rem; }
 }
@@ -135,17 +142,18 @@ html:not(.scripted) .scripted-only { display: none; }
   table { font-size: 7.5pt; }
   caption span, thead th { position: static; }
   caption span { max-width: none; }
-  thead { display: table-header-group; }
+  thead { display: table-header-group; break-inside: avoid; }
   tr { break-inside: avoid; }
   th, td { padding: .12rem .3rem; }
   td.t { min-width: 0; }
-  tbody th, .points .name, .failures tbody th, .failures .why { min-width: 0; }
+  /* A real button is a box that cannot be repeated, so the heading would stand on the first sheet only. */
+  th button { display: contents; text-decoration: none; }
+  .badge { font-size: inherit; padding: 0 .3rem; }
+  .points, .points th { font-size: 7pt; }
+  tbody th, .points td.name, .failures tbody th, .failures .why { min-width: 24mm; overflow-wrap: break-word; }
+  .points tbody th { min-width: 0; }
   .points { page: wide; }
-  .badge, .fill, .track, .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: .75rem; }
-.cards .panel { margin: 0; }
-.names { columns: 20rem; max-width: none; margin: .5rem 0; }
-.names li { break-inside: avoid; }
-.caution { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+  .badge, .fill, .track, .caution { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   details::details-content { content-visibility: visible; }
 }
 """

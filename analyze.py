@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The summary of a run -> figures and reports.
+"""The summary of a run -> statistics, pictures and reports: report.html, a text report, PNGs and a JSON.
 
   analyze.py RUN                                      reads RUN/hyperparameter_summary.csv, writes RUN/analysis/
   analyze.py --summary_file FILE --output_dir DIR     the same for any summary

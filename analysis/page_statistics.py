@@ -35,7 +35,7 @@ def _scalar(key: Any, value: Any) -> str:
         return NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if key in ("p", "p_value", "p_adjusted"):
+    if key in ("p", "p_value", "p_holm", "p_F"):
         return p_value(value)
     if finite(value) is not None:
         return number(value, "{:.4g}")
@@ -128,16 +128,16 @@ def _pairwise(factors: dict[Any, Any], metric: Any) -> str:
                 esc(row.get("b")),
                 number(row.get("difference"), "{:+.4f}"),
                 interval(row.get("ci"), "{:+.4f}"),
-                p_value(row.get("p_adjusted")),
+                p_value(row.get("p")),
                 number(row.get("hedges_g"), "{:+.2f}"),
             ]
-            for row in dicts(result.get("rows"))
+            for row in dicts(result.get("pairs"))
         ]
         header = ["a", "b", "a - b", "its confidence interval", "p (adjusted)", "Hedges' g"]
         name = f"{words(factor)}: differences of the {words(metric)}"
         content = _refusal(result) or (
             (table(name, header, rows, text=(1,)) if rows else paragraph("No pair to compare.", "muted"))
-            + _rest(result, ("computed", "reason", "rows"))
+            + _rest(result, ("computed", "reason", "pairs"))
         )
         parts.append(f"<h4>{label(factor)}</h4>{content}")
     return "".join(parts)
@@ -175,7 +175,7 @@ def _correlations(entries: list[dict[Any, Any]]) -> str:
             number(row.get("n"), "{:g}"),
             number(row.get("rho"), "{:+.3f}"),
             interval(row.get("ci"), "{:+.3f}"),
-            p_value(row.get("p_adjusted")),
+            p_value(row.get("p_holm")),
         ]
         for row in entries
     ]

@@ -67,6 +67,8 @@ def load_summary(path: Path) -> pd.DataFrame:
         frame[column] = pd.to_numeric(values, errors="coerce").astype(float)
         possible = frame[column].between(0, 1) if column in _SHARES else frame[column].abs().le(LARGEST)
         frame.loc[~possible, column] = float("nan")
+    if frame["seed"].isna().all() and "repeat" in frame:  # the predecessor's word for it
+        frame["seed"] = pd.to_numeric(frame["repeat"], errors="coerce").astype(float)
     says_so = frame["training_successful"].str.strip().str.lower() == "true"
     frame["successful"] = says_so & frame["best_val_jaccard"].notna()
     if "status" not in frame:

@@ -139,7 +139,7 @@ def findings(content):
             "best_val_jaccard": {
                 "architecture": {
                     "computed": True,
-                    "rows": [{"a": "UNet", "b": "Attention_UNet", "difference": -0.02, "ci": [-0.05, 0.01]}],
+                    "pairs": [{"a": "UNet", "b": "Attention_UNet", "difference": -0.02, "ci": [-0.05, 0.01]}],
                 },
                 "batch_size": {"computed": False, "reason": "one level"},
             }
@@ -199,7 +199,7 @@ def test_nothing_from_data_becomes_markup(tmp_path):
         "anova": {
             HOSTILE: {"terms": [{"label": HOSTILE, "note": HOSTILE}], "notes": [HOSTILE], "model": HOSTILE}
         },
-        "pairwise": {HOSTILE: {HOSTILE: {"rows": [{"a": HOSTILE, "b": HOSTILE}]}}},
+        "pairwise": {HOSTILE: {HOSTILE: {"pairs": [{"a": HOSTILE, "b": HOSTILE}]}}},
         "assumptions": {HOSTILE: {HOSTILE: {HOSTILE: [{HOSTILE: HOSTILE}]}}},
         "correlations": [{"a": HOSTILE, "b": HOSTILE, "kind": HOSTILE}],
         "importance": {HOSTILE: {"shares": [{"label": HOSTILE, "share": HOSTILE}]}},

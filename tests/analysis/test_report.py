@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from analysis.ranking import at_the_border, best_of_each_architecture, near_chance, ranked
-from analysis.report import WIDTH, write_report
+from analysis.report import write_report
 from analysis.summary import extra_axes, load_summary
+from analysis.text import WIDTH
 from jobs.errors import UserError
 from tests.conftest import REPOSITORY
 
@@ -148,7 +149,7 @@ def test_almost_nothing_and_nothing_give_a_report(tmp_path, failed):
 )
 def test_odd_grids_give_a_whole_report(tmp_path, content):
     result, _, _ = report(tmp_path, content)
-    assert len(result.files) == 3 and all(path.stat().st_size for path in result.files)
+    assert len(result.files) == 5 and all(path.stat().st_size for path in result.files)
 
 
 def test_ties_are_ordered_by_the_index(tmp_path):

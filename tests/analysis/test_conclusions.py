@@ -1,0 +1,87 @@
+"""A best configuration comes with what cannot be told apart from it, and with what forbids believing it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.conclusions import best, best_by_architecture, cautions, pareto
+from analysis.summary import load_summary
+from tests.analysis.test_report import PREDECESSOR, fail, frame
+
+
+def load(tmp_path, content):
+    path = tmp_path / "summary.csv"
+    content.to_csv(path, index=False)
+    return load_summary(path)
+
+
+def repeats(spread, *, effect=0.0, seeds=4, seed=0):
+    generator = np.random.default_rng(seed)
+    content = pd.concat([frame().assign(seed=n) for n in range(seeds)], ignore_index=True)
+    content["best_val_jaccard"] = 0.6 + generator.normal(0, spread, len(content))
+    content.loc[(content["learning_rate"] == 1e-3) & (content["batch_size"] == 8), "best_val_jaccard"] += (
+        effect
+    )
+    return content
+
+
+def test_noise_alone_makes_no_winner(tmp_path):
+    found = best(load(tmp_path, repeats(0.02)))
+    assert not found["provisional"] and len(found["indistinguishable"]["settings"]) > 6
+    assert "cannot be told apart from it" in found["text"] and found["seeds_needed"] > 4
+
+
+def test_a_clear_winner_stands_alone_with_the_others_that_are_as_good(tmp_path):
+    found = best(load(tmp_path, repeats(0.002, effect=0.1)))
+    assert len(found["indistinguishable"]["settings"]) == 2  # one of each architecture
+    assert found["overall"]["learning_rate"] == 1e-3 and found["overall"]["batch_size"] == 8
+
+
+def test_with_repeats_the_best_is_the_best_mean_not_the_luckiest_point(tmp_path):
+    content = repeats(0.001, effect=0.05)
+    lucky = content.index[(content["learning_rate"] == 1e-4)][0]
+    content.loc[lucky, "best_val_jaccard"] = 0.66
+    assert best(load(tmp_path, content))["overall"]["learning_rate"] == 1e-3
+
+
+def test_one_seed_is_provisional_and_says_how_many_would_settle_it(tmp_path):
+    content = frame()
+    content["best_val_jaccard"] += np.random.default_rng(1).normal(0, 0.01, len(content))
+    found = best(load(tmp_path, content))
+    assert found["provisional"] and "stand-in for the noise" in found["text"]
+    assert found["seeds_needed"] >= 2 and found["seeds_for_relevant"] >= 2
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 5])
+def test_few_points_give_a_sentence(tmp_path, rows):
+    found = best(load(tmp_path, frame().head(rows)))
+    assert found["text"] and (found["overall"] is None) == (rows == 0)
+    assert set(best_by_architecture(load(tmp_path, frame().head(rows)))) == set(
+        frame().head(rows)["architecture"]
+    )
+
+
+def test_the_pareto_front_holds_what_nothing_beats(tmp_path):
+    loaded = load(tmp_path, frame().head(5))
+    loaded["best_val_jaccard"] = [0.9, 0.9, 0.8, 0.7, 0.6]
+    loaded["val_loss_stability"] = [3.0, 3.0, 2.0, 2.5, 1.0]
+    assert pareto(loaded, "val_loss_stability") == [loaded["name"][n] for n in (0, 1, 2, 4)]
+    loaded["val_loss_stability"] = np.nan
+    assert pareto(loaded, "val_loss_stability") == []
+
+
+def test_divergence_unfinished_points_and_accumulation_are_called_out(tmp_path):
+    content = fail(fail(frame(), 0, "diverged", "nan"), 1, "waiting").assign(epochs_completed=2)
+    content.loc[2, "reason"] = "gradients ...; batch normalisation sees batches of 4"
+    text = " ".join(cautions(load(tmp_path, content)))
+    assert "1 points diverged, 1 of them within 5 epochs (learning rates 0.0001)" in text
+    assert "1 of 12 points have not ended yet" in text and "1 points accumulated their gradients" in text
+
+
+def test_the_predecessors_winner_is_seen_through():
+    if not PREDECESSOR.is_file():
+        pytest.skip(f"the predecessor's results are not at {PREDECESSOR}")
+    found = best(load_summary(PREDECESSOR))
+    assert len(found["indistinguishable"]["settings"]) > 30

@@ -43,6 +43,7 @@ from jobs.states import STATES
 SHOWN = 10  # best configurations
 NAMED = 4  # names within a sentence
 LISTED = 60  # names in a list of their own
+MANY_SEEDS = 1000  # where the analysis stops counting
 TITLE = "U-Net hyperparameter search"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.png")
@@ -56,6 +57,14 @@ _PICTURES = {
     "comprehensive_analysis.png": (
         "Trends and comparisons",
         "How the scores move with each hyperparameter, how the architectures compare, and how sure that is.",
+    ),
+    "learning_curves.png": (
+        "How every point learned",
+        "Scores by epoch, as the points wrote them while they trained.",
+    ),
+    "best_predictions.png": (
+        "What the best points see",
+        "Predictions of the best point of each architecture, beside image and mask.",
     ),
 }
 # What a whole analysis_summary.json has, in the words of the last part of the page.
@@ -211,7 +220,7 @@ def _set_words(best: dict[Any, Any], overall: dict[Any, Any]) -> str:
         return ""
     listed = ", ".join(code(name) for name in names[:NAMED])
     more = f', and <a href="#best">{len(names) - NAMED} more</a>' if len(names) > NAMED else ""
-    return f"It cannot be told apart from {listed}{more}."
+    return f"Not to be told apart from it: {listed}{more}."
 
 
 def _chance_words(overall: dict[Any, Any]) -> str:
@@ -346,9 +355,8 @@ def _best(findings: dict[str, Any], records: list[dict[str, Any]]) -> str:
     parts.append(_set("Cannot be told apart from the best", best.get("indistinguishable")))
     seeds = finite(best.get("seeds_needed"))
     if seeds is not None:
-        parts.append(
-            paragraph(f"Seeds for each configuration to tell the first from the second: {seeds:,.0f}.")
-        )
+        many = "more than 1,000" if seeds >= MANY_SEEDS else f"{seeds:,.0f}"
+        parts.append(paragraph(f"Seeds for each configuration to tell the first from the second: {many}."))
     by_architecture = {name: as_dict(v) for name, v in as_dict(findings.get("best_by_architecture")).items()}
     rows = [
         _record_cells(as_dict(value.get("record")))
@@ -469,7 +477,8 @@ def _seen(records: list[dict[str, Any]], column: str) -> str:
 
 def _not_computed(findings: dict[str, Any], records: list[dict[str, Any]]) -> str:
     found = [(str(entry.get("what")), str(entry.get("why"))) for entry in dicts(findings.get("not_computed"))]
-    found += [entry for entry in refusals(findings) if entry not in found]
+    if findings.get("not_computed") is None:
+        found = refusals(findings)
     items = [f"<strong>{esc(what)}</strong>: {esc(why)}" for what, why in found]
     absent = [word for key, word in _EXPECTED.items() if findings.get(key) is None]
     if absent:

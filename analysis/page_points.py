@@ -202,9 +202,10 @@ def points_table(
 
 
 def failures_of(findings: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """``findings["failures"]``; where the findings have no such entry, the points that are not done."""
-    if findings.get("failures") is not None:
-        return dicts(findings["failures"])
+    """``findings["failures"]``; where the findings have no such entry, or not all, the points that are not done."""
+    listed = dicts(findings.get("failures"))
+    if findings.get("failures") is not None and len(listed) >= (finite(findings.get("failures_total")) or 0):
+        return listed
     return [record for record in records if record.get("status") != "done"]
 
 

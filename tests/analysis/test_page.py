@@ -175,7 +175,6 @@ def test_the_parts_stand_in_the_order_of_a_reader(tmp_path):
         "0.100 to 0.600",
         "< 0.001",
         "Not computed: too few points.",
-        "pairwise, best validation Jaccard index, batch size : one level",
         "seed variance : one seed",
         "Shapiro-Wilk",
         "learning rate 0.600",
@@ -232,7 +231,17 @@ def test_findings_of_any_shape_give_a_whole_page(tmp_path, key, value):
     tags_of(html_page(said, data, {}, None, tmp_path, {"made": value, "data": value}))
 
 
+def test_failures_that_the_findings_leave_out_are_shown(tmp_path):
+    content = fail(fail(frame(), 0, "oom", "first"), 1, "oom", "second")
+    said = {"failures": [{"name": "exp_01_UNet", "status": "oom", "reason": "first"}], "failures_total": 2}
+    assert "exp_02_UNet oom second" in words(render(tmp_path, content, said)[0])
+
+
 def test_what_the_findings_lack_is_called_not_computed(tmp_path):
+    said = findings(frame()) | {"not_computed": None}
+    assert "pairwise, best validation Jaccard index, batch size : one level" in words(
+        render(tmp_path, frame(), said)[0]
+    )
     text = words(render(tmp_path, frame())[0])
     assert "analysis of variance" in text.split("What was not computed, and why")[-1]
     assert "the analysis left no result for them" in text and "No provenance is known" in text

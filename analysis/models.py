@@ -369,3 +369,14 @@ def fit(frame: pd.DataFrame, metric: str) -> Fit:
             smaller = "the additive model" if order == 2 else "interactions of up to two factors"
             notes.append(f"interactions of {order} factors left out ({why}): {smaller} instead")
     raise NotComputed(f"even the additive model cannot be tested: {why}")
+
+
+def resampled(model: Fit, draws: int, seed: int) -> np.ndarray:
+    """Errors of unit variance, drawn from the residuals: set free of their leverage, centred, rescaled."""
+    leverage = (model.design.basis**2).sum(axis=1)
+    free = leverage < 1 - 1e-9
+    pool = model.residuals[free] / np.sqrt(1 - leverage[free])
+    pool = pool - pool.mean()
+    spread = math.sqrt(float(pool @ pool) / len(pool))
+    pool = pool / spread if spread > 0 else pool
+    return np.random.default_rng(seed).choice(pool, size=(len(model.data.y), draws))

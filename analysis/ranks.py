@@ -133,7 +133,7 @@ def rank_tests(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
     Friedman over blocks of the other hyperparameters and the seed; blocks without a value for every level are
     dropped and counted. A diverged point is the worst of its block for a Jaccard index; other failures are missing.
     Pairs of levels: Wilcoxon over blocks that have both, Holm-adjusted within the factor; ``median_difference`` in
-    units of the metric. Kruskal-Wallis where no block is complete.
+    units of the metric. Kruskal-Wallis where fewer than two blocks are complete.
     """
     found: dict[str, Any] = {"metric": metric, "primary": "F", "why": "", "diverged": 0, "factors": []}
     found |= {"notes": [], "computed": False, "reason": ""}
@@ -196,7 +196,7 @@ def _factor(scores: np.ndarray, others: pd.DataFrame, column: pd.Series, levels:
     names = [plain_level(levels[place]) for place in used]
     found: dict[str, Any] = {"levels": names, "levels_without_result": len(levels) - len(used)}
     found |= {"blocks": int(whole.sum()), "dropped_blocks": int((~whole).sum())}
-    if whole.any():
+    if whole.sum() > 1:
         found |= {"test": "Friedman"} | friedman(table[whole])
     else:
         found |= {"test": "Kruskal-Wallis"} | _kruskal(table)
@@ -210,6 +210,8 @@ def _kruskal(table: np.ndarray) -> dict[str, Any]:
     group = np.broadcast_to(np.arange(table.shape[1]), table.shape)[~np.isnan(table)]
     ranks = stats.rankdata(values)
     n, middle = len(values), (len(values) + 1) / 2
+    if n <= table.shape[1]:
+        raise NotComputed("one result only for each of its values")
     spread = float(((ranks - middle) ** 2).sum())
     if spread == 0:
         raise NotComputed("all values tie")
@@ -305,7 +307,7 @@ def _correlation(frame: pd.DataFrame, a: pd.Series, b: pd.Series, kind: str) -> 
             raise NotComputed(f"{series.name} is constant")
     used = 0
     if kind == "partial":
-        data = prepare(frame[both].assign(successful=True, _rank=np.arange(n)), "_rank")
+        data = prepare(frame[both].assign(successful=True, best_val_jaccard=np.arange(n)), "best_val_jaccard")
         terms = terms_up_to(list(data.codes), 1)
         if Design.width(data, terms) > MOST_COLUMNS:
             raise NotComputed("too many values of the hyperparameters")

@@ -25,7 +25,7 @@ from analysis.intervals import (
     studentized_range_ppf,
     studentized_range_sf,
 )
-from analysis.models import Fit, NotComputed, Term, fit, label, plain, plain_level, prepare
+from analysis.models import Fit, NotComputed, Term, fit, label, plain, plain_level, prepare, resampled
 from analysis.noise import indistinguishable, noise, seeds_to_settle
 from analysis.ranks import correlations, rank_tests
 
@@ -86,7 +86,7 @@ def anova(frame: pd.DataFrame, metric: str, *, draws: int = 1000, seed: int = 0)
     square = model.data.scale * model.data.scale
     errors = error_squares = None
     if error > 0 and draws > 0:
-        errors = _resampled(model, draws, seed)
+        errors = resampled(model, draws, seed)
         error_squares = (model.design.residuals(errors) ** 2).sum(axis=0)
     for term, basis in model.design.term_bases.items():
         found["terms"].append(_term(model, term, basis, errors, error_squares))
@@ -106,17 +106,6 @@ def anova(frame: pd.DataFrame, metric: str, *, draws: int = 1000, seed: int = 0)
             "reason": "the model reproduces every value exactly: no variation is left to test against"
         }
     return found | {"computed": True}
-
-
-def _resampled(model: Fit, draws: int, seed: int) -> np.ndarray:
-    """Errors of unit variance, drawn from the residuals: set free of their leverage, centred, rescaled."""
-    leverage = (model.design.basis**2).sum(axis=1)
-    free = leverage < 1 - 1e-9
-    pool = model.residuals[free] / np.sqrt(1 - leverage[free])
-    pool = pool - pool.mean()
-    spread = math.sqrt(float(pool @ pool) / len(pool))
-    pool = pool / spread if spread > 0 else pool
-    return np.random.default_rng(seed).choice(pool, size=(len(model.data.y), draws))
 
 
 def _block(model: Fit) -> dict[str, Any] | None:

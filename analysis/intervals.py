@@ -37,7 +37,6 @@ def studentized_range_sf(q: np.ndarray, k: int, df: float) -> np.ndarray:
     q = np.minimum(np.abs(np.asarray(q, float)).reshape(-1), 1e8)
     if k == 2:
         return 2 * special.stdtr(df, -q / math.sqrt(2))
-    # Small samples have heavy tails in s: split so that the quadrature sees both parts.
     return np.clip(1 - _range_mixture(q, k, df), 0.0, 1.0)
 
 
@@ -120,23 +119,33 @@ def hedges_factor(df: float) -> float:
     return math.exp(math.lgamma(df / 2) - math.lgamma((df - 1) / 2)) / math.sqrt(df / 2) if df > 1 else 1.0
 
 
+def _noncentrality_at(t: float, df: float, probability: float, step: float) -> float | None:
+    """Where P(noncentral t <= ``t``) is ``probability``; ``None`` where the distribution function has no digits."""
+
+    def excess(at: float) -> float:
+        return float(special.nctdtr(df, at, t)) - probability
+
+    # Widened step by step: far out in the tails the distribution function comes back as NaN.
+    low = high = t
+    for _ in range(60):
+        if excess(low) < 0:
+            low -= step
+        elif excess(high) > 0:
+            high += step
+        else:
+            break
+    if not (excess(low) >= 0 >= excess(high)):
+        return None
+    return float(optimize.brentq(excess, low, high, xtol=1e-10)) if low < high else low
+
+
 def noncentral_t_interval(t: float, df: float) -> tuple[float, float]:
     """95 % interval of the noncentrality of a t value by inversion; large values by the normal approximation."""
     error = math.sqrt(1 + t * t / (2 * df))
     if abs(t) < _LARGEST_NONCENTRALITY:
-        # The mean and the spread of a noncentral t bracket the answer well.
-        low, high = t - 8 * error - 4, t + 8 * error + 4
-        try:
-            return tuple(  # type: ignore[return-value]
-                float(
-                    optimize.brentq(
-                        lambda at, p=p: float(special.nctdtr(df, at, t)) - p, low, high, xtol=1e-10
-                    )
-                )
-                for p in (1 - _TAIL, _TAIL)
-            )
-        except ValueError:  # NaN, or no change of sign within the bracket
-            pass
+        found = [_noncentrality_at(t, df, probability, error) for probability in (1 - _TAIL, _TAIL)]
+        if found[0] is not None and found[1] is not None:
+            return found[0], found[1]
     half = float(special.ndtri(1 - _TAIL)) * error
     return t - half, t + half
 

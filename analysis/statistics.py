@@ -89,7 +89,7 @@ def anova(frame: pd.DataFrame, metric: str, *, draws: int = 1000, seed: int = 0)
         errors = resampled(model, draws, seed)
         error_squares = (model.design.residuals(errors) ** 2).sum(axis=0)
     for term, basis in model.design.term_bases.items():
-        found["terms"].append(_term(model, term, basis, errors, error_squares))
+        found["terms"].append(effect_of_term(model, term, basis, errors, error_squares))
     found |= {
         "model": model.words,
         "draws": draws,
@@ -124,9 +124,10 @@ def _block(model: Fit) -> dict[str, Any] | None:
     }
 
 
-def _term(
+def effect_of_term(
     model: Fit, term: Term, basis: np.ndarray, errors: np.ndarray | None, error_squares: np.ndarray | None
 ) -> dict[str, Any]:
+    """A row of the table: F test and effect sizes of one term, whose directions are ``basis``."""
     df, n, data = basis.shape[1], len(model.data.y), model.data
     full = math.prod(len(data.levels[name]) - 1 for name in term)
     found: dict[str, Any] = {

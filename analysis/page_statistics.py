@@ -35,11 +35,23 @@ def _scalar(key: Any, value: Any) -> str:
         return NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if key in ("p", "p_value", "p_holm", "p_F"):
+    if key in ("p", "p_value", "p_adjusted"):
         return p_value(value)
     if finite(value) is not None:
         return number(value, "{:.4g}")
     return esc(value)
+
+
+def _is_number(value: Any) -> bool:
+    return finite(value) is not None or interval(value) != NONE
+
+
+def _columns(rows: list[dict[Any, Any]]) -> list[Any]:
+    """The keys that have a value in any row; not ``factor`` where ``label`` says the same in words."""
+    found = dict.fromkeys(key for row in rows for key, value in row.items() if value not in (None, ""))
+    if "label" in found:
+        found.pop("factor", None)
+    return list(found)[:_MOST_COLUMNS]
 
 
 def anything(value: Any, key: Any = None, depth: int = 0) -> str:
@@ -49,12 +61,12 @@ def anything(value: Any, key: Any = None, depth: int = 0) -> str:
         return pairs((label(k), anything(v, k, depth + 1)) for k, v in shown)
     rows = dicts(value)
     if rows and depth < _DEEPEST:
-        columns = list(dict.fromkeys(column for row in rows for column in row))[:_MOST_COLUMNS]
+        columns = _columns(rows)
         cells = ([anything(row.get(column), column, _DEEPEST) for column in columns] for row in rows)
-        text = [n for n, column in enumerate(columns) if all(finite(row.get(column)) is None for row in rows)]
+        text = [n for n, column in enumerate(columns) if not any(_is_number(row.get(column)) for row in rows)]
         return table(words(key or "values"), [label(column) for column in columns], cells, text)
     if isinstance(value, (list, tuple)):
-        if interval(value) != NONE:
+        if interval(value) != NONE and str(key).endswith("ci"):
             return interval(value, "{:.4g}")
         return ", ".join(_scalar(key, entry) for entry in value[:MOST_ROWS]) or NONE
     return _scalar(key, value)
@@ -128,23 +140,23 @@ def _pairwise(factors: dict[Any, Any], metric: Any) -> str:
                 esc(row.get("b")),
                 number(row.get("difference"), "{:+.4f}"),
                 interval(row.get("ci"), "{:+.4f}"),
-                p_value(row.get("p")),
+                p_value(row.get("p_adjusted", row.get("p"))),
                 number(row.get("hedges_g"), "{:+.2f}"),
             ]
-            for row in dicts(result.get("pairs"))
+            for row in dicts(result.get("rows") or result.get("pairs"))
         ]
         header = ["a", "b", "a - b", "its confidence interval", "p (adjusted)", "Hedges' g"]
         name = f"{words(factor)}: differences of the {words(metric)}"
         content = _refusal(result) or (
             (table(name, header, rows, text=(1,)) if rows else paragraph("No pair to compare.", "muted"))
-            + _rest(result, ("computed", "reason", "pairs"))
+            + _rest(result, ("computed", "reason", "rows", "pairs", "metric", "factor"))
         )
         parts.append(f"<h4>{label(factor)}</h4>{content}")
     return "".join(parts)
 
 
 def _general(result: dict[Any, Any], _metric: Any) -> str:
-    return _refusal(result) or _rest(result, ("computed", "reason"))
+    return _refusal(result) or _rest(result, ("computed", "reason", "metric"))
 
 
 def _metrics(findings: dict[str, Any]) -> list[Any]:
@@ -175,7 +187,7 @@ def _correlations(entries: list[dict[Any, Any]]) -> str:
             number(row.get("n"), "{:g}"),
             number(row.get("rho"), "{:+.3f}"),
             interval(row.get("ci"), "{:+.3f}"),
-            p_value(row.get("p_holm")),
+            p_value(row.get("p_adjusted")),
         ]
         for row in entries
     ]
@@ -204,7 +216,9 @@ def _importance(by_metric: dict[Any, Any]) -> str:
             if rows
             else ""
         )
-        parts.append(f"<h4>{label(metric)}</h4>{content}{_rest(result, ('computed', 'reason', 'shares'))}")
+        parts.append(
+            f"<h4>{label(metric)}</h4>{content}{_rest(result, ('computed', 'reason', 'shares', 'metric'))}"
+        )
     return "".join(parts)
 
 

@@ -1,1 +1,1 @@
-"""Understanding: a summary -> tables, figures and a report. Reads the summary only; imports no TensorFlow."""
+"""Understanding: a summary -> statistics, figures and reports. Reads the summary and the run's files; no TensorFlow."""

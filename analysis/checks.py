@@ -21,7 +21,7 @@ def assumptions(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
     1974, by each factor), at 0.05; ``consequence`` in plain words. Few residual df find little either way.
 
     The p of Brown and Forsythe is a bootstrap one: residuals of a model with many terms are not independent, and in
-    simulated grids without any difference of variance the F distribution called 11 to 30 % of them significant.
+    simulated grids without any difference of variance the F distribution called 6 to 30 % of them significant.
     """
     found: dict[str, Any] = {
         "metric": metric,

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 import pandas as pd
+from statsmodels.stats.multitest import multipletests
 
 from analysis.conclusions import best, best_by_architecture, cautions, noise_words, pareto
 from analysis.hypotheses import hypotheses
@@ -51,6 +52,16 @@ def _not_computed(found: dict[str, Any]) -> list[dict[str, str]]:
     return missing
 
 
+def _correct_terms(content: dict[str, Any]) -> dict[str, Any]:
+    """``content`` of :func:`analysis.statistics.anova` with ``p_holm``: six effects are six chances to see one."""
+    tested = [term for term in content["terms"] if term.get("p") is not None]
+    if tested:
+        corrected = multipletests([term["p"] for term in tested], method="holm")[1]
+        for term, value in zip(tested, corrected, strict=True):
+            term["p_holm"] = float(value)
+    return content
+
+
 def findings(frame: pd.DataFrame, *, summary: str) -> dict[str, Any]:
     """All that can be said of ``frame`` (:func:`analysis.summary.load_summary`), of the file ``summary``.
 
@@ -58,7 +69,7 @@ def findings(frame: pd.DataFrame, *, summary: str) -> dict[str, Any]:
     """
     counts = Counter(frame["status"])
     factors = ["learning_rate", "batch_size", "architecture", *extra_axes(frame)]
-    variances = {metric: anova(frame, metric) for metric in KEY_METRICS}
+    variances = {metric: _correct_terms(anova(frame, metric)) for metric in KEY_METRICS}
     leading = best(frame)
     bad = frame[~frame["successful"]]
     found: dict[str, Any] = {

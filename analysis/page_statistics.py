@@ -97,6 +97,7 @@ def _anova(result: dict[Any, Any], metric: Any) -> str:
             number(term.get("df"), "{:g}"),
             number(term.get("F"), "{:.2f}"),
             p_value(term.get("p")),
+            p_value(term.get("p_holm")),
             number(term.get("partial_eta_sq"), "{:.3f}"),
             interval(term.get("partial_eta_sq_ci")),
             number(term.get("omega_sq"), "{:.3f}"),
@@ -107,7 +108,9 @@ def _anova(result: dict[Any, Any], metric: Any) -> str:
     residual = as_dict(result.get("residual"))
     if residual:
         mean = f"mean square {number(residual.get('mean_sq'), '{:.3g}')}"
-        rows.append(["residual", number(residual.get("df"), "{:g}"), NONE, NONE, NONE, NONE, NONE, mean])
+        rows.append(
+            ["residual", number(residual.get("df"), "{:g}"), NONE, NONE, NONE, NONE, NONE, NONE, mean]
+        )
     facts = [
         f"{word}: {_scalar(key, result[key])}"
         for key, word in (("model", "model"), ("type", "sums of squares of type"), ("n", "points"))
@@ -118,6 +121,7 @@ def _anova(result: dict[Any, Any], metric: Any) -> str:
         "df",
         "F",
         "p",
+        "p (Holm)",
         "partial &eta;&sup2;",
         "its confidence interval",
         "&omega;&sup2;",

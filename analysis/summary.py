@@ -67,7 +67,9 @@ def load_summary(path: Path) -> pd.DataFrame:
         frame[column] = pd.to_numeric(values, errors="coerce").astype(float)
         possible = frame[column].between(0, 1) if column in _SHARES else frame[column].abs().le(LARGEST)
         frame.loc[~possible, column] = float("nan")
-        frame.loc[frame[column].abs() < 1 / LARGEST, column] = 0.0  # its logarithm and its ratios stay finite, too
+        frame.loc[frame[column].abs() < 1 / LARGEST, column] = (
+            0.0  # its logarithm and its ratios stay finite, too
+        )
     if frame["seed"].isna().all() and "repeat" in frame:  # the predecessor's word for it
         frame["seed"] = pd.to_numeric(frame["repeat"], errors="coerce").astype(float)
     says_so = frame["training_successful"].str.strip().str.lower() == "true"

@@ -148,19 +148,19 @@ def _anova(content: Mapping[str, Any]) -> list[str]:
         "  ",
     )
     lines.append(
-        f"  {'effect':<34}{'df':>5}{'F':>10}{'p':>9}{'p. eta2':>10}{'omega2':>10}  {'95 % interval'}"
+        f"  {'effect':<32}{'df':>4}{'F':>9}{'p':>9}{'p Holm':>9}{'p. eta2':>9}{'omega2':>9}  95 % interval"
     )
     for term in content["terms"]:
         lines.append(
-            f"  {_short(term['label'], 34):<34}{_number(term['df'], '{:.0f}'):>5}{_number(term.get('F'), '{:.2f}'):>10}"
-            f"{_p(term.get('p')):>9}{_number(term.get('partial_eta_sq'), '{:.2f}'):>10}"
-            f"{_number(term.get('omega_sq'), '{:.2f}'):>10}  {_interval(term.get('partial_eta_sq_ci'))}"
+            f"  {_short(term['label'], 32):<32}{_number(term['df'], '{:.0f}'):>4}{_number(term.get('F'), '{:.2f}'):>9}"
+            f"{_p(term.get('p')):>9}{_p(term.get('p_holm')):>9}{_number(term.get('partial_eta_sq'), '{:.2f}'):>9}"
+            f"{_number(term.get('omega_sq'), '{:.2f}'):>9}  {_interval(term.get('partial_eta_sq_ci'))}"
         )
         if term.get("note"):
             lines += _paragraph(str(term["note"]), "      ")
     rest = content["residual"]
     mean_square = _number(rest.get("mean_sq"), "{:.3g}")
-    lines.append(f"  {'residual':<34}{_number(rest.get('df'), '{:.0f}'):>5}   mean square {mean_square}")
+    lines.append(f"  {'residual':<32}{_number(rest.get('df'), '{:.0f}'):>4}   mean square {mean_square}")
     for note in content.get("notes") or []:
         lines += _paragraph(f"note: {note}", "  ")
     return lines
@@ -214,7 +214,7 @@ def _statistics(found: Mapping[str, Any]) -> list[str]:
     lines = _heading("Effects of the hyperparameters")
     lines += _paragraph(found["noise"]["text"])
     lines += _paragraph(
-        "p. eta2, omega2: partial eta squared and partial omega squared, with one 95 % bootstrap interval of the share in the "
+        "p Holm: corrected for the number of effects. p. eta2, omega2: partial eta squared and partial omega squared, with one 95 % bootstrap interval of the share in the "
         "population that both estimate. Partial eta squared is biased upward and may lie above the interval; omega squared "
         "is not, and below zero it says that no effect was seen."
     )

@@ -120,3 +120,12 @@ def test_the_same_summary_gives_the_same_report(tmp_path):
     (tmp_path / "two").mkdir()
     first, second = (written(tmp_path / name, grid()) for name in ("one", "two"))
     assert {**first[2], "summary": ""} == {**second[2], "summary": ""}
+
+
+def test_effects_are_corrected_for_their_number(tmp_path):
+    _, text, found, _ = written(tmp_path, grid())
+    terms = found["anova"]["best_val_jaccard"]["terms"]
+    assert len(terms) == 6 and all(term["p"] <= term["p_holm"] <= 1 for term in terms)
+    least = min(terms, key=lambda term: term["p"])
+    assert least["p_holm"] == pytest.approx(min(1.0, 6 * least["p"]))
+    assert "p Holm" in text

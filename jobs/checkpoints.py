@@ -7,6 +7,7 @@ The best network's file is kept as long as it is the best: it is written once, n
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -31,6 +32,9 @@ from jobs.records import (
 
 if TYPE_CHECKING:  # TensorFlow would come with it
     from unet_models.training import TrainingState
+
+
+_FILE = re.compile(r"epoch_\d{5,9}_(model|optimizer)_\d{4,9}\.npz")
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,6 @@ def _read_arrays(path: Path) -> list[np.ndarray]:
         TypeError,
         AttributeError,
         NotImplementedError,
-        MemoryError,
         OverflowError,
         RuntimeError,
         zipfile.BadZipFile,
@@ -94,10 +97,15 @@ def _read_arrays(path: Path) -> list[np.ndarray]:
 
 
 class Checkpoints:
-    """The checkpoint of one point; of the newest epoch only."""
+    """The checkpoint of one point; of the newest epoch only.
 
-    def __init__(self, paths: PointPaths, key: str) -> None:
-        self.paths, self.key = paths, key
+    ``attempt`` is the number of the claim under which it is saved: a holder that was only paused writes beside
+    the files of the one that has taken over, never over them.
+    """
+
+    def __init__(self, paths: PointPaths, key: str, attempt: int = 1) -> None:
+        self.paths, self.key, self.attempt = paths, key, attempt
+        self._networks: dict[int, Path] = {}  # by epoch: the files of the newest and of the best network
 
     def save(self, checkpoint: Checkpoint, check: Callable[[], None]) -> None:
         """Put ``checkpoint`` in the place of the one before; ``check`` may raise before it does.
@@ -105,15 +113,18 @@ class Checkpoints:
         Raises ``OSError`` (:class:`jobs.records.DiskFull`) where it cannot be written: the one before stands.
         """
         state = checkpoint.state
-        files = {
-            "model": self.paths.checkpoint_file("model", state.epoch),
-            "optimizer": self.paths.checkpoint_file("optimizer", state.epoch),
-            "best": self.paths.checkpoint_file("model", state.best_epoch),
-        }
-        _write_arrays(files["optimizer"], state.optimizer)
-        _write_arrays(files["model"], state.model)
-        if state.best_epoch != state.epoch and not files["best"].exists():
-            _write_arrays(files["best"], state.best)
+        check()
+        optimizer = self.paths.checkpoint_file("optimizer", state.epoch, self.attempt)
+        _write_arrays(optimizer, state.optimizer)
+        networks = {state.epoch: self.paths.checkpoint_file("model", state.epoch, self.attempt)}
+        _write_arrays(networks[state.epoch], state.model)
+        if state.best_epoch != state.epoch:
+            best = self._networks.get(state.best_epoch)
+            if best is None or not best.exists():
+                best = self.paths.checkpoint_file("model", state.best_epoch, self.attempt)
+                _write_arrays(best, state.best)
+            networks[state.best_epoch] = best
+        files = {"model": networks[state.epoch], "optimizer": optimizer, "best": networks[state.best_epoch]}
         check()
         write_record(
             self.paths.checkpoint,
@@ -131,7 +142,16 @@ class Checkpoints:
                 "seconds": state.seconds,
             },
         )
+        self._networks = networks
+        check()
         self._remove_files(keep={path.name for path in files.values()})
+
+    def lineage(self) -> str | None:
+        """The lineage of the checkpoint that is there; ``None`` where there is none that can be read."""
+        try:
+            return str(read_record(self.paths.checkpoint, verify=False).get("lineage"))
+        except (FileNotFoundError, DamagedRecord):
+            return None
 
     def load(self) -> Checkpoint | None:
         """The checkpoint, or ``None`` where there is none.
@@ -157,8 +177,10 @@ class Checkpoints:
         rows = [dict(row) for row in record["rows"]]
         if not 1 <= best_epoch <= epoch == len(rows):
             raise ValueError(f"epoch {epoch}, best epoch {best_epoch} and {len(rows)} rows")
-        model = _read_arrays(self.paths.checkpoint_file("model", epoch))
-        best = model if best_epoch == epoch else _read_arrays(self.paths.checkpoint_file("model", best_epoch))
+        files = {kind: self._named(record["files"][kind]) for kind in ("model", "optimizer", "best")}
+        model = _read_arrays(files["model"])
+        best = model if files["best"] == files["model"] else _read_arrays(files["best"])
+        self._networks = {best_epoch: files["best"], epoch: files["model"]}
         return Checkpoint(
             str(record["lineage"]),
             int(record["accumulation"]),
@@ -168,13 +190,19 @@ class Checkpoints:
                 ended=bool(record["ended"]),
                 rows=rows,
                 model=model,
-                optimizer=_read_arrays(self.paths.checkpoint_file("optimizer", epoch)),
+                optimizer=_read_arrays(files["optimizer"]),
                 best=best,
                 best_epoch=best_epoch,
                 schedules={name: dict(counters) for name, counters in record["schedules"].items()},
                 seconds=float(record["seconds"]),
             ),
         )
+
+    def _named(self, name: Any) -> Path:
+        """The file that a record names; ``ValueError`` for a name that is none of ours, such as one elsewhere."""
+        if not isinstance(name, str) or _FILE.fullmatch(name) is None:
+            raise ValueError(f"the file {str(name)[:60]!r}")
+        return self.paths.state / name
 
     def set_aside(self) -> list[Path]:
         """Move a damaged checkpoint's files into the quarantine; where they are now."""

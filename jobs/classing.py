@@ -94,6 +94,9 @@ def class_of_exit(exit_code: int, kills_before: int | None) -> tuple[str, str]:
         return "lost", "killed by signal 9; the kernel did not do it for memory"
     if exit_code == -signal.SIGTERM:
         return "cancelled", "stopped by SIGTERM"
+    for state in STATES.values():
+        if exit_code == state.exit_code and not state.ended and state.name not in ("waiting", "running"):
+            return state.name, "its own record could not be written; training_log.txt has the rest"
     if exit_code < 0:
         try:
             name = signal.Signals(-exit_code).name
@@ -126,6 +129,11 @@ def record_death(
         print(f"{entry.name}: how it ended could not be recorded: {error}", file=sys.stderr)
 
 
+def _attempts(record: dict[str, Any] | None) -> int:
+    value = (record or {}).get("attempts")
+    return value if type(value) is int else 0
+
+
 def _record_death(
     run: Run,
     entry: Entry,
@@ -146,12 +154,11 @@ def _record_death(
         status = read_status(run, entry)
         number = newest_number(paths)
         record: dict[str, Any] = status.record or {}
-        if (
-            locked is False
-            or STATES[status.state].ended
-            or status.state not in ("running", "lost", "waiting")
-        ):
+        published = _attempts(status.result)
+        if locked is False or (status.result is not None and published >= number):
             return
+        if _attempts(record) >= max(1, number) and record.get("state") != "running":
+            return  # it has said how it ended
         if number and read_holder(paths, number).pid != pid:
             return
         if state == "oom":
@@ -166,7 +173,7 @@ def _record_death(
                 "key": entry.key,
                 "host": identity()["host"],
                 "pid": pid,
-                "attempts": max(1, status.attempts),
+                "attempts": max(1, number, status.attempts),
                 "state": state,
                 "reason": reason,
                 "updated": now(),

@@ -40,6 +40,7 @@ from jobs.index import Entry, Run, parse_indices, read_run
 from jobs.output import captured
 from jobs.point import may_accumulate
 from jobs.reading import PointStatus, read_status
+from jobs.signals import ENDING, answered_by
 from jobs.states import STATES
 from jobs.summary import describe
 from jobs.worker import work
@@ -201,11 +202,14 @@ def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display
             while waiting and free:
                 entry, slot = waiting.pop(0), free.pop(0)
                 kills = oom_kills()
+                # A signal between the start and the note of it would leave a child that nobody stops.
+                mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
                 process = context.Process(
                     target=_work, args=(str(run.paths.root), entry.index, slot, session)
                 )
                 process.start()
                 at_work[process.sentinel] = (process, entry, slot, kills)
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 display.begun(entry)
             for sentinel in wait(list(at_work)):
                 process, entry, slot, kills = at_work.pop(sentinel)
@@ -218,10 +222,11 @@ def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display
                 else:
                     display.ended(entry, status)
     except KeyboardInterrupt:
-        _stop([process for process, *_ in at_work.values()])
-        for process, entry, *_ in at_work.values():
-            ended = ("cancelled", "stopped by the local run")
-            record_death(run, entry, process.pid, process.exitcode, ended=ended)
+        with answered_by(lambda number, frame: None):  # an impatient second Ctrl-C must not skip the rest
+            _stop([process for process, *_ in at_work.values()])
+            for process, entry, *_ in at_work.values():
+                ended = ("cancelled", "stopped by the local run")
+                record_death(run, entry, process.pid, process.exitcode, ended=ended)
         return False
     return True
 

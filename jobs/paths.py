@@ -66,9 +66,9 @@ class PointPaths:
         """Names the files of the newest checkpoint; those that it does not name are leftovers."""
         return self.state / "checkpoint.json"
 
-    def checkpoint_file(self, kind: str, epoch: int) -> Path:
-        """Arrays after ``epoch`` (from 1); ``kind`` is ``model`` or ``optimizer``."""
-        return self.state / f"epoch_{epoch:05d}_{kind}.npz"
+    def checkpoint_file(self, kind: str, epoch: int, attempt: int) -> Path:
+        """Arrays after ``epoch`` (from 1); ``kind`` is ``model`` or ``optimizer``. No two attempts share a file."""
+        return self.state / f"epoch_{epoch:05d}_{kind}_{attempt:04d}.npz"
 
     @property
     def checkpoint_pattern(self) -> str:

@@ -26,7 +26,7 @@ from jobs.index import Entry, Run
 from jobs.output import PointLog, captured
 from jobs.paths import PointPaths
 from jobs.provenance import git_state, now, package_versions
-from jobs.reading import PointStatus, read_status
+from jobs.reading import PointStatus, read_result, read_status
 from jobs.records import (
     DamagedRecord,
     DiskFull,
@@ -107,10 +107,13 @@ def _parts(run: Run, entry: Entry, record: dict[str, Any] | None) -> int:
 
 def may_accumulate(run: Run, entry: Entry, status: PointStatus) -> bool:
     """Whether a further attempt at this point would need less memory, and is wanted."""
-    if status.state != "oom" or not accumulates(run):
-        return False
     record = status.record or {}
-    return _parts(run, entry, record) != (record.get("accumulation") or 1)
+    published = (status.result or {}).get("attempts", 0)
+    if record.get("state") != "oom" or not accumulates(run) or record.get("attempts", 0) <= published:
+        return False
+    before = record.get("accumulation")
+    # One that does not tell how it was parted could be repeated for ever.
+    return type(before) is int and _parts(run, entry, record) != before
 
 
 class _Attempt:
@@ -130,7 +133,7 @@ class _Attempt:
         self.run, self.entry, self.paths, self.log, self.claim = run, entry, paths, log, claim
         self.before, self.again = before, again
         self.deadline: Deadline = deadline(run.site)
-        self.checkpoints = Checkpoints(paths, entry.key)
+        self.checkpoints = Checkpoints(paths, entry.key, claim.number)
         self.parts = _parts(run, entry, before.record)
         self.lineage = secrets.token_hex(8)
         self.resumed: list[dict[str, Any]] = []
@@ -215,6 +218,9 @@ class _Attempt:
         try:
             found = self.checkpoints.load()
         except DamagedRecord as error:
+            if not error.content:
+                # Not damaged: a file system that is away, or files of a newer version. They may be good.
+                raise UserError(f"the checkpoint cannot be read now: {error}; run the point again") from error
             self._begin_anew(error)
             return None
         if found is None:
@@ -301,6 +307,8 @@ class _Attempt:
         self.epochs_done = state.epoch
         self.durations.append(time.monotonic() - self._since)
         self._since = time.monotonic()
+        if state.ended:
+            return  # what is left takes less than an epoch, and this checkpoint stands
         # The first epoch of a process traces and compiles: it tells of the others only where there is no other.
         longest = max(self.durations[1:] or self.durations)
         self.deadline.check(
@@ -329,10 +337,11 @@ class _Attempt:
             )
             self.claim.check()
             publish(model_file, self.paths.model)
+            self.claim.check()
             write_bytes_atomically(self.paths.predictions, picture)
-        write_bytes_atomically(
-            self.paths.curves, pictures.curves(trained.history, title=title, chance=chance, best_epoch=best)
-        )
+        curves = pictures.curves(trained.history, title=title, chance=chance, best_epoch=best)
+        self.claim.check()
+        write_bytes_atomically(self.paths.curves, curves)
         reason = "; ".join(filter(None, [trained.reason, self._note() if self.parts > 1 else ""]))
         gpu_peak = hardware.pop("gpu_peak_memory_mb")
         result = {
@@ -421,7 +430,7 @@ class _Attempt:
         found = {"peak_memory_mb": peak_memory_mb(), "peak_host_memory_mb": peak_memory_mb()}
         try:
             gpu = self.hardware().get("gpu_peak_memory_mb")
-        except (RuntimeError, ValueError):  # the driver itself may be gone
+        except Exception:  # noqa: BLE001 - after a fault the driver may answer with any; the class is known already
             gpu = None
         return found if gpu is None else {**found, "peak_memory_mb": gpu}
 
@@ -453,10 +462,11 @@ def run_point(
     and ``UserError`` where the point's folder cannot be written at all.
     """
     paths = run.point_paths(entry)
+    _refuse_unreadable(run, entry)
     status = read_status(run, entry)
     if _has_result(status, again):
         tell(f"{entry.name}: has its result already ({status.state}); nothing to do")
-        _discard_leftover(run, entry)
+        _discard_leftover(run, entry, status.result)
         return status.state
     interval = float(run.site.get("heartbeat_seconds", INTERVAL))
     try:
@@ -479,21 +489,37 @@ def run_point(
         ) from error
 
 
+def _refuse_unreadable(run: Run, entry: Entry) -> None:
+    """A result that is there and cannot be read now may be good: training anew could only spoil what belongs to it."""
+    try:
+        read_result(run, entry, verify=False)
+    except DamagedRecord as error:
+        if not error.content:
+            raise UserError(
+                f"{error}; nothing was trained. Where it is a file system that was away, run the point again",
+                exit_code=STATES["error"].exit_code,
+            ) from error
+
+
 def _live(attempt: _Attempt, threads: int | None, termination: _Termination) -> str:
     entry, log = attempt.entry, attempt.log
     base = attempt.base
-    reason = why_not_to_start(attempt.run, base["session"])
     log.line(f"{entry.name}: attempt {base['attempts']}, process {base['pid']} on {base['host']}")
     more: dict[str, Any] = {}
-    if reason:
-        state, more = "error", {"not_started": True}
-    else:
-        try:
+    begun = True
+    try:
+        reason = why_not_to_start(attempt.run, base["session"])
+        if not reason:
             attempt.remove_leftovers()
             attempt.record("running")
-        except OSError as error:
-            log.line(f"{entry.name}: error: {error}")
-            raise
+    except OSError as error:
+        log.line(f"{entry.name}: error: {error}")
+        raise
+    except Cancelled:
+        begun, (state, reason) = False, attempt.stopped()
+    if begun and reason:
+        state, more = "error", {"not_started": True}
+    elif begun:
         state, reason = attempt.guarded(threads, termination)
         if STATES[state].ended:
             attempt.clean_up()
@@ -509,10 +535,12 @@ def _live(attempt: _Attempt, threads: int | None, termination: _Termination) -> 
     return state
 
 
-def _discard_leftover(run: Run, entry: Entry) -> None:
+def _discard_leftover(run: Run, entry: Entry, result: dict[str, Any]) -> None:
     """Remove the checkpoint of an attempt that was killed between its result and its end."""
     paths = run.point_paths(entry)
-    if paths.checkpoint.exists():
+    checkpoints = Checkpoints(paths, entry.key)
+    # One of another lineage belongs to an interrupted --again, or to one that is at work.
+    if checkpoints.lineage() is not None and checkpoints.lineage() == result.get("lineage"):
         with contextlib.suppress(OSError), guarded(paths) as locked:
-            if locked:
-                Checkpoints(paths, entry.key).discard()
+            if locked is not False:
+                checkpoints.discard()

@@ -23,7 +23,7 @@ from jobs.errors import UserError
 from jobs.index import Entry, Run, read_run
 from jobs.point import may_accumulate, run_point
 from jobs.reading import read_status
-from jobs.signals import answered_by
+from jobs.signals import ENDING, answered_by
 from jobs.states import STATES
 
 # PBS leaves ten seconds between SIGTERM and SIGKILL; what is left then is for the parent to write it down.
@@ -47,6 +47,11 @@ def work(root: str, index: int, parent: int | None, options: dict[str, Any]) -> 
 
     ``options`` go to :func:`jobs.point.run_point`.
     """
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(
+                number, signal.SIG_DFL
+            )  # a fork has its parent's handlers, which pass on to nobody here
     die_with_parent(parent)
     code = 1
     try:
@@ -122,7 +127,7 @@ def train_in_process(
             signals.child = None
             code = process.exitcode
             ended = None
-            if signals.since is not None and code < 0:
+            if signals.since is not None and (code < 0 or code == 1):
                 reached = deadline(run.site).reached()
                 ended = (
                     ("timeout", "stopped by PBS at the walltime, in the middle of a step")
@@ -136,6 +141,8 @@ def train_in_process(
                 f"{entry.name}: memory did not suffice; again, in a fresh process, with smaller parts of each batch"
             )
             continue
+        if ended is not None:
+            return STATES[ended[0]].exit_code
         if code >= 0:
             return code
         return STATES[status.state].exit_code or STATES["error"].exit_code

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -60,9 +62,9 @@ def test_only_the_files_that_it_needs_are_kept(store):
     names = sorted(path.name for path in store.paths.state.iterdir())
     assert names == [
         "checkpoint.json",
-        "epoch_00002_model.npz",
-        "epoch_00003_model.npz",
-        "epoch_00003_optimizer.npz",
+        "epoch_00002_model_0001.npz",
+        "epoch_00003_model_0001.npz",
+        "epoch_00003_optimizer_0001.npz",
     ]
     store.discard()
     assert list(store.paths.state.iterdir()) == []
@@ -86,7 +88,9 @@ def test_one_of_another_configuration_is_not_taken(store):
         Checkpoints(store.paths, "other").load()
 
 
-@pytest.mark.parametrize("name", ["checkpoint.json", "epoch_00002_model.npz", "epoch_00003_optimizer.npz"])
+@pytest.mark.parametrize(
+    "name", ["checkpoint.json", "epoch_00002_model_0001.npz", "epoch_00003_optimizer_0001.npz"]
+)
 def test_a_missing_or_truncated_file_is_told_and_set_aside(store, name):
     save(store, state(2, 2), state(3, 2))
     path = store.paths.state / name
@@ -132,3 +136,45 @@ def test_a_record_of_unexpected_types_never_crashes(store, changes):
         store.load()
     except DamagedRecord as error:
         assert "checkpoint.json" in str(error) or "npz" in str(error)
+
+
+def test_a_paused_holder_writes_beside_the_files_of_the_one_that_has_taken_over(store):
+    save(store, state(2, 2))
+    newer = Checkpoints(store.paths, "key", attempt=2)
+    assert newer.load().state.epoch == 2
+    save(newer, state(3, 3))
+    expected = newer.load().state
+
+    class TakenOver(BaseException):
+        pass
+
+    answers = iter([None, TakenOver])  # paused while it wrote the arrays of the same epoch
+
+    def check():
+        answer = next(answers)
+        if answer is not None:
+            raise answer
+
+    other = [array * 2 for array in expected.model]
+    with pytest.raises(TakenOver):
+        store.save(Checkpoint("line", 2, [], replace(state(3, 3), model=other, best=other)), check=check)
+    assert equal(newer.load().state, expected)
+
+
+def test_a_file_that_cannot_be_read_now_is_not_called_damaged(store):
+    save(store, state(2, 2))
+    path = store.paths.checkpoint_file("optimizer", 2, 1)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DamagedRecord) as caught:
+        store.load()
+    assert caught.value.content is False
+
+
+@pytest.mark.parametrize("name", ["../../x.npz", "/etc/passwd", "epoch_00002_model.npz", 3, None])
+def test_a_record_cannot_name_a_file_elsewhere(store, name):
+    save(store, state(2, 2))
+    record = read_record(store.paths.checkpoint)
+    write_record(store.paths.checkpoint, {**record, "files": {**record["files"], "model": name}})
+    with pytest.raises(DamagedRecord, match="other things than expected"):
+        store.load()

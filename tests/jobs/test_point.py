@@ -250,3 +250,42 @@ def test_nothing_at_the_prompt_imports_tensorflow():
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "False"
+
+
+def test_a_signal_before_the_training_begins_is_no_error(tiny_run, monkeypatch):
+    def signalled(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(point, "why_not_to_start", signalled)
+    assert quiet(tiny_run, tiny_run.entry(1)) == "cancelled"
+    assert read_status(tiny_run, tiny_run.entry(1)).state == "cancelled"
+
+
+def test_a_result_that_cannot_be_read_now_is_not_trained_over(tiny_run, monkeypatch):
+    failing(monkeypatch, ValueError("must not be reached"))
+    paths = tiny_run.point_paths(tiny_run.entry(1))
+    paths.results.mkdir(parents=True)
+    with pytest.raises(UserError, match="cannot be read.*nothing was trained"):
+        quiet(tiny_run, tiny_run.entry(1))
+    assert paths.results.is_dir() and not paths.status.exists()
+
+
+def test_only_the_checkpoint_of_the_published_training_is_discarded(tiny_run):
+    entry = tiny_run.entry(1)
+    paths = tiny_run.point_paths(entry)
+    paths.state.mkdir(parents=True)
+    write_record(paths.results, {"key": entry.key, "status": "done", "metrics": {}, "lineage": "one"})
+    for lineage, kept in (("another", True), ("one", False)):
+        write_record(paths.checkpoint, {"key": entry.key, "lineage": lineage})
+        assert quiet(tiny_run, entry) == "done"
+        assert paths.checkpoint.exists() is kept
+
+
+def test_a_driver_that_fails_after_memory_did_not_suffice_changes_nothing(tiny_run, monkeypatch):
+    failing(monkeypatch, MemoryError())
+
+    def gone():
+        raise KeyError("the driver is gone")
+
+    monkeypatch.setattr(training, "hardware", gone)
+    assert quiet(tiny_run, tiny_run.entry(1)) == "oom"

@@ -155,3 +155,22 @@ def test_what_another_attempt_said_of_its_end_stands(run):  # noqa: F811
     give_state(run, 1, "timeout", pid=99)
     record_death(run, run.entry(1), 99, 11)
     assert read_status(run, run.entry(1)).state == "timeout"
+
+
+@pytest.mark.parametrize("index", [3])
+def test_training_again_accumulates_and_is_classed_as_any_other_attempt(run, index):  # noqa: F811
+    run = replace(run, site={**run.site, "on_oom": "accumulate"})
+    give_result(run, index)
+    code, status = train(run, oom, index=index)
+    assert code == 10 and status.state == "done"  # the old result stands
+    assert status.record["accumulation"] == 8 and status.record["state"] == "oom"
+    code, status = train(run, lambda held, paths: os.kill(os.getpid(), signal.SIGSEGV), index=index)
+    assert status.state == "done" and status.record["attempts"] == 5
+    assert "SIGSEGV" in status.record["reason"]
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [(10, "oom"), (11, "timeout"), (12, "cancelled"), (14, "lost"), (7, "error")]
+)
+def test_an_end_that_could_not_be_recorded_keeps_its_class(code, state):
+    assert class_of_exit(code, None)[0] == state

@@ -540,7 +540,8 @@ def _discard_leftover(run: Run, entry: Entry, result: dict[str, Any]) -> None:
     paths = run.point_paths(entry)
     checkpoints = Checkpoints(paths, entry.key)
     # One of another lineage belongs to an interrupted --again, or to one that is at work.
-    if checkpoints.lineage() is not None and checkpoints.lineage() == result.get("lineage"):
+    lineage = checkpoints.lineage()
+    if lineage is not None and lineage == result.get("lineage"):
         with contextlib.suppress(OSError), guarded(paths) as locked:
             if locked is not False:
                 checkpoints.discard()

@@ -69,11 +69,14 @@ def _write_arrays(path: Path, arrays: list[np.ndarray]) -> None:
     publish(temporary, path)
 
 
-def _read_arrays(path: Path) -> list[np.ndarray]:
-    """The arrays of ``path``; :class:`DamagedRecord` unless the file is whole."""
+def _read_arrays(path: Path, count: int) -> list[np.ndarray]:
+    """The ``count`` arrays of ``path``; :class:`DamagedRecord` unless the file is whole.
+
+    The CRC of each array says nothing about a damaged directory of the archive that lists fewer of them.
+    """
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            names = [f"{number:05d}" for number in range(len(arrays.files))]
+            names = [f"{number:05d}" for number in range(count)]
             if sorted(arrays.files) != names:
                 raise DamagedRecord(f"{path} holds arrays with other names than expected")
             return [arrays[name] for name in names]
@@ -134,6 +137,7 @@ class Checkpoints:
                 "accumulation": checkpoint.accumulation,
                 "resumed": checkpoint.resumed,
                 "files": {kind: path.name for kind, path in files.items()},
+                "arrays": {"model": len(state.model), "optimizer": len(state.optimizer)},
                 "epoch": state.epoch,
                 "ended": state.ended,
                 "best_epoch": state.best_epoch,
@@ -178,8 +182,9 @@ class Checkpoints:
         if not 1 <= best_epoch <= epoch == len(rows):
             raise ValueError(f"epoch {epoch}, best epoch {best_epoch} and {len(rows)} rows")
         files = {kind: self._named(record["files"][kind]) for kind in ("model", "optimizer", "best")}
-        model = _read_arrays(files["model"])
-        best = model if files["best"] == files["model"] else _read_arrays(files["best"])
+        arrays = {kind: int(record["arrays"][kind]) for kind in ("model", "optimizer")}
+        model = _read_arrays(files["model"], arrays["model"])
+        best = model if files["best"] == files["model"] else _read_arrays(files["best"], arrays["model"])
         self._networks = {best_epoch: files["best"], epoch: files["model"]}
         return Checkpoint(
             str(record["lineage"]),
@@ -190,7 +195,7 @@ class Checkpoints:
                 ended=bool(record["ended"]),
                 rows=rows,
                 model=model,
-                optimizer=_read_arrays(files["optimizer"]),
+                optimizer=_read_arrays(files["optimizer"], arrays["optimizer"]),
                 best=best,
                 best_epoch=best_epoch,
                 schedules={name: dict(counters) for name, counters in record["schedules"].items()},

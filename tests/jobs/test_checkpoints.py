@@ -102,6 +102,16 @@ def test_a_missing_or_truncated_file_is_told_and_set_aside(store, name):
     assert store.load() is None
 
 
+def test_an_archive_whose_directory_lists_fewer_arrays_is_told(store):
+    save(store, state(2, 2), state(3, 2))
+    path = store.paths.state / "epoch_00003_model_0001.npz"
+    with np.load(path) as arrays:
+        first = arrays["00000"]
+    np.savez(path, **{"00000": first})
+    with pytest.raises(DamagedRecord, match="other names"):
+        store.load()
+
+
 @given(place=st.integers(0, 10**6), flip=st.integers(1, 255), which=st.integers(0, 3))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
 def test_a_changed_byte_is_found_or_changes_nothing(store, place, flip, which):

@@ -315,6 +315,9 @@ class _State(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None) -> None:
         for name, counters in (self.resume.schedules if self.resume else {}).items():
+            # Keras 3.0 finds the direction at the end of the first epoch, and forgets the best value then.
+            if getattr(self.schedules[name], "monitor_op", True) is None:
+                self.schedules[name]._set_monitor_op()
             for key, value in counters.items():
                 setattr(self.schedules[name], key, value)
 

@@ -148,7 +148,8 @@ TRAINING: dict[str, Setting] = {
     "augment": _switch(True),
     "validation_batch_size": _whole(16, 1, 4096),
     "precision": _one_of("float32", "float32", "mixed_bfloat16", "mixed_float16"),
-    "jit_compile": _one_of("off", "off", "on", "auto"),
+    "tensor_float_32": _switch(True),
+    "jit_compile": _one_of("auto", "off", "on", "auto"),
     "deterministic": _switch(False),
     "model_format": _one_of("hdf5", "hdf5", "keras"),
 }

@@ -73,6 +73,10 @@ class PackedData:
         chosen = self.part == PARTS.index(part)
         return self.images[chosen], self.masks[chosen]
 
+    def rows(self, part: str) -> np.ndarray:
+        """int32: where the patches of ``part`` stand among all, in the order of :meth:`select`."""
+        return np.flatnonzero(self.part == PARTS.index(part)).astype(np.int32)
+
     def count(self, part: str) -> int:
         """Number of patches in ``part``."""
         return int((self.part == PARTS.index(part)).sum())

@@ -21,53 +21,81 @@ Attention_ResUNet  35,600,773
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers
 
+from unet_models.fast_layers import (
+    Conv2DBeforeNormalization,
+    FusedBatchNormalization,
+    UpSampledConv2D,
+)
 from unet_models.parameters import check_network
 
 
-def _convolution(x, filters: int, size: int, **options):
-    return layers.Conv2D(filters, size, padding="same", kernel_initializer="he_normal", **options)(x)
+@dataclass(frozen=True)
+class _Kit:
+    """What blocks are made of. Layers with weights are named: by name weights move between the forms."""
+
+    momentum: float
+    dropout: float
+    quick: bool
+
+    def convolution(self, x: Any, filters: int, size: int, name: str, **options: Any) -> Any:
+        return layers.Conv2D(
+            filters, size, padding="same", kernel_initializer="he_normal", name=name, **options
+        )(x)
+
+    def normalised(self, x: Any, filters: int, size: int, name: str) -> Any:
+        """A convolution and its batch normalisation.
+
+        Of ``x``, or of the pair (coarser tensor, skip): the first enlarged, then both concatenated.
+        """
+        if not self.quick:
+            if isinstance(x, tuple):
+                x = layers.Concatenate()([layers.UpSampling2D(2)(x[0]), x[1]])
+            x = self.convolution(x, filters, size, name)
+            return layers.BatchNormalization(momentum=self.momentum, name=f"{name}_norm")(x)
+        if isinstance(x, tuple):
+            x = UpSampledConv2D(filters, size, name=name)(list(x))
+        else:
+            x = Conv2DBeforeNormalization(
+                filters, size, padding="same", kernel_initializer="he_normal", name=name
+            )(x)
+        return FusedBatchNormalization(momentum=self.momentum, name=f"{name}_norm")(x)
 
 
-def _conv_block(x, filters: int, momentum: float, dropout: float):
-    for number in range(2):
-        x = _convolution(x, filters, 3)
-        x = layers.BatchNormalization(momentum=momentum)(x)
-        x = layers.Activation("relu")(x)
-        if dropout and number == 0:
-            x = layers.Dropout(dropout)(x)
-    return x
+def _conv_block(kit: _Kit, x: Any, filters: int, name: str) -> Any:
+    x = layers.Activation("relu")(kit.normalised(x, filters, 3, f"{name}_conv1"))
+    if kit.dropout:
+        x = layers.Dropout(kit.dropout)(x)
+    return layers.Activation("relu")(kit.normalised(x, filters, 3, f"{name}_conv2"))
 
 
-def _residual_block(x, filters: int, momentum: float, dropout: float):
-    shortcut = layers.BatchNormalization(momentum=momentum)(_convolution(x, filters, 1))
-    x = _convolution(x, filters, 3)
-    x = layers.BatchNormalization(momentum=momentum)(x)
-    x = layers.Activation("relu")(x)
-    if dropout:
-        x = layers.Dropout(dropout)(x)
-    x = _convolution(x, filters, 3)
-    x = layers.BatchNormalization(momentum=momentum)(x)
+def _residual_block(kit: _Kit, x: Any, filters: int, name: str) -> Any:
+    shortcut = kit.normalised(x, filters, 1, f"{name}_shortcut")
+    x = layers.Activation("relu")(kit.normalised(x, filters, 3, f"{name}_conv1"))
+    if kit.dropout:
+        x = layers.Dropout(kit.dropout)(x)
+    x = kit.normalised(x, filters, 3, f"{name}_conv2")
     return layers.Activation("relu")(layers.Add()([x, shortcut]))
 
 
-def _attention_gate(skip, gate, momentum: float):
+def _attention_gate(kit: _Kit, skip: Any, gate: Any, name: str) -> Any:
     """The skip (H, W, C) weighted by a map (H, W, 1) that the coarser ``gate`` (H/2, W/2, D) helps to find.
 
     The map is computed at the gate's resolution and enlarged afterwards; the product broadcasts over
     channels, so no layer repeats a tensor and the model loads without custom objects.
     """
     filters = skip.shape[-1]
-    theta = _convolution(skip, filters, 2, strides=2, use_bias=False)
-    phi = _convolution(gate, filters, 1)
+    theta = kit.convolution(skip, filters, 2, f"{name}_theta", strides=2, use_bias=False)
+    phi = kit.convolution(gate, filters, 1, f"{name}_phi")
     weights = layers.Activation("relu")(layers.Add()([theta, phi]))
-    weights = layers.Conv2D(1, 1, activation="sigmoid")(weights)
+    weights = layers.Conv2D(1, 1, activation="sigmoid", name=f"{name}_psi")(weights)
     weights = layers.UpSampling2D(2, interpolation="bilinear")(weights)
-    gated = _convolution(layers.Multiply()([skip, weights]), filters, 1)
-    return layers.BatchNormalization(momentum=momentum)(gated)
+    return kit.normalised(layers.Multiply()([skip, weights]), filters, 1, f"{name}_out")
 
 
 _BLOCKS: dict[str, tuple[Callable, bool]] = {
@@ -85,8 +113,14 @@ def build_network(
     levels: int = 5,
     dropout: float = 0.0,
     batch_norm_momentum: float = 0.9,
+    quick: bool = False,
+    kind: type[keras.Model] = keras.Model,
 ) -> keras.Model:
     """The network ``architecture``: input (batch, P, P, 1) in [0, 1], output (batch, P, P, 1) in [0, 1].
+
+    ``quick`` builds it from :mod:`unet_models.fast_layers`: the same function of the same weights, up to the
+    order of additions, in less time, but a file of it could only be loaded with these layers at hand;
+    :func:`copy_weights` moves weights to the plain form. ``kind`` is the class of the model.
 
     ``patch_size`` may be ``None`` for images of any size that ``levels`` can halve. ``ValueError`` for
     an unknown architecture or a patch size that cannot be halved ``levels - 1`` times.
@@ -96,19 +130,27 @@ def build_network(
     """
     check_network(architecture, patch_size, levels)
     block, gated = _BLOCKS[architecture]
+    kit = _Kit(batch_norm_momentum, dropout, quick)
     inputs = keras.Input((patch_size, patch_size, 1), name="image")
     x = inputs
     skips = []
-    for level in range(levels - 1):
-        x = block(x, base_filters * 2**level, batch_norm_momentum, dropout)
+    for level in range(levels):
+        x = block(kit, layers.MaxPooling2D(2)(x) if level else x, base_filters * 2**level, f"down{level}")
         skips.append(x)
-        x = layers.MaxPooling2D(2)(x)
-    x = block(x, base_filters * 2 ** (levels - 1), batch_norm_momentum, dropout)
     for level in reversed(range(levels - 1)):
-        skip = _attention_gate(skips[level], x, batch_norm_momentum) if gated else skips[level]
-        x = layers.Concatenate()([layers.UpSampling2D(2)(x), skip])
-        x = block(x, base_filters * 2**level, batch_norm_momentum, dropout)
-    x = layers.Conv2D(1, 1)(x)
+        skip = _attention_gate(kit, skips[level], x, f"gate{level}") if gated else skips[level]
+        x = block(kit, (x, skip), base_filters * 2**level, f"up{level}")
+    x = layers.Conv2D(1, 1, name="head")(x)
     # float32 whatever the policy: a sigmoid in half precision has too few values near 0 and 1
     outputs = layers.Activation("sigmoid", dtype="float32", name="mitochondria")(x)
-    return keras.Model(inputs, outputs, name=architecture)
+    return kind(inputs, outputs, name=architecture)
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Give ``target`` the weights of ``source``: two forms of one network, with layers of the same names.
+
+    ``ValueError`` where a layer of ``target`` is not in ``source`` or has other shapes there.
+    """
+    for layer in target.layers:
+        if layer.weights:
+            layer.set_weights(source.get_layer(layer.name).get_weights())

@@ -9,10 +9,13 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+_PER_LEVEL = np.float32(1 / 255)
+
 
 def _scale(images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """uint8 (B, P, P) and bool (B, P, P) -> float32 (B, P, P, 1) in [0, 1], twice."""
-    return tf.cast(images, tf.float32)[..., None] / 255.0, tf.cast(masks, tf.float32)[..., None]
+    # TensorFlow turns a division into this product within some graphs and not within others: a bit of difference.
+    return tf.cast(images, tf.float32)[..., None] * _PER_LEVEL, tf.cast(masks, tf.float32)[..., None]
 
 
 def symmetries(pair: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
@@ -29,6 +32,33 @@ def symmetries(pair: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
     return pair
 
 
+class ResidentPatches:
+    """All patches of a run in the memory of the device that computes, for steps that fetch their batch there.
+
+    Then a step gets 8 bytes a sample from the host: its row here and its symmetry. The values are float16,
+    in which 0 to 255 are exact and for which every operation here has a GPU kernel (uint8 has not): 4 bytes a pixel.
+    """
+
+    LIMIT = 4 * 2**30  # bytes; an eleventh of an A40. Beyond it, batches are streamed.
+
+    def __init__(self, images: np.ndarray, masks: np.ndarray, device: str) -> None:
+        """Copy ``images`` uint8 (N, P, P) and ``masks`` bool (N, P, P) to ``device``, such as ``GPU:0``."""
+        with tf.device(device):
+            self._pairs = tf.constant(np.stack([images, masks], axis=-1, dtype=np.float16, casting="unsafe"))
+
+    @classmethod
+    def fits(cls, images: np.ndarray) -> bool:
+        """Whether so many patches may be resident."""
+        return 4 * images.size <= cls.LIMIT
+
+    def fetch(self, rows: tf.Tensor, codes: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """float32 (B, P, P, 1) image and mask of ``rows`` int32 (B,), moved as ``codes`` int32 (B,) say."""
+        pairs = tf.gather(self._pairs, rows)
+        if codes is not None:
+            pairs = symmetries(pairs, codes)
+        return _scale(pairs[..., 0], pairs[..., 1])
+
+
 def training_batches(
     images: np.ndarray,
     masks: np.ndarray,
@@ -39,29 +69,39 @@ def training_batches(
     epochs: int,
     augment: bool,
     parts: int = 1,
+    rows: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Batches of epochs ``first_epoch`` to ``epochs - 1`` (from 0), one after another.
 
     ``images`` uint8 (N, P, P), ``masks`` bool (N, P, P), N >= ``batch_size``; each epoch is a new order of
     all samples of which the last N % ``batch_size`` are left out, so every batch has the same size.
     ``parts`` divides ``batch_size``: the same batches, each in so many elements. Elements: float32
-    (batch_size / parts, P, P, 1) image and mask.
+    (batch_size / parts, P, P, 1) image and mask. With ``rows`` (N,), where the samples stand among
+    :class:`ResidentPatches`, elements are the arguments of its ``fetch`` that give these batches.
     """
     count = len(images)
-    stored_images, stored_masks = tf.constant(images), tf.constant(masks)
+    if rows is None:
+        stored_images, stored_masks = tf.constant(images), tf.constant(masks)
+    else:
+        stored_rows = tf.constant(rows, tf.int32)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         epoch = tf.cast(epoch, tf.int32)
 
-        def load(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def load(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
             samples = tf.random.experimental.index_shuffle(
                 positions, seed=tf.stack([seed, epoch]), max_index=count - 1
             )
-            image, mask = tf.gather(stored_images, samples), tf.gather(stored_masks, samples)
+            codes = None
             if augment:
                 codes = tf.random.stateless_uniform(
                     (batch_size,), tf.stack([seed, epoch * count + positions[0]]), 0, 8, tf.int32
                 )
+            if rows is not None:
+                chosen = tf.gather(stored_rows, samples)
+                return (chosen,) if codes is None else (chosen, codes)
+            image, mask = tf.gather(stored_images, samples), tf.gather(stored_masks, samples)
+            if codes is not None:
                 both = tf.stack([image, tf.cast(mask, tf.uint8)], axis=-1)
                 both = symmetries(both, codes)
                 image, mask = both[..., 0], both[..., 1]
@@ -80,8 +120,13 @@ def training_batches(
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def evaluation_batches(images: np.ndarray, masks: np.ndarray, *, batch_size: int) -> tf.data.Dataset:
+def evaluation_batches(
+    images: np.ndarray, masks: np.ndarray, *, batch_size: int, rows: np.ndarray | None = None
+) -> tf.data.Dataset:
     """All samples once, in order, the last batch smaller; elements as :func:`training_batches`."""
+    if rows is not None:
+        places = tf.data.Dataset.from_tensor_slices((np.asarray(rows, np.int32),))
+        return places.batch(batch_size).prefetch(tf.data.AUTOTUNE)
     return (
         tf.data.Dataset.from_tensor_slices((images, masks))
         .batch(batch_size)

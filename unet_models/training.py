@@ -22,12 +22,14 @@ import tensorflow as tf
 from unet_models.dataset import PackedData
 from unet_models.history import summarise
 from unet_models.metrics import Jaccard
-from unet_models.networks import build_network
+from unet_models.networks import build_network, copy_weights
 from unet_models.parameters import parameter_count
 from unet_models.pictures import choose_samples
-from unet_models.pipeline import evaluation_batches, training_batches
+from unet_models.pipeline import ResidentPatches, evaluation_batches, training_batches
 
 SHOWN_PATCHES = 4
+# By how much the written model may differ from the trained one, in probability: they add in another order.
+_SAME = {"float32": 0.01, "mixed_bfloat16": 0.1, "mixed_float16": 0.1}
 
 
 class ReadBackError(Exception):
@@ -67,7 +69,8 @@ class Trained:
 
     ``history`` has one dictionary an epoch (:data:`unet_models.history.COLUMNS`), ``metrics`` the design's
     metrics, ``effective`` what was read back. ``shown`` are indices of validation patches and
-    ``probabilities`` (n, P, P) what the best weights predict there.
+    ``probabilities`` (n, P, P) what the best weights predict there. ``startup`` are the seconds before the
+    first step: ``build`` (network and optimizer) and ``first_step`` (tracing, compiling, and the step itself).
     """
 
     outcome: str
@@ -77,10 +80,26 @@ class Trained:
     effective: dict[str, Any]
     shown: np.ndarray
     probabilities: np.ndarray
+    startup: dict[str, float]
+
+
+class _Network(keras.Model):
+    """A network whose steps may get rows of resident patches in the place of images."""
+
+    patches: ResidentPatches | None = None
+
+    def train_step(self, data: Any) -> Any:
+        return super().train_step(self._fetched(data))
+
+    def test_step(self, data: Any) -> Any:
+        return super().test_step(self._fetched(data))
+
+    def _fetched(self, data: Any) -> Any:
+        return data if self.patches is None else self.patches.fetch(*data)
 
 
 def prepare_process(settings: Mapping[str, Any], *, threads: int | None = None) -> None:
-    """Set what TensorFlow fixes at its first operation: threads, memory growth, seeds, precision.
+    """Set what TensorFlow fixes at its first operation: threads, memory growth, seeds, precision, TF32.
 
     ``threads`` limits the cores this process uses (``None``: all). Call once, before building anything.
     """
@@ -94,6 +113,7 @@ def prepare_process(settings: Mapping[str, Any], *, threads: int | None = None) 
         tf.config.threading.set_inter_op_parallelism_threads(max(1, min(2, threads)))
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.experimental.enable_tensor_float_32_execution(settings["tensor_float_32"])
     keras.utils.set_random_seed(settings["seed"])
     if settings["deterministic"]:
         tf.config.experimental.enable_op_determinism()
@@ -132,24 +152,60 @@ def build_loss(settings: Mapping[str, Any]) -> keras.losses.Loss:
     return keras.losses.BinaryCrossentropy()
 
 
-def build_model(
-    settings: Mapping[str, Any], patch_size: int, accumulation: int = 1
-) -> tuple[keras.Model, Jaccard]:
-    """The compiled network and its metric."""
-    model = build_network(
+def compiles(settings: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether XLA compiles the steps of a point, and why.
+
+    ``auto`` compiles on a GPU whose XLA works (TensorFlow from pip often lacks a CUDA library that XLA needs) and not
+    on a CPU, where convolutions by oneDNN are quicker; nor where ``deterministic`` results are asked for,
+    which XLA does not promise.
+    """
+    if settings["jit_compile"] != "auto":
+        return settings["jit_compile"] == "on", f"jit_compile: {settings['jit_compile']}"
+    if not tf.config.list_logical_devices("GPU"):
+        return False, "jit_compile: auto, no GPU"
+    if settings["deterministic"]:
+        return False, "jit_compile: auto, deterministic"
+    try:
+        image = tf.ones((1, 8, 8, 2))
+        tf.function(
+            lambda x: tf.nn.relu(tf.nn.conv2d(x, tf.ones((3, 3, 2, 2)), 1, "SAME")), jit_compile=True
+        )(image)
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        return False, f"jit_compile: auto, XLA does not work here: {str(error).splitlines()[0][:200]}"
+    return True, "jit_compile: auto, XLA works on this GPU"
+
+
+def _plain_network(settings: Mapping[str, Any], patch_size: int, **form: Any) -> keras.Model:
+    return build_network(
         settings["architecture"],
         patch_size=patch_size,
         base_filters=settings["base_filters"],
         levels=settings["levels"],
         dropout=settings["dropout"],
         batch_norm_momentum=settings["batch_norm_momentum"],
+        **form,
     )
+
+
+def build_model(
+    settings: Mapping[str, Any],
+    patch_size: int,
+    accumulation: int = 1,
+    patches: ResidentPatches | None = None,
+    compile_steps: bool | None = None,
+) -> tuple[keras.Model, Jaccard]:
+    """The compiled network in its quick form, and its metric.
+
+    With ``patches`` its steps take rows of them. ``compile_steps``: by XLA (default: as :func:`compiles` says).
+    """
+    model = _plain_network(settings, patch_size, quick=True, kind=_Network)
+    model.patches = patches
     metric = Jaccard()
     model.compile(
         optimizer=build_optimizer(settings, accumulation),
         loss=build_loss(settings),
         metrics=[metric],
-        jit_compile={"off": False, "on": True, "auto": "auto"}[settings["jit_compile"]],
+        jit_compile=compiles(settings)[0] if compile_steps is None else compile_steps,
     )
     return model, metric
 
@@ -175,7 +231,8 @@ def read_back(
     optimizer = model.optimizer
     # Mixed float16 wraps the optimizer in one that scales the loss.
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    image, mask = batches.element_spec
+    patches = model.patches
+    image, mask = (batches if patches is None else batches.map(patches.fetch)).element_spec
     shape = (settings["batch_size"] // accumulation, patch_size, patch_size, 1)
     effective = {
         "architecture": model.name,
@@ -187,6 +244,7 @@ def read_back(
         "gradient_accumulation_steps": getattr(inner, "gradient_accumulation_steps", None) or 1,
         "batch_shape": list(image.shape),
         "precision": keras.mixed_precision.global_policy().name,
+        "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
     }
     expected = {
         "architecture": settings["architecture"],
@@ -200,6 +258,7 @@ def read_back(
         "gradient_accumulation_steps": accumulation,
         "batch_shape": list(shape),
         "precision": settings["precision"],
+        "tensor_float_32": settings["tensor_float_32"],
     }
     wrong = [
         f"{key}: received {effective[key]!r}, expected {expected[key]!r}"
@@ -251,6 +310,7 @@ class _Epochs(keras.callbacks.Callback):
         self.best_epoch = 0
         self.best_values: list[np.ndarray] | None = None
         self.diverged = ""
+        self.first_step: float | None = None  # when it had ended
 
     def on_epoch_begin(self, epoch, logs=None) -> None:
         self._started = time.monotonic()
@@ -258,6 +318,7 @@ class _Epochs(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None) -> None:
         loss = float((logs or {}).get("loss", 0.0))
+        self.first_step = self.first_step or time.monotonic()
         if not math.isfinite(loss):
             self.diverged = (
                 f"the training loss became {loss} in batch {batch + 1} of epoch {len(self.rows) + 1}"
@@ -406,6 +467,7 @@ def train(
     model_file: Path,
     accumulation: int = 1,
     resume: TrainingState | None = None,
+    resident: bool | None = None,
     on_batch: Callable[[], None] = lambda: None,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
     on_state: Callable[[TrainingState], None] = lambda state: None,
@@ -420,15 +482,25 @@ def train(
     and ends as if it had never been interrupted: the same history but for ``seconds``, the same weights (to
     the bit with ``deterministic`` on a CPU). ``accumulation`` parts each batch into so many and adds up
     their gradients: less memory and the same step, except that batch normalisation sees the smaller
-    batches. Call :func:`prepare_process` first.
+    batches. ``resident`` keeps the patches on the device (default: on a GPU where they fit); the batches are the same
+    to the bit. Call :func:`prepare_process` first.
 
     Raises :class:`ReadBackError` before the first step, :class:`ResumeError` if ``resume`` is not of this
-    network, and ``RuntimeError`` if the model that was written does not score what its weights scored.
+    network, and ``RuntimeError`` if the model that was written does not predict what the trained one does.
     """
+    started = time.monotonic()
     images, masks = data.select("train")
     val_images, val_masks = data.select("validation")
     patch_size = images.shape[1]
     first_epoch = resume.epoch if resume else 0
+    patches = None
+    gpus = tf.config.list_logical_devices("GPU")
+    if resident if resident is not None else bool(gpus) and ResidentPatches.fits(data.images):
+        patches = ResidentPatches(data.images, data.masks, gpus[0].name if gpus else "CPU:0")
+
+    def rows(part: str) -> np.ndarray | None:
+        return None if patches is None else data.rows(part)
+
     batches = training_batches(
         images,
         masks,
@@ -438,12 +510,16 @@ def train(
         first_epoch=first_epoch,
         epochs=settings["epochs"],
         augment=settings["augment"],
+        rows=rows("train"),
     )
     size = settings["validation_batch_size"]
-    validation = evaluation_batches(val_images, val_masks, batch_size=size)
-    model, metric = build_model(settings, patch_size, accumulation)
+    validation = evaluation_batches(val_images, val_masks, batch_size=size, rows=rows("validation"))
+    compile_steps, why = compiles(settings)
+    model, metric = build_model(settings, patch_size, accumulation, patches, compile_steps)
     effective = read_back(settings, model, batches, patch_size, accumulation)
+    effective |= {"jit_compile": compile_steps, "resident": patches is not None}
     model.optimizer.build(model.trainable_variables)
+    built = time.monotonic()
     steps = len(images) // settings["batch_size"]
     parted = f" in {accumulation} parts" if accumulation > 1 else ""
     say(
@@ -451,6 +527,10 @@ def train(
         f"{effective['optimizer']} at learning rate {effective['learning_rate']:g}, "
         f"clipnorm {effective['clipnorm']}, batches of {settings['batch_size']}{parted}, "
         f"{tuple(effective['batch_shape'])}, {steps} steps an epoch"
+    )
+    say(
+        f"steps {'compiled by XLA' if compile_steps else 'not compiled by XLA'} ({why}); patches "
+        + ("resident on the device" if patches else "streamed from the host")
     )
     epochs = _Epochs(metric, on_epoch, on_batch)
     schedules = _schedule(settings)
@@ -469,6 +549,9 @@ def train(
             shuffle=False,  # the batches are shuffled already
             verbose=0,
         )
+    startup = {"build": built - started}
+    if epochs.first_step is not None:
+        startup["first_step"] = epochs.first_step - built
     metrics = {
         **summarise(epochs.rows, settings["epochs"]),
         "training_time_seconds": state.seconds(),
@@ -478,39 +561,57 @@ def train(
     nothing = np.zeros(0, int), np.zeros((0, patch_size, patch_size))
     if epochs.diverged or epochs.best_values is None:
         reason = epochs.diverged or "no epoch was completed"
-        return Trained("diverged", reason, epochs.rows, metrics, effective, *nothing)
+        return Trained("diverged", reason, epochs.rows, metrics, effective, *nothing, startup)
 
     on_batch()
     _assign(_variables(model), epochs.best_values, "best network")
-    _save(model, model_file)
-    model = keras.saving.load_model(model_file, compile=False)
-    metric = Jaccard()
-    model.compile(loss=build_loss(settings), metrics=[metric])
-    at_best = _evaluate(model, validation)
-    if abs(at_best["jaccard"] - epochs.best) > 1e-3:
-        raise RuntimeError(
-            f"{model_file} scores {at_best['jaccard']:.6f} on the validation part where its weights scored "
-            f"{epochs.best:.6f}; expected the same: the model was not written as it was trained"
-        )
+    shown = choose_samples(val_masks, SHOWN_PATCHES)
+    chosen = val_images[shown].astype(np.float32)[..., None] / 255.0
+    probabilities = _write(model, settings, chosen, model_file)
     on_batch()
-    on_train = _evaluate(model, evaluation_batches(images, masks, batch_size=size))
+    on_train = _evaluate(model, evaluation_batches(images, masks, batch_size=size, rows=rows("train")))
+    # Measured by the training, with these weights, in inference mode.
+    at_best = epochs.rows[epochs.best_epoch - 1]
     metrics |= {
-        "val_loss_at_best": at_best["loss"],
+        "val_loss_at_best": at_best["val_loss"],
         "train_loss_at_best": on_train["loss"],
         "train_jaccard_at_best": on_train["jaccard"],
-        "overfitting_gap_at_best": at_best["loss"] - on_train["loss"],
-        "jaccard_gap": on_train["jaccard"] - at_best["jaccard"],
+        "overfitting_gap_at_best": at_best["val_loss"] - on_train["loss"],
+        "jaccard_gap": on_train["jaccard"] - at_best["val_jaccard"],
     }
     if data.count("test"):
         on_batch()
         # Scored once, with the weights that the validation part chose; never used to choose.
-        metrics["test_jaccard"] = _evaluate(model, evaluation_batches(*data.select("test"), batch_size=size))[
-            "jaccard"
-        ]
-    shown = choose_samples(val_masks, SHOWN_PATCHES)
-    chosen = val_images[shown].astype(np.float32)[..., None] / 255.0
-    probabilities = np.asarray(model.predict_on_batch(chosen))[..., 0]
-    return Trained("done", "", epochs.rows, metrics, effective, shown, probabilities)
+        metrics["test_jaccard"] = _evaluate(
+            model, evaluation_batches(*data.select("test"), batch_size=size, rows=rows("test"))
+        )["jaccard"]
+    return Trained("done", "", epochs.rows, metrics, effective, shown, probabilities, startup)
+
+
+def _write(model: keras.Model, settings: Mapping[str, Any], images: np.ndarray, path: Path) -> np.ndarray:
+    """Write ``model`` in its plain form to ``path``; what the file's network predicts for ``images``.
+
+    (B, P, P, 1) to (B, P, P). ``RuntimeError`` unless the file loads by itself, holds the weights to the bit, and
+    predicts what ``model`` does.
+    """
+    plain = _plain_network(settings, images.shape[1])
+    copy_weights(model, plain)
+    _save(plain, path)
+    loaded = keras.saving.load_model(path, compile=False)
+    for written, wanted in zip(loaded.get_weights(), plain.get_weights(), strict=True):
+        if not np.array_equal(written, wanted):
+            raise RuntimeError(
+                f"{path} holds other weights than those that were trained; expected the same: it was not written whole"
+            )
+    found = keras.ops.convert_to_numpy(loaded(images, training=False))[..., 0]
+    expected = keras.ops.convert_to_numpy(model(images, training=False))[..., 0]
+    difference = float(np.abs(found - expected).max())
+    if not difference <= _SAME[settings["precision"]]:
+        raise RuntimeError(
+            f"{path} predicts probabilities that differ by {difference:.3g} from those of the network that was trained; "
+            f"expected at most {_SAME[settings['precision']]:g}: the model was not written as it was trained"
+        )
+    return found
 
 
 def _save(model: keras.Model, path: Path) -> None:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from unet_models.networks import build_network
+from unet_models.networks import build_network, copy_weights
 from unet_models.parameters import ARCHITECTURES, parameter_count
 
 PUBLISHED = {"UNet": 31_401_345, "Attention_UNet": 33_845_189, "Attention_ResUNet": 35_600_773}
@@ -73,3 +73,92 @@ def test_attention_looks_at_the_gate_and_the_skip():
 def test_an_impossible_network_is_refused(architecture, patch, words):
     with pytest.raises(ValueError, match=words):
         build_network(architecture, patch_size=patch)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_quick_form_has_the_weights_of_the_plain_one(architecture):
+    sizes = {"patch_size": 32, "base_filters": 2, "dropout": 0.1}
+    keras.utils.set_random_seed(3)
+    plain = build_network(architecture, **sizes)
+    keras.utils.set_random_seed(3)
+    quick = build_network(architecture, quick=True, **sizes)
+    assert quick.count_params() == plain.count_params()
+    names = [layer.name for layer in plain.layers if layer.weights]
+    assert sorted(names) == sorted(layer.name for layer in quick.layers if layer.weights)
+    for name in names:
+        theirs, ours = plain.get_layer(name).get_weights(), quick.get_layer(name).get_weights()
+        # The same initial values, too: a seed means the same training in both forms.
+        assert all(np.array_equal(a, b) for a, b in zip(theirs, ours, strict=True)), name
+
+
+def without_trained_bias(network):
+    """``network`` with every bias fixed that a batch normalisation subtracts again, as the quick form has them."""
+    names = {layer.name for layer in network.layers}
+    for layer in network.layers:
+        if f"{layer.name}_norm" in names:
+            layer.bias.trainable = False
+    return network
+
+
+def _steps(network, count):
+    """Losses, gradients of the first step, all weights after ``count`` steps, and what is predicted then."""
+    import tensorflow as tf
+
+    generator = np.random.default_rng(0)
+    images = tf.constant(generator.random((count, 4, 32, 32, 1)), tf.float32)
+    truth = tf.constant(generator.random((count, 4, 32, 32, 1)) < 0.2, tf.float32)
+    optimizer = keras.optimizers.SGD(0.05)
+    losses, first = [], None
+    for image, mask in zip(images, truth, strict=True):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((network(image, training=True) - mask) ** 2)
+        gradients = tape.gradient(loss, network.trainable_variables)
+        first = first or {
+            variable.path: gradient.numpy()
+            for variable, gradient in zip(network.trainable_variables, gradients, strict=True)
+        }
+        optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
+        losses.append(float(loss))
+    weights = {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
+    return losses, first, weights, np.asarray(network(images[0], training=False))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_quick_form_trains_as_the_plain_one(architecture):
+    """Forward, gradients, running statistics and inference agree to 1e-5 of each tensor's largest value."""
+    sizes = {"patch_size": 32, "base_filters": 3, "levels": 3}
+    found = []
+    for quick in (False, True):
+        keras.utils.set_random_seed(3)
+        found.append(_steps(without_trained_bias(build_network(architecture, quick=quick, **sizes)), 4))
+    (losses, first, weights, output), (quick_losses, quick_first, quick_weights, quick_output) = found
+    np.testing.assert_allclose(quick_losses, losses, rtol=1e-5)
+    np.testing.assert_allclose(quick_output, output, atol=1e-5)
+    scale = max(np.abs(gradient).max() for gradient in first.values())
+    for name, gradient in first.items():
+        np.testing.assert_allclose(quick_first[name], gradient, atol=1e-5 * scale, err_msg=name)
+    for name, arrays in weights.items():
+        for one, other in zip(arrays, quick_weights[name], strict=True):
+            np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_weights_of_the_quick_form_move_to_the_plain_one():
+    sizes = {"patch_size": 32, "base_filters": 2}
+    quick, plain = (build_network("Attention_ResUNet", quick=form, **sizes) for form in (True, False))
+    image = np.random.default_rng(0).random((2, 32, 32, 1), np.float32)
+    quick(image, training=True)
+    copy_weights(quick, plain)
+    np.testing.assert_allclose(plain(image), quick(image), atol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_bias_that_is_not_trained_has_a_gradient_of_rounding_noise(architecture):
+    """What the quick form leaves out: below a millionth of the largest gradient, in every such layer."""
+    sizes = {"patch_size": 32, "base_filters": 3, "levels": 3}
+    plain, quick = (build_network(architecture, quick=form, **sizes) for form in (False, True))
+    _, gradients, _, _ = _steps(plain, 1)
+    trained = {variable.path for variable in quick.trainable_variables}
+    left_out = [name for name in gradients if name not in trained]
+    assert left_out and all(name.endswith("/bias") for name in left_out)
+    scale = max(np.abs(gradient).max() for gradient in gradients.values())
+    assert max(np.abs(gradients[name]).max() for name in left_out) < 1e-6 * scale

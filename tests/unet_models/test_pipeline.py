@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from unet_models.pipeline import evaluation_batches, symmetries, training_batches
+from unet_models.pipeline import ResidentPatches, evaluation_batches, symmetries, training_batches
 
 
 def arrays(count=10, size=4):
@@ -79,7 +80,7 @@ def test_evaluation_takes_every_sample_once_in_order():
     found = list(evaluation_batches(images, masks, batch_size=4).as_numpy_iterator())
     assert [len(image) for image, _ in found] == [4, 4, 2]
     np.testing.assert_array_equal(
-        np.concatenate([image for image, _ in found])[..., 0], images / np.float32(255)
+        np.concatenate([image for image, _ in found])[..., 0], images * np.float32(1 / 255)
     )
     np.testing.assert_array_equal(np.concatenate([mask for _, mask in found])[..., 0], masks)
 
@@ -104,3 +105,37 @@ def test_batches_in_parts_are_the_same_batches():
             np.concatenate([batch[place] for batch in whole]),
             np.concatenate([batch[place] for batch in parted]),
         )
+
+
+@pytest.mark.parametrize("augment", [True, False])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_resident_patches_give_the_streamed_batches_to_the_bit(augment, parts):
+    images, masks = arrays(12)
+    rows = np.array([2, 3, 5, 6, 7, 8, 9, 10, 11, 1])
+    patches = ResidentPatches(images, masks, "CPU:0")
+    options = {"batch_size": 3, "seed": 4, "first_epoch": 1, "epochs": 3, "augment": augment, "parts": parts}
+    streamed = training_batches(images[rows], masks[rows], **options)
+    fetched = training_batches(images[rows], masks[rows], rows=rows, **options).map(patches.fetch)
+    assert streamed.element_spec == fetched.element_spec
+    pairs = list(zip(streamed.as_numpy_iterator(), fetched.as_numpy_iterator(), strict=True))
+    assert len(pairs) == 2 * 3 * parts
+    for (image, mask), (other_image, other_mask) in pairs:
+        assert np.array_equal(image, other_image) and np.array_equal(mask, other_mask)
+
+
+def test_resident_patches_are_evaluated_as_streamed_ones():
+    images, masks = arrays(8)
+    rows = np.array([7, 1, 2])
+    streamed = evaluation_batches(images[rows], masks[rows], batch_size=2)
+    fetched = evaluation_batches(images[rows], masks[rows], batch_size=2, rows=rows).map(
+        ResidentPatches(images, masks, "CPU:0").fetch
+    )
+    for one, other in zip(streamed.as_numpy_iterator(), fetched.as_numpy_iterator(), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_patches_are_resident_only_where_they_fit(monkeypatch):
+    images, _ = arrays(8)
+    assert ResidentPatches.fits(images)
+    monkeypatch.setattr(ResidentPatches, "LIMIT", 4 * images.size - 1)
+    assert not ResidentPatches.fits(images)

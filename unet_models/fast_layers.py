@@ -1,0 +1,119 @@
+"""Layers that compute what Keras' own do, in fewer operations. For training only: no saved model holds them.
+
+Each has the variables of the layers whose place it takes, with the same names, shapes and initial values, so that
+weights move between the two forms of a network as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+
+class FusedBatchNormalization(layers.BatchNormalization):
+    """``keras.layers.BatchNormalization`` over the last axis, its training step in one operation.
+
+    Keras computes moments, normalisation and their gradients one after another, about ten passes over the
+    tensor; TensorFlow's fused kernel (oneDNN on a CPU, cuDNN on a GPU) needs two. The kernel's variance is
+    the unbiased one, Keras' running variance the biased one: it is converted.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if not training or not self.trainable:
+            return super().call(inputs, training=training, mask=mask)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.cast(self.gamma, tf.float32),
+            offset=tf.cast(self.beta, tf.float32),
+            mean=[],
+            variance=[],
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
+        variance *= tf.maximum(count - 1, 1) / count
+        for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            running.assign(running * self.momentum + batch * (1 - self.momentum))
+        return outputs
+
+
+class Conv2DBeforeNormalization(layers.Conv2D):
+    """``keras.layers.Conv2D`` whose bias is not trained: a batch normalisation follows, which subtracts it again.
+
+    The gradient of such a bias is zero. What is computed in its place is rounding noise, which Adam scales to whole
+    steps of the learning rate: a random walk that the normalisation hides in training and the lagging running mean
+    shows in validation.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)
+        if self.bias is not None:
+            self.bias.trainable = False
+
+
+class UpSampledConv2D(layers.Layer):
+    """A convolution of ``[x, skip]``: what ``Conv2D`` gives for ``Concatenate()([UpSampling2D(2)(x), skip])``.
+
+    ``x`` is (B, H/2, W/2, C), ``skip`` (B, H, W, D), the result (B, H, W, ``filters``); ``size`` is 1 or 3,
+    padding "same". A convolution is linear in its channels, so nothing is concatenated (and no gradient
+    sliced). A 3x3 convolution of an image enlarged by repetition is a 4x4 transposed convolution with stride 2,
+    whose kernel holds sums of the 3x3 kernel's values: 4 multiplications a pixel and channel for 9. A 1x1
+    convolution is done before the repetition: 1 for 4. Its bias is not trained
+    (:class:`Conv2DBeforeNormalization`).
+    """
+
+    def __init__(self, filters: int, size: int, **options: Any) -> None:
+        if size not in (1, 3):
+            raise ValueError(f"size: received {size}, expected 1 or 3")
+        # The kernel's values are summed in float32, whatever the policy.
+        super().__init__(autocast=False, **options)
+        self.filters, self.size = filters, size
+        self._initializer = keras.initializers.HeNormal()
+
+    def build(self, shapes: Any) -> None:
+        (*_, below), (*_, beside) = shapes
+        self.split = below
+        self.kernel = self.add_weight(
+            shape=(self.size, self.size, below + beside, self.filters),
+            initializer=self._initializer,
+            name="kernel",
+        )
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", trainable=False, name="bias")
+
+    def call(self, inputs: Any) -> Any:
+        x, skip = (tf.cast(tensor, self.compute_dtype) for tensor in inputs)
+        kernel = tf.convert_to_tensor(self.kernel)
+        for_x, for_skip = tf.split(kernel, [self.split, kernel.shape[2] - self.split], axis=2)
+        beside = tf.nn.bias_add(
+            tf.nn.conv2d(skip, tf.cast(for_skip, self.compute_dtype), 1, "SAME"),
+            tf.cast(self.bias, self.compute_dtype),
+        )
+        if self.size == 1:
+            return _repeated(tf.nn.conv2d(x, tf.cast(for_x, self.compute_dtype), 1, "SAME")) + beside
+        rows, columns = tf.shape(skip)[1], tf.shape(skip)[2]
+        enlarging = tf.cast(enlarging_kernel(for_x), self.compute_dtype)
+        shape = tf.stack([tf.shape(x)[0], rows, columns, self.filters])
+        return tf.nn.conv2d_transpose(x, enlarging, shape, 2, "SAME") + beside
+
+    def compute_output_shape(self, shapes: Any) -> tuple:
+        return (*shapes[1][:-1], self.filters)
+
+
+def enlarging_kernel(kernel: tf.Tensor) -> tf.Tensor:
+    """The (4, 4, F, C) kernel of the transposed convolution with stride 2 that repeats and then convolves.
+
+    ``kernel`` is the (3, 3, C, F) kernel of the convolution. Of the two output rows over an input row, the upper
+    one sees the row above through the first row of the kernel and this one through the other two.
+    """
+    for axis in (0, 1):
+        first, second, third = tf.unstack(kernel, axis=axis)
+        kernel = tf.stack([third, second + third, first + second, first], axis=axis)
+    return tf.transpose(kernel, (0, 1, 3, 2))
+
+
+def _repeated(x: tf.Tensor) -> tf.Tensor:
+    """(B, H, W, C) -> (B, 2H, 2W, C), each pixel four times."""
+    return tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)

@@ -101,7 +101,7 @@ def expand(config: GridConfig) -> list[Point]:
                 f"{config.path}: exclude[{number}]: received {shown(rule)}, which no point of the grid matches; "
                 "expected values that the axes hold, correct or remove the entry"
             )
-    known = {canonical_json(dict(point.settings)) for point in points}
+    known = {canonical_json(dict(point.settings)) for point in points} if config.include else set()
     for number, entry in enumerate(config.include):
         fixed = {key: values[0] for key, values in config.axes.items() if key not in HYPERPARAMETERS}
         settings = {**config.training, **fixed, "seed": config.seeds[0], **entry}

@@ -53,11 +53,10 @@ def read_result(run: Run, entry: Entry, *, verify: bool = True) -> dict[str, Any
     """
     path = run.point_paths(entry).results
     try:
-        result = read_record(path, verify=verify)
+        # The history is most of a result, times ten thousand.
+        result = read_record(path, verify=verify, without=None if verify else "history")
     except FileNotFoundError:
         return None
-    if not verify:
-        result.pop("history", None)  # most of its size, times ten thousand
     if result.get("key") != entry.key:
         raise DamagedRecord(
             f"{path} belongs to the key {str(result.get('key'))[:40]!r}, expected {entry.key}"

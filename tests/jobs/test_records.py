@@ -44,6 +44,50 @@ def test_an_edited_record_is_refused(tmp_path):
         read_record(path)
 
 
+_ROWS = st.lists(
+    st.dictionaries(st.text(), st.one_of(st.floats(), st.text(), st.lists(st.integers()))), min_size=0
+)
+
+
+@given(rows=_ROWS, before=st.text(), after=st.text())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_record_read_without_a_list_is_the_whole_one_less_that_list(tmp_path, rows, before, after):
+    path = tmp_path / "r.json"
+    inner = {"history": [{"history": rows}], "b": [[1], []]}
+    write_record(path, {"a": before, "history": rows, "i": inner, "z": f'{after}\n "history": [\n1\n ],\n'})
+    whole = read_record(path)
+    assert whole.pop("history") is not None
+    for verify in (True, False):
+        assert read_record(path, verify=verify, without="history") == whole
+
+
+@pytest.mark.parametrize("change", ["compact", "wide", "last", "none"])
+def test_a_list_is_left_out_of_a_record_of_any_layout(tmp_path, change):
+    path = tmp_path / "r.json"
+    write_record(path, {"history": [{"a": 1}, {"a": [2]}], "status": "done"})
+    record = json.loads(path.read_text())
+    if change == "last":
+        record["zz"] = record.pop("history")
+        record["history"] = record.pop("zz")
+    if change == "none":
+        del record["history"]
+    indent = {"compact": None, "wide": 0}.get(change, 1)
+    path.write_text(json.dumps(record, indent=indent))
+    found = read_record(path, verify=False, without="history")
+    assert found.pop("checksum", None) is None and found == {"status": "done"}
+
+
+@given(cut=st.integers(0, 10_000))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_truncated_record_is_refused_without_its_list_too(tmp_path, cut):
+    path = tmp_path / "r.json"
+    write_record(path, {"history": [{"a": 1, "b": [2]}] * 3, "name": "exp_01"})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: cut % len(whole.rstrip())])
+    with pytest.raises(DamagedRecord):
+        read_record(path, verify=False, without="history")
+
+
 @given(cut=st.integers(0, 10_000), flip=st.integers(1, 255))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_truncated_or_mutated_records_are_refused(tmp_path, cut, flip):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from analysis.summary import extra_axes
 
 FACTORS = ("learning_rate", "batch_size", "architecture")
 MOST_COLUMNS = 500  # of a model matrix: more are no grid, and would take minutes
+MOST_DESIGNS = 4  # kept: one for each of the metrics, where they lack different rows
 LEAST_RESIDUAL_DF = 5  # below it an F test has hardly any power, and the model is made smaller
 _CONSTANT = 1e-12  # spread relative to the size of the numbers: below it is rounding
 _EXACT = 1e-22  # residual relative to the total sum of squares: below it is rounding
@@ -199,7 +200,13 @@ def _basis(columns: np.ndarray, largest: float | None = None) -> np.ndarray:
 
 
 class Design:
-    """Model matrix of intercept, seed blocks and terms; answers for any response on the same rows."""
+    """Model matrix of intercept, seed blocks and terms; answers for any response on the same rows.
+
+    :meth:`of` makes one, or gives the one that was made for the same rows: a report asks about four metrics again
+    and again, and at 10,000 rows nearly all of its time went into making the same bases thirty times.
+    """
+
+    _kept: ClassVar[dict[Any, Design]] = {}
 
     def __init__(self, data: Data, terms: list[Term]):
         self.data, self.terms = data, terms
@@ -215,6 +222,18 @@ class Design:
                 found = (found[:, :, None] * coded[name][:, None, :]).reshape(self.n, -1)
             self._columns[term] = found
         self.matrix = np.hstack([self._blocks, *self._columns.values()])
+
+    @classmethod
+    def of(cls, data: Data, terms: list[Term]) -> Design:
+        """The design of ``terms`` on the rows of ``data``; it depends on their levels and seeds, not on their values."""
+        block = None if data.block is None else data.block.tobytes()
+        codes = tuple((name, len(data.levels[name]), code.tobytes()) for name, code in data.codes.items())
+        key = len(data.y), tuple(terms), block, codes
+        found = cls._kept.pop(key, None) or cls(data, terms)
+        cls._kept[key] = found  # last: the newest
+        while len(cls._kept) > MOST_DESIGNS:
+            del cls._kept[next(iter(cls._kept))]
+        return found
 
     @staticmethod
     def width(data: Data, terms: list[Term]) -> int:
@@ -359,7 +378,7 @@ def fit(frame: pd.DataFrame, metric: str) -> Fit:
         if width > MOST_COLUMNS:
             why = f"{width} columns are more than {MOST_COLUMNS}"
         else:
-            design = Design(data, terms)
+            design = Design.of(data, terms)
             df = design.residual_df
             if df >= LEAST_RESIDUAL_DF or (order == 1 and df >= 2):
                 words = _words(order, len(names), data)

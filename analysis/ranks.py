@@ -311,7 +311,7 @@ def _correlation(frame: pd.DataFrame, a: pd.Series, b: pd.Series, kind: str) -> 
         terms = terms_up_to(list(data.codes), 1)
         if Design.width(data, terms) > MOST_COLUMNS:
             raise NotComputed("too many values of the hyperparameters")
-        design = Design(data, terms)
+        design = Design.of(data, terms)
         used = design.basis.shape[1] - 1
         before = (ranks**2).sum(axis=0)
         ranks = design.residuals(ranks)

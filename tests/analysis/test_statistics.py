@@ -18,7 +18,7 @@ from statsmodels.stats.power import TTestIndPower
 
 from analysis.checks import brown_forsythe_statistic
 from analysis.intervals import holm, studentized_range_ppf, studentized_range_sf
-from analysis.models import Design, fit, prepare, resampled, terms_up_to
+from analysis.models import MOST_DESIGNS, Design, fit, prepare, resampled, terms_up_to
 from analysis.ranks import signed_rank
 from analysis.statistics import (
     anova,
@@ -328,6 +328,32 @@ def test_the_studentized_range_is_scipys(k, df):
     assert studentized_range_ppf(0.95, k, df) == pytest.approx(
         stats.studentized_range.ppf(0.95, k, df), rel=1e-8
     )
+
+
+def test_metrics_on_the_same_rows_share_a_design_and_nothing_of_their_values(monkeypatch):
+    frame = noisy((1, 2))
+    shared = fit(frame, JACCARD)
+    other = fit(frame, STABILITY)
+    assert other.design is shared.design and not np.array_equal(other.data.y, shared.data.y)
+    assert fit(frame.assign(seed=frame["seed"] + 10), JACCARD).design is shared.design
+    for changed in (
+        without(frame, [5]),
+        frame.assign(learning_rate=frame["learning_rate"].to_numpy()[::-1]),
+        frame.assign(seed=1.0),
+        noisy((1, 2), batches=(8, 16)),
+    ):
+        assert fit(changed, JACCARD).design is not shared.design
+    found = [anova(frame, metric, draws=50) for metric in (JACCARD, STABILITY)]
+    monkeypatch.setattr(Design, "of", Design)
+    assert found == [anova(frame, metric, draws=50) for metric in (JACCARD, STABILITY)]
+
+
+def test_of_designs_only_the_newest_are_kept():
+    frame = noisy((1, 2))
+    first = fit(frame, JACCARD).design
+    for row in range(MOST_DESIGNS):
+        fit(without(frame, [row]), JACCARD)
+    assert len(Design._kept) == MOST_DESIGNS and fit(frame, JACCARD).design is not first
 
 
 def design_of(seeds) -> Design:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from analysis.hypotheses import NOT_SUPPORTED, OPEN, SUPPORTED, hypotheses
+from analysis.hypotheses import NOT_SUPPORTED, OPEN, SUPPORTED, hypotheses, mean_rank_correlation
 from analysis.statistics import anova
 from analysis.summary import load_summary
 from tests.analysis.test_report import PREDECESSOR, frame
@@ -117,3 +120,15 @@ def test_the_predecessors_grid_supports_nothing():
     found, items = verdicts(load_summary(PREDECESSOR))
     assert SUPPORTED not in found.values()
     assert "mean rank correlation between 3 repeats" in items["success criteria"]["evidence"]
+
+
+@pytest.mark.parametrize("repeats", [2, 3, 7])
+def test_the_mean_rank_correlation_is_that_of_all_pairs_of_repeats(repeats):
+    generator = np.random.default_rng(repeats)
+    # Rounded, so that there are ties; the last repeat does not vary and counts for nothing.
+    table = np.round(generator.normal(size=(9, 1)) + generator.normal(size=(9, repeats)), 1)
+    pairs = [stats.spearmanr(table[:, a], table[:, b]).statistic for a, b in combinations(range(repeats), 2)]
+    assert mean_rank_correlation(table) == pytest.approx(np.mean(pairs), abs=1e-12)
+    constant = np.hstack([table, np.full((9, 1), 0.3)])
+    assert mean_rank_correlation(constant) == pytest.approx(np.mean(pairs), abs=1e-12)
+    assert mean_rank_correlation(constant[:, -2:]) is None

@@ -175,7 +175,7 @@ def _give(run: Run, entry: Entry, state: str, draw: random.Random) -> None:
         "best_epoch": 9,
     }
     ended = state in ("done", "diverged")
-    word = "running" if ended or state in ("lost", "running") else state
+    word = "running" if state == "lost" else state
     write_record(paths.status, {**status, "state": word, "reason": _REASONS.get(state, "")})
     if ended:
         assert write_record_once(paths.results, result_of(entry, state, rows))

@@ -125,6 +125,24 @@ class RunPaths:
         return self.logs / "local_workers.txt"
 
     @property
+    def probe(self) -> Path:
+        """What ``jobs.probe`` has measured."""
+        return self.root / "probe.json"
+
+    @property
+    def probe_lock(self) -> Path:
+        return self.root / ".probe.lock"
+
+    @property
+    def probe_scratch(self) -> Path:
+        """Where a probe writes a model and checkpoints as a point does; nothing is left of it."""
+        return self.root / ".probe"
+
+    @property
+    def probe_log(self) -> Path:
+        return self.logs / "probe.txt"
+
+    @property
     def summary(self) -> Path:
         return self.root / "hyperparameter_summary.csv"
 

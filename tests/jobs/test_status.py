@@ -175,7 +175,17 @@ def test_watching_does_not_flood_the_scheduler(run, arguments):  # noqa: F811
 
 
 @pytest.mark.parametrize(
-    "module", ["jobs.status", "jobs.submit", "jobs.resubmit", "jobs.verify", "make_grid", "collect"]
+    "module",
+    [
+        "jobs.status",
+        "jobs.submit",
+        "jobs.resubmit",
+        "jobs.probe",
+        "jobs.probing",
+        "jobs.verify",
+        "make_grid",
+        "collect",
+    ],
 )
 def test_what_answers_at_the_prompt_never_imports_tensorflow(module):
     code = f"import sys, {module}; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"

@@ -1,0 +1,258 @@
+"""The probe: every kind of point measured by itself, no fault spreads, and nothing but a record is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from jobs import probe as probing_command
+from jobs.config import load_config
+from jobs.errors import UserError
+from jobs.make import make_run
+from jobs.probe import measure, probe, short_training
+from jobs.probing import COST, kind, kinds, read_probe
+from jobs.records import read_record, write_record
+from tests.conftest import REPOSITORY, TINY, write_images
+from unet_models.dataset import PackedData, read_packed
+
+
+def contents(path):
+    return {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
+
+
+def entry_of(run, place=0, **more):
+    """An entry of probe.json as a probe of ``run`` writes it."""
+    from jobs.probing import cost_settings
+
+    return {
+        "settings": cost_settings(run.entries[place].point.settings),
+        "point": run.entries[place].name,
+        "status": "measured",
+        "reason": "",
+        "device": "CPU",
+        "step_seconds": 0.5,
+        "validation_seconds": 0.25,
+        "epoch_end_seconds": 0.1,
+        "finish_seconds": 3.0,
+        "finish_batches": 4,
+        "startup": {"import": 4.0, "data": 0.5, "build": 1.0, "first_step": 6.0},
+        "peak_memory_mb": None,
+        "gpu_memory_mb": None,
+        "peak_host_memory_mb": 1000.0,
+        **more,
+    }
+
+
+def write_probe(run, *combinations, **more):
+    record = {"fingerprint": run.fingerprint, "source": run.source, "combinations": list(combinations)}
+    write_record(run.paths.probe, {**record, **more})
+
+
+def test_a_probe_measures_through_the_code_that_trains_and_leaves_only_its_record(tiny_run):
+    before = contents(tiny_run.paths.root)
+    answer = subprocess.run(
+        [sys.executable, "-m", "jobs.probe", str(tiny_run.paths.root), "--steps", "4", "--threads", "1"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "UNet, batch 8" in answer.stdout and "1 of 1 combinations measured" in answer.stdout
+    (measured,) = read_probe(tiny_run).values()
+    assert measured.status == "measured" and measured.device == "CPU" and measured.reason == ""
+    assert measured.step_seconds > 0 and measured.validation_seconds > 0 and measured.epoch_end_seconds > 0
+    assert measured.finish_seconds > 0 and measured.finish_batches >= 2
+    assert set(measured.startup) == {"import", "data", "build", "first_step"}
+    assert measured.peak_host_memory_mb > 50 and measured.peak_memory_mb is None
+    after = contents(tiny_run.paths.root)
+    assert {name: after[name] for name in before} == before
+    assert {p.name for p in tiny_run.paths.root.iterdir() if p.is_dir()} == {"logs"}
+    (one,) = read_record(tiny_run.paths.probe)["combinations"]
+    assert one["packages"]["keras"] and one["host"] and one["made"] and one["steps"] >= 1
+    assert "read back: UNet" in tiny_run.paths.probe_log.read_text()
+
+
+def test_points_that_differ_in_what_costs_nothing_are_one_kind(tmp_path, write_grid):
+    write_images(tmp_path / "data")
+    grid = TINY.replace(
+        "batch_size: [8]", "batch_size: [4, 8]\n  base_filters: [2, 3]\n  clipnorm: [1.0, 2.0]"
+    )
+    run = make_run(
+        load_config(write_grid(grid.replace("  base_filters: 2\n", ""))),
+        tmp_path / "r",
+        say=lambda text: None,
+    ).run
+    assert len(run.entries) == 16 and [len(entries) for entries in kinds(run.entries).values()] == [4] * 4
+
+
+def packed(train, validation):
+    count = train + validation
+    part = np.array([0] * train + [1] * validation, np.int8)
+    images = np.arange(count, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8)
+    return PackedData(images, images > 2, part, np.arange(count, dtype=np.int32), "test", "contiguous")
+
+
+@pytest.mark.parametrize(
+    ("train", "batch", "steps", "epochs", "patches"),
+    [
+        (100, 4, 20, 2, 48),  # 12 steps in each of two epochs
+        (8, 4, 20, 12, 8),  # few data: as many epochs as it takes
+        (5, 4, 100, 20, 4),  # and no more than twenty; full batches only
+    ],
+)
+def test_a_short_training_has_enough_steps_of_full_batches(train, batch, steps, epochs, patches):
+    settings = {"batch_size": batch, "validation_batch_size": 2}
+    part, found = short_training(packed(train, 30), settings, steps)
+    assert (part.count("train"), part.count("validation"), found) == (patches, 8, epochs)
+
+
+def _stuck(root, index, parent, connection, options):
+    connection.send({"device": "GPU of a test", "startup": {"import": 1.0}})
+    time.sleep(600)
+
+
+def _killed(root, index, parent, connection, options):
+    connection.send({"peak_host_memory_mb": 12.0})
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _no_memory(root, index, parent, connection, options):
+    class Model:
+        pass
+
+    def run_out(run, entry, options, tell):
+        tell(startup={"import": 1.0})
+        raise MemoryError("OOM when allocating tensor")
+
+    probing_command._measure = run_out
+    probing_command._child(root, index, parent, connection, options)
+
+
+@pytest.mark.parametrize(
+    ("target", "limit", "statuses", "words"),
+    [
+        (_stuck, 1.0, {"timeout"}, "took more than 1 s"),
+        (_killed, 60.0, {"oom", "lost"}, "signal 9"),
+        (_no_memory, 60.0, {"oom"}, "MemoryError"),
+    ],
+)
+def test_what_becomes_of_one_combination_is_classed_and_harms_no_other(
+    tiny_run, target, limit, statuses, words
+):
+    tiny_run.paths.logs.mkdir(exist_ok=True)
+    found = measure(tiny_run, tiny_run.entries[0], limit=limit, target=target)
+    assert found["status"] in statuses and words in found["reason"]
+    assert not tiny_run.paths.probe_scratch.exists()
+    write_probe(tiny_run, found)
+    (measured,) = read_probe(tiny_run).values()
+    assert measured.status == found["status"] and measured.step_seconds is None
+
+
+def test_what_was_measured_before_stays_until_it_is_measured_again(tmp_path, write_grid, monkeypatch):
+    write_images(tmp_path / "data")
+    run = make_run(
+        load_config(write_grid(TINY.replace("[8]", "[4, 8]"))), tmp_path / "r", say=lambda text: None
+    ).run
+    asked = []
+
+    def fake(run, entry, **options):
+        asked.append(entry.name)
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return entry_of(run, entry.index - 1, step_seconds=float(len(asked)))
+
+    monkeypatch.setattr(probing_command, "measure", fake)
+    assert list(probe(run, say=lambda text: None).values()) == ["measured", "measured"]
+    with pytest.raises(KeyboardInterrupt):
+        probe(run, say=lambda text: None)
+    assert [one.step_seconds for one in read_probe(run).values()] == [3.0, 2.0]
+    assert list(probe(run, missing=True, say=lambda text: None).values()) == ["measured", "measured"]
+    assert len(asked) == 4
+
+
+def test_in_a_job_nothing_is_begun_that_its_walltime_may_not_hold(tiny_run, monkeypatch, capsys):
+    monkeypatch.setenv("JOB_STARTED", str(time.time() - 100))
+    monkeypatch.setenv("WALLTIME_SECONDS", "150")
+    assert probing_command.main([str(tiny_run.paths.root)]) == 3
+    said = capsys.readouterr().out
+    assert "not begun: the walltime may not hold it" in said and "--missing" in said
+    assert not tiny_run.paths.probe.exists()
+
+
+def test_a_second_probe_of_a_run_leaves(tiny_run, capsys):
+    with FileLock(tiny_run.paths.probe_lock):
+        assert probing_command.main([str(tiny_run.paths.root)]) == 6
+    assert "being probed by another process" in capsys.readouterr().err
+
+
+def test_a_probe_of_other_data_or_another_recipe_or_a_damaged_one_is_refused_with_words(tiny_run):
+    other = {key: value for key, value in entry_of(tiny_run)["settings"].items()}
+    write_probe(tiny_run, entry_of(tiny_run), fingerprint="8x8x8-0")
+    with pytest.raises(UserError, match=r"measured with the data '8x8x8-0', expected those of this run"):
+        read_probe(tiny_run)
+    write_probe(tiny_run, entry_of(tiny_run, settings={**other, "base_filters": 64}))
+    with pytest.raises(UserError, match=r"another recipe.*base_filters: received 64, expected 2"):
+        read_probe(tiny_run)
+    write_probe(tiny_run, entry_of(tiny_run))
+    text = tiny_run.paths.probe.read_text()
+    tiny_run.paths.probe.write_text(text.replace("0.25", "0.26"))
+    with pytest.raises(UserError, match=r"checksum: it was edited or damaged; move it away"):
+        read_probe(tiny_run)
+    tiny_run.paths.probe.write_text(text[:40])
+    with pytest.raises(UserError, match="not whole JSON"):
+        read_probe(tiny_run)
+    # nor does a probe write over what it cannot read
+    with pytest.raises(UserError, match="not whole JSON"):
+        probe(tiny_run, say=lambda text: None)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"step_seconds": -1}, "step_seconds: received -1, expected a number from 0"),
+        ({"step_seconds": None}, "expected both, above zero"),
+        ({"validation_seconds": "fast"}, "validation_seconds: received 'fast'"),
+        ({"peak_host_memory_mb": True}, "peak_host_memory_mb: received True"),
+        ({"status": ["done"]}, r"status: received \['done'\]"),
+        ({"settings": {"architecture": "UNet"}}, "settings: received"),
+        ({"settings": None}, "expected an object with its settings"),
+        ({"startup": {"import": 1e12}}, "startup.import"),
+    ],
+)
+def test_impossible_values_in_a_record_that_is_whole_are_refused(tiny_run, change, words):
+    write_probe(tiny_run, {**entry_of(tiny_run), **change})
+    with pytest.raises(UserError, match=words):
+        read_probe(tiny_run)
+
+
+def test_values_that_no_setting_has_are_passed_over(tiny_run):
+    odd = {**entry_of(tiny_run)["settings"], "batch_size": [8]}
+    write_probe(tiny_run, entry_of(tiny_run, settings=odd), entry_of(tiny_run))
+    assert list(read_probe(tiny_run)) == [kind(tiny_run.entries[0].point.settings)]
+    write_probe(tiny_run, combinations=[])
+    assert read_probe(tiny_run) == {} and len(COST) == 12
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--steps", "0"], ["--threads", "0"], ["--limit", "nan"], ["--limit", "0"]]
+)
+def test_bad_arguments_are_refused(tiny_run, arguments, capsys):
+    assert probing_command.main([str(tiny_run.paths.root), *arguments]) == 2
+    assert f"{arguments[0]}: received" in capsys.readouterr().err
+
+
+def test_the_memory_of_what_a_probe_leaves_out_is_held(tiny_run):
+    data = read_packed(tiny_run.paths.data)
+    part, _ = short_training(data, {"batch_size": 2, "validation_batch_size": 1}, 2)
+    held = probing_command._held_back(data, part)
+    left = data.count("train") + data.count("validation") - part.count("train") - part.count("validation")
+    assert left > 0 and sum(len(one) for one in held) == 4 * left

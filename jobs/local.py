@@ -35,6 +35,7 @@ from rich.progress import (
 from jobs.breaker import LOCAL_SESSION
 from jobs.classing import oom_kills, record_death
 from jobs.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
+from jobs.estimate import longest_first
 from jobs.gpus import ask_driver
 from jobs.index import Entry, Run, parse_indices, read_run
 from jobs.output import captured
@@ -287,6 +288,7 @@ def main(argv: list[str] | None = None) -> int:
         slots = share_out(arguments.workers, len(os.sched_getaffinity(0)), visible_gpus())[
             : max(1, len(chosen))
         ]
+        chosen = longest_first(run, chosen)  # a long one that begins last would keep all others waiting
         print(f"{len(chosen)} points to train, {len(slots)} at a time; data: {run.source}", flush=True)
         console = Console()
         display = Bar(len(chosen), console) if console.is_terminal else PlainLines(len(chosen))

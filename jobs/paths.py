@@ -121,6 +121,11 @@ class RunPaths:
         return self.logs / f"submission_{submission:02d}_{index}.log"
 
     @property
+    def captured_probe(self) -> Path:
+        """What PBS captures of a probe job."""
+        return self.logs / "probe_job.log"
+
+    @property
     def workers_log(self) -> Path:
         return self.logs / "local_workers.txt"
 

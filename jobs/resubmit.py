@@ -16,13 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.errors import ACTIVE, OK, UserError, run_command
+from jobs.estimate import Estimate, proposals
 from jobs.index import Run, parse_indices, read_run
 from jobs.live import Picture, View, look
 from jobs.scheduler import Scheduler, job_number
 from jobs.settings import SITE
 from jobs.states import STATES
 from jobs.submissions import by_hand, plan, submit
-from jobs.submit import array_limit, check_max_running
+from jobs.submit import array_limit, check_max_running, predict
 from jobs.summary import describe
 
 CLASSES = tuple(name for name, state in STATES.items() if name != "running")
@@ -95,6 +96,16 @@ def _with_resources(run: Run, walltime: str | None, mem: str | None) -> Run:
     return replace(run, site=site, paths=replace(run.paths, root=root))
 
 
+def _proposed(
+    run: Run, predicted: Estimate, walltime: str | None, mem: str | None
+) -> dict[int, tuple[str, str | None]]:
+    """What is proposed for each point; what the user names for all of them stands before it."""
+    return {
+        index: (walltime or own_walltime, mem or own_mem)
+        for index, (own_walltime, own_mem) in proposals(run, predicted).items()
+    }
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m jobs.resubmit",
@@ -108,6 +119,11 @@ def main(argv: list[str] | None = None) -> int:
     which.add_argument("--all-failed", action="store_true", help="everything that failed, oom included")
     parser.add_argument("--walltime", help="for these sub-jobs, HH:MM:SS")
     parser.add_argument("--mem", help="for these sub-jobs, for example 64gb")
+    parser.add_argument(
+        "--proposed",
+        action="store_true",
+        help="ask for the walltime and mem that jobs.submit --estimate proposes",
+    )
     parser.add_argument("--max-running", type=int, metavar="N", help="at most N sub-jobs at a time")
     parser.add_argument("--dry-run", action="store_true", help="print the exact qsub lines; submit nothing")
     arguments = parser.parse_args(argv)
@@ -133,13 +149,21 @@ def main(argv: list[str] | None = None) -> int:
                 f"note: {len(finished)} of these points have a result, which stands until the new one takes its place"
             )
         number = len(picture.submissions) + 1
+        places = arguments.max_running or run.site["max_running"]
+        predicted, problem = predict(run, places, needed=arguments.proposed)
+        if problem:
+            print(f"note: the longest points do not start first: {problem}")
         plans = plan(
             run,
             [view.entry.index for view in chosen],
             submission=number,
             limit=array_limit(run, None if arguments.dry_run else scheduler),
-            max_running=arguments.max_running or run.site["max_running"],
+            max_running=places,
             again=bool(finished),
+            durations=predicted.durations if predicted else None,
+            proposed=_proposed(run, predicted, arguments.walltime, arguments.mem)
+            if predicted and arguments.proposed
+            else None,
         )
         print(_chosen(chosen))
         if arguments.dry_run:

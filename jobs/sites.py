@@ -82,3 +82,8 @@ def seconds(walltime: str) -> int:
     """``"04:00:00"`` -> 14400."""
     hours, minutes, rest = map(int, walltime.split(":"))
     return hours * 3600 + minutes * 60 + rest
+
+
+def size_mb(mem: str) -> float:
+    """``"32gb"`` -> 32768.0."""
+    return int(mem[:-2]) * {"kb": 1 / 1024, "mb": 1.0, "gb": 1024.0, "tb": 1024.0**2}[mem[-2:].lower()]

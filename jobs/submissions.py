@@ -7,32 +7,35 @@ import os
 import shlex
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from jobs.arrays import arrays, groups, shares
 from jobs.errors import UserError
 from jobs.index import Run
-from jobs.progressions import expression, indices_of, progressions
+from jobs.progressions import expression, indices_of
 from jobs.provenance import REPOSITORY, now
 from jobs.records import DamagedRecord, read_record, write_record, write_text_atomically
 from jobs.scheduler import Scheduler, job_number
-from jobs.sites import collect_resources, gpu_resources, seconds
+from jobs.sites import collect_resources, gpu_resources, seconds, size_mb
 
 TRAIN_SCRIPT = Path("jobs") / "train_array.pbs"
 COLLECT_SCRIPT = Path("jobs") / "collect.pbs"
+PROBE_SCRIPT = Path("jobs") / "probe.pbs"
 # What the job scripts read of the site block, as SITE_NAME.
 _SHELL = ("queue", "modules", "container", "container_command", "container_binds", "environment", "ngpus")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One ``qsub`` for points: the indices it runs and its arguments."""
+    """One ``qsub`` for points: the indices it runs, its arguments, and the resources that these ask for."""
 
     indices: tuple[int, ...]
     arguments: tuple[str, ...]
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
 
 def shell_line(command: str, arguments: Sequence[str]) -> str:
@@ -81,30 +84,40 @@ def plan(
     limit: int | None = None,
     max_running: int | None = None,
     again: bool = False,
+    durations: Mapping[int, float] | None = None,
+    proposed: Mapping[int, tuple[str, str | None]] | None = None,
 ) -> list[Plan]:
     """The ``qsub`` calls that run exactly ``indices``, as few as possible, with the resources of ``run.site``.
 
     ``limit`` is the largest array the site takes; ``max_running`` sub-jobs of all arrays run at a time.
-    ``again`` trains points anew that have a result.
+    ``again`` trains points anew that have a result. With ``durations`` (predicted seconds by index) points of clearly
+    different duration are arrays of their own, the longest first. ``proposed`` holds walltime and mem by index
+    (``None``: the site block's mem); an array asks for the largest of its points'.
     """
     site = run.site
     if site["job_arrays"]:
-        parts = progressions(indices, limit)
+        parts = arrays(
+            indices,
+            limit=limit,
+            max_running=max_running,
+            durations=durations,
+            apart=proposed is not None,
+        )
     else:
-        parts = [[index] for index in sorted(set(indices))]
+        parts = [[index] for group in groups(durations or {}, indices) for index in group]
     plans = []
-    share = None if max_running is None else max(1, max_running // len(parts))
-    for part in parts:
+    for part, share in zip(parts, shares(parts, durations or {}, max_running), strict=True):
+        asked = _resources(site, part, proposed)
         variables = {
             "RUN_DIR": str(run.paths.root.resolve()),
             "REPOSITORY": str(REPOSITORY),
-            "WALLTIME_SECONDS": str(seconds(site["walltime"])),
+            "WALLTIME_SECONDS": str(seconds(asked["walltime"])),
         }
         if again:
             variables["TRAIN_AGAIN"] = "yes"
         arguments = ["-N", "unet_grid", "-r", "y"]
         if site["job_arrays"]:
-            bound = f"%{share}" if share is not None and share < len(part) else ""
+            bound = f"%{share}" if share is not None else ""
             arguments += ["-J", expression(part) + bound]
             log = run.paths.captured(submission, "^array_index^")
         else:
@@ -112,11 +125,41 @@ def plan(
             arguments += ["-C", ""]
             variables["POINT_INDEX"] = str(part[0])
             log = run.paths.captured(submission, str(part[0]))
-        arguments += ["-l", gpu_resources(site), "-l", f"walltime={site['walltime']}"]
+        arguments += ["-l", gpu_resources({**site, **asked}), "-l", f"walltime={asked['walltime']}"]
         arguments += _common(site, queue=site["queue"])
         arguments += ["-o", str(log.resolve()), "-v", _variables(variables), str(REPOSITORY / TRAIN_SCRIPT)]
-        plans.append(Plan(tuple(part), tuple(arguments)))
+        plans.append(Plan(tuple(part), tuple(arguments), asked))
     return plans
+
+
+def _resources(
+    site: Mapping[str, Any], part: Sequence[int], proposed: Mapping[int, tuple[str, str | None]] | None
+) -> dict[str, Any]:
+    """What a sub-job of these points asks for; it is put on record, for the report."""
+    asked = {key: site[key] for key in ("walltime", "mem", "ncpus", "ngpus")}
+    own = [proposed[index] for index in part if index in proposed] if proposed else []
+    if len(own) == len(part) and own:
+        asked["walltime"] = max((walltime for walltime, _ in own), key=seconds)
+        memory = [mem for _, mem in own]
+        if None not in memory:
+            asked["mem"] = max((mem for mem in memory if mem is not None), key=size_mb)
+    return asked
+
+
+def probe_arguments(run: Run, walltime: str) -> list[str]:
+    """The arguments of the ``qsub`` that measures ``run``: one job with the resources of one sub-job."""
+    site = run.site
+    variables = {
+        "RUN_DIR": str(run.paths.root.resolve()),
+        "REPOSITORY": str(REPOSITORY),
+        "WALLTIME_SECONDS": str(seconds(walltime)),
+    }
+    return [
+        *("-N", "unet_probe", "-r", "y", "-l", gpu_resources(site), "-l", f"walltime={walltime}"),
+        *_common(site, queue=site["queue"]),
+        *("-o", str(run.paths.captured_probe.resolve()), "-v", _variables(variables)),
+        str(REPOSITORY / PROBE_SCRIPT),
+    ]
 
 
 def collect_arguments(run: Run, ids: Sequence[str], *, submission: int) -> list[str]:
@@ -231,7 +274,12 @@ def submit(
                 say(shell_line("qsub", one.arguments))
                 job = scheduler.qsub(one.arguments, REPOSITORY)
                 record["jobs"].append(
-                    {"id": job, "indices": expression(one.indices), "command": ["qsub", *one.arguments]}
+                    {
+                        "id": job,
+                        "indices": expression(one.indices),
+                        "asked": dict(one.asked),
+                        "command": ["qsub", *one.arguments],
+                    }
                 )
                 save()
                 say(f"  {job}")

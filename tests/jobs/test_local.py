@@ -134,3 +134,16 @@ def test_bad_arguments_are_refused(tiny_run, capsys):
     assert main(["/nonexistent"]) == 2
     errors = capsys.readouterr().err
     assert "--workers: received 0" in errors and "has no point 9" in errors and "is not a folder" in errors
+
+
+def test_the_longest_points_begin_first(tiny_run, monkeypatch, capsys):
+    begun = []
+    monkeypatch.setattr(local_run, "longest_first", lambda run, entries: list(reversed(entries)))
+
+    def not_now(run, entries, slots, display):
+        begun.extend(entry.index for entry in entries)
+        return True
+
+    monkeypatch.setattr(local_run, "run_local", not_now)
+    local_run.main([str(tiny_run.paths.root)])
+    assert begun == [2, 1]

@@ -11,6 +11,7 @@ import pytest
 
 from jobs.config import load_config
 from jobs.make import make_run
+from jobs.records import read_record
 from jobs.submissions import write_site
 from tests.conftest import REPOSITORY, TINY, write_images
 from tests.jobs.test_submit import give_result
@@ -65,6 +66,17 @@ def test_a_sub_job_trains_its_index_and_the_collect_job_reports(python_of_the_te
     said = run_script("collect.pbs", tmp_path, RUN_DIR=str(run.paths.root))
     assert "exp_01_UNet_lr0.001_bs8" in said and run.paths.summary.exists()
     assert (run.paths.analysis / "comprehensive_analysis_report.txt").exists()
+
+
+def test_a_probe_job_measures_the_run_and_touches_no_point(python_of_the_tests, tmp_path):
+    run = python_of_the_tests
+    said = run_script(
+        "probe.pbs", tmp_path, RUN_DIR=str(run.paths.root), PBS_JOBID="9.x", WALLTIME_SECONDS="900"
+    )
+    assert f"of {run.paths.root}" in said and "1 of 1 combinations measured" in said
+    assert read_record(run.paths.probe)["combinations"][0]["job_id"] == "9.x"
+    assert not list(run.paths.root.glob("exp_*"))
+    assert "call qsub in the folder" in run_script("probe.pbs", tmp_path, PBS_O_WORKDIR=str(tmp_path), code=2)
 
 
 def test_a_sub_job_beyond_the_index_says_so_and_leaves(python_of_the_tests, tmp_path):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 
 import pytest
 
@@ -268,3 +269,103 @@ def test_a_damaged_record_of_submissions_is_named(run, pbs, capsys):
 def test_the_run_read_again_has_its_site(run):
     assert read_run(run.paths.root).site["mem"] == "32gb"
     assert os.access(run.paths.site, os.R_OK)
+
+
+@pytest.fixture
+def uneven(tmp_path, write_grid):
+    """Eight points of which those of batch 4 take twice as long, by a probe."""
+    from tests.jobs.test_estimate import GPU
+    from tests.jobs.test_probe import entry_of, write_probe
+
+    write_images(tmp_path / "data")
+    grid = TINY.replace("[1e-3, 5e-3]", "[1e-4, 2e-4, 1e-3, 5e-3]").replace("[8]", "[4, 8]")
+    run = make_run(
+        load_config(write_grid(grid.replace("epochs: 2", "epochs: 30"))),
+        tmp_path / "run",
+        say=lambda text: None,
+    ).run
+    write_probe(
+        run,
+        entry_of(run, 0, **GPU, step_seconds=9.0, peak_host_memory_mb=9000.0),
+        entry_of(run, 1, **GPU, step_seconds=9.0, peak_host_memory_mb=500.0),
+    )
+    return run
+
+
+def test_the_longest_points_are_submitted_first_and_keep_their_indices(uneven, pbs):
+    assert submit.main([str(uneven.paths.root), "--max-running", "8"]) == 0
+    first, second, collect = qsubs(pbs)
+    assert (first["-J"], second["-J"]) == ("1-7:2", "2-8:2")
+    assert collect["-W"] == "depend=afterany:1[].pbshost:2[].pbshost"
+    assert first["-l"] == second["-l"] == "walltime=04:00:00"  # the site's, unless --proposed
+
+
+def test_proposed_asks_for_what_was_measured_and_the_record_tells_it(uneven, pbs):
+    from jobs.sites import seconds
+
+    assert submit.main([str(uneven.paths.root), "--proposed", "--max-running", "3"]) == 0
+    first, second, _ = pbs.calls("qsub")
+    record = read_record(uneven.paths.submissions)["submissions"][0]["jobs"]
+    for call, job, mem in ((first, record[0], "12gb"), (second, record[1], "2gb")):
+        asked = job["asked"]
+        assert asked["mem"] == mem and f"select=1:ncpus=8:ngpus=1:mem={mem}" in call
+        assert f"walltime={asked['walltime']}" in call and asked["walltime"] != "04:00:00"
+        assert f"WALLTIME_SECONDS={seconds(asked['walltime'])}" in call[call.index("-v") + 1]
+    assert seconds(record[0]["asked"]["walltime"]) > seconds(record[1]["asked"]["walltime"])
+    # three at a time in all, more of them for the longer ones
+    assert [call[call.index("-J") + 1] for call in (first, second)] == ["1-7:2%2", "2-8:2%1"]
+
+
+def test_without_job_arrays_the_longest_jobs_come_first(uneven, pbs):
+    text = uneven.paths.grid.read_text() + "site: {job_arrays: false}\n"
+    uneven.paths.grid.write_text(text)
+    assert submit.main([str(uneven.paths.root)]) == 0
+    points = [re.search(r"POINT_INDEX=(\d+)", " ".join(call)) for call in pbs.calls("qsub")]
+    assert [int(found[1]) for found in points if found] == [1, 3, 5, 7, 2, 4, 6, 8]
+
+
+def test_resubmit_keeps_the_order_and_what_is_named_stands_before_what_is_proposed(uneven, pbs):
+    arguments = [str(uneven.paths.root), "--indices", "2,3,4", "--proposed"]
+    assert resubmit.main([*arguments, "--walltime", "09:00:00"]) == 0
+    first, second, _ = pbs.calls("qsub")
+    assert "3-4:2" in first and "2-4:2" in second
+    assert "walltime=09:00:00" in first and "walltime=09:00:00" in second
+    assert "WALLTIME_SECONDS=32400" in first[first.index("-v") + 1]
+    assert "mem=12gb" in " ".join(first) and "mem=2gb" in " ".join(second)
+
+
+def test_a_dry_run_tells_the_cost_in_comments_and_its_lines_can_be_pasted(uneven, pbs, capsys):
+    assert submit.main([str(uneven.paths.root), "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("# estimate: at most ") and "probe.json (NVIDIA A40)" in lines[0]
+    assert all(line.startswith(("# ", "job1=$(qsub ", "job2=$(qsub ", "qsub ")) for line in lines)
+    script = "\n".join(["qsub() { echo 9; }", *lines, 'echo "$job1 $job2"'])
+    answer = subprocess.run(["bash", "-eu", "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines()[-1] == "9 9" and pbs.calls("qsub") == []
+
+
+def test_estimate_submits_nothing(uneven, pbs, capsys):
+    assert submit.main([str(uneven.paths.root), "--estimate"]) == 0
+    assert "GPU hours" in capsys.readouterr().out and pbs.load()["calls"] == []
+    assert not uneven.paths.submissions.exists()
+
+
+def test_a_probe_is_one_short_job_with_the_resources_of_a_sub_job(uneven, pbs, capsys):
+    assert submit.main([str(uneven.paths.root), "--probe", "--dry-run"]) == 0
+    assert pbs.calls("qsub") == []
+    line = capsys.readouterr().out.strip()
+    assert submit.main([str(uneven.paths.root), "--probe"]) == 0
+    (call,) = pbs.calls("qsub")
+    assert shlex.join(["qsub", *call]) == line and "-J" not in call
+    assert "select=1:ncpus=8:ngpus=1:mem=32gb" in call and "walltime=00:20:00" in call
+    assert "WALLTIME_SECONDS=1200" in call[call.index("-v") + 1]
+    assert call[-1] == str(REPOSITORY / "jobs/probe.pbs") and uneven.paths.site.exists()
+    assert not uneven.paths.submissions.exists()
+    assert submit.main([str(uneven.paths.root)]) == 0  # a probe is no submission of points
+
+
+def test_options_that_contradict_each_other_are_refused(uneven, capsys):
+    assert submit.main([str(uneven.paths.root), "--json"]) == 2
+    assert "--json: received without --estimate" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        submit.main([str(uneven.paths.root), "--estimate", "--probe"])

@@ -30,7 +30,7 @@ _NAMES = {
 def duration(seconds: float) -> str:
     """``2 d 3 h``, ``3 h 05 min``, ``12 min``, ``40 s``, ``250 ms``."""
     if seconds < 1:
-        return f"{1000 * seconds:.0f} ms"
+        return f"{1000 * seconds:.0f} ms" if seconds >= 0.0005 else "< 1 ms"
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     hours, minutes = divmod(round(seconds / 60), 60)

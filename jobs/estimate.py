@@ -15,7 +15,6 @@ import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from jobs.arrays import groups, makespan
@@ -26,6 +25,7 @@ from jobs.probing import COST, Measured, cost_settings, kind, read_probe
 from jobs.reading import read_result
 from jobs.records import DamagedRecord, read_record
 from jobs.sites import seconds, size_mb
+from jobs.usage import span
 from unet_models.flops import TRAINING_PASSES, forward_flops
 
 # Where nothing was measured. NVIDIA A40 datasheet, dense tensor cores: float32 convolutions run as TF32 in
@@ -190,14 +190,6 @@ def _positive(value: Any) -> float | None:
     return float(value) if 0 < value < 1e9 else None
 
 
-def _span(earlier: Any, later: Any) -> float | None:
-    try:
-        span = datetime.fromisoformat(str(later)) - datetime.fromisoformat(str(earlier))
-    except (ValueError, TypeError):
-        return None
-    return max(0.0, span.total_seconds())
-
-
 def from_result(result: Mapping[str, Any], settings: Mapping[str, Any], steps: int) -> _Times | None:
     """What a finished point tells of its kind; ``None`` where its result lacks the times."""
     metrics, rows = result.get("metrics"), result.get("history")
@@ -210,7 +202,7 @@ def from_result(result: Mapping[str, Any], settings: Mapping[str, Any], steps: i
     steady = statistics.median(each[1:] or each)
     # The checkpoints are between the epochs' own times.
     epoch = steady + max(0.0, training - sum(each)) / len(each)
-    whole = _span(result.get("started"), result.get("ended"))
+    whole = span(result.get("started"), result.get("ended"))
     if result.get("resumed") or whole is None or whole < training:
         startup = result.get("startup")
         told = [_positive(v) for v in startup.values()] if isinstance(startup, dict) else []

@@ -15,6 +15,8 @@ from jobs.reading import PointStatus, read_status, watch_silent
 from jobs.records import write_text_atomically
 from jobs.settings import POINT
 from jobs.states import STATES
+from jobs.usage import COLUMNS as USAGE
+from jobs.usage import usage
 
 # The predecessor's columns come first, in its order; scripts written for it still work.
 LEADING = (
@@ -51,6 +53,7 @@ TRAILING = (
     "key",
     "data_source",
     "split",
+    *USAGE,
 )
 
 
@@ -110,6 +113,7 @@ def _row(run: Run, entry: Entry, status: PointStatus) -> dict[str, str]:
         "data_source": _cell(run.source),
         "split": _cell(run.split),
     }
+    row |= {column: _cell(value) for column, value in usage(run, entry, status).items()}
     return row
 
 

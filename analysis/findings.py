@@ -6,6 +6,7 @@ The text report and the page only render it. ``docs/statistics.md`` documents th
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from analysis.conclusions import best, best_by_architecture, cautions, noise_words, pareto
 from analysis.hypotheses import hypotheses
 from analysis.ranking import near_chance
+from analysis.resources import resources
 from analysis.statistics import anova, assumptions, correlations, importance, pairwise, rank_tests
 from analysis.summary import common_text, extra_axes
 from jobs.records import without_nan
@@ -47,6 +49,7 @@ def _not_computed(found: dict[str, Any]) -> list[dict[str, str]]:
         look(f"rank tests of {words}", found["rank_tests"][metric])
         for factor, content in found["pairwise"][metric].items():
             look(f"pairwise differences of {words} by {factor.replace('_', ' ')}", content)
+    look("resources asked and used", found["resources"])
     for item in found["correlations"]:
         look(f"correlation of {item.get('a')} and {item.get('b')}", item)
     return missing
@@ -62,8 +65,9 @@ def _correct_terms(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def findings(frame: pd.DataFrame, *, summary: str) -> dict[str, Any]:
-    """All that can be said of ``frame`` (:func:`analysis.summary.load_summary`), of the file ``summary``.
+def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> dict[str, Any]:
+    """All that can be said of ``frame`` (:func:`analysis.summary.load_summary`), of the file ``summary``; ``root`` is the run
+    directory, where there is one.
 
     Never raises for what a summary holds; what cannot be computed says why.
     """
@@ -101,6 +105,7 @@ def findings(frame: pd.DataFrame, *, summary: str) -> dict[str, Any]:
         "rank_tests": {metric: rank_tests(frame, metric) for metric in KEY_METRICS},
         "correlations": correlations(frame),
         "importance": {metric: importance(frame, metric) for metric in KEY_METRICS},
+        "resources": resources(frame, root),
         "failures": [
             {
                 "name": row["name"],

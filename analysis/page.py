@@ -36,6 +36,7 @@ from analysis.page_parts import (
     table,
 )
 from analysis.page_points import all_links, failures_of, failures_table, points_table, records_of
+from analysis.page_resources import resources_part
 from analysis.page_statistics import refusals, statistics
 from analysis.page_style import SCRIPT, STYLE
 from jobs.states import STATES
@@ -112,6 +113,7 @@ def html_page(
         ("statistics", "Statistics", statistics(findings) or _NOT_HERE),
         ("points", "All points", points_table(frame, records, links, in_run=run_root is not None)),
         ("failures", "Points without success", _failures(findings, records, links)),
+        ("resources", "Resources: asked and used", resources_part(findings)),
         ("provenance", "Where this comes from", _provenance(provenance, findings, records)),
         ("not-computed", "What was not computed, and why", _not_computed(findings, records)),
     )

@@ -73,7 +73,7 @@ def write_report(summary_file: Path, output_dir: Path) -> Report:
     """
     frame = load_summary(summary_file)
     root = _run_of(summary_file)
-    found = findings(frame, summary=str(summary_file))
+    found = findings(frame, summary=str(summary_file), root=root)
     pictures = draw(frame, root)
     page = html_page(found, frame, pictures, root, output_dir, _provenance(root))
     texts = {

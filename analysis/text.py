@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.findings import KEY_METRICS, WORDS
+from analysis.page_parts import duration
 from analysis.ranking import best_of_each_architecture, marginal_means, near_chance, ranked
+from analysis.resources import advice
 from analysis.summary import common_text
 from jobs.errors import one_line
 
@@ -246,6 +248,40 @@ def _statistics(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _resources(found: Mapping[str, Any]) -> list[str]:
+    content = found["resources"]
+    lines = _heading("Resources: asked and used")
+    if not content["computed"]:
+        return lines + _paragraph(f"Not computed: {content['reason']}.")
+    kind = "GPU hours" if content["gpu"] else "hours (on CPU)"
+    lines += _paragraph(
+        f"{content['hours_used']:.2f} {kind} used, {content['hours_lost']:.2f} of them without a result."
+    )
+    if content["rows"]:
+        lines += _paragraph(one_line(advice(content)))
+        lines += ["", f"  {'':<29}{'walltime':>10}{'used':>13}{'used':>13}{'mem':>8}{'host':>9}{'GPU':>9}"]
+        lines.append(
+            f"  {'architecture':<18}{'bs':>4}{'points':>7}{'asked':>10}{'median':>13}{'longest':>13}"
+            f"{'asked':>8}{'peak':>9}{'peak':>9}"
+        )
+    for row in content["rows"]:
+        lines.append(
+            f"  {_short(row['architecture'], 18):<18}{row['batch_size']:>4}{row['points']:>7}"
+            f"{row['walltime_asked'] or '-':>10}{_duration(row['seconds_median']):>13}"
+            f"{_duration(row['seconds_longest']):>13}{row['mem_asked'] or '-':>8}"
+            f"{_gb(row['host_memory_mb']):>9}{_gb(row['gpu_memory_mb']):>9}"
+        )
+    return lines + _items(content["notes"])
+
+
+def _duration(value: Any) -> str:
+    return "-" if value is None else duration(value)
+
+
+def _gb(value: Any) -> str:
+    return "-" if value is None else f"{value / 1024:.1f} GB"
+
+
 def report_text(found: Mapping[str, Any], frame: pd.DataFrame) -> str:
     """The plain report of ``found`` (:func:`analysis.findings.findings`), with tables from ``frame``."""
     lines = ["U-NET HYPERPARAMETER SEARCH", "=" * 27]
@@ -264,6 +300,7 @@ def report_text(found: Mapping[str, Any], frame: pd.DataFrame) -> str:
     lines += _hypotheses(found)
     if frame["successful"].any():
         lines += _means(frame) + _statistics(found)
+    lines += _resources(found)
     if found["not_computed"]:
         lines += _heading("What could not be computed")
         lines += _items(f"{item['what']}: {item['why']}" for item in found["not_computed"])

@@ -162,7 +162,7 @@ def test_the_parts_stand_in_the_order_of_a_reader(tmp_path):
     order = [attributes["id"] for tag, attributes in tags if tag == "section"]
     assert order == [
         *("read-this-first", "hypotheses", "pictures", "best", "statistics", "points", "failures"),
-        *("provenance", "not-computed"),
+        *("resources", "provenance", "not-computed"),
     ]
     assert text.index("The text of the answer.") < text.index("One seed only.")
     for found in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 
-from jobs.records import write_record
+from jobs.records import read_record, write_record
 from jobs.summary import LEADING, collect
 from unet_models.history import COLUMNS, summarise
 
@@ -63,3 +63,45 @@ def test_unexpected_types_in_a_result_do_not_crash(tiny_run):
             paths.results, {"key": entry.key, "status": "done", "metrics": metrics, "effective": effective}
         )
         assert collect(tiny_run).counts["done"] == 1
+
+
+def test_what_a_point_used_stands_in_its_row(tiny_run):
+    import os
+
+    entry, second = tiny_run.entries
+    finish(tiny_run, entry)
+    paths = tiny_run.point_paths(entry)
+    result = read_record(paths.results)
+    times = {"started": "2026-01-01T10:00:00+00:00", "ended": "2026-01-01T10:30:00+00:00"}
+    gpu = {"utilisation_percent_mean": 71.5}
+    write_record(
+        paths.results,
+        {**result, **times, "attempts": 2, "peak_host_memory_mb": 900.0, "job_id": "4[1].x", "gpu": gpu},
+    )
+    paths.claims.mkdir()
+    write_record(paths.claim(1), {"host": "a", "pid": 1, "started": "2026-01-01T08:00:00+00:00"})
+    last = 1767258000 - 3600 + 1800  # 2026-01-01T08:30:00 UTC
+    os.utime(paths.claim(1), (last, last))
+    other = tiny_run.point_paths(second)
+    other.state.mkdir(parents=True)
+    record = {
+        "state": "error",
+        "started": times["started"],
+        "updated": "2026-01-01T10:00:20+00:00",
+        "attempts": 1,
+    }
+    write_record(other.status, record)
+    collect(tiny_run)
+    one, two = rows(tiny_run)
+    assert (one["wall_seconds"], one["earlier_seconds"]) == ("1800.0", "1800.0")
+    assert (one["peak_host_memory_mb"], one["gpu_utilisation_percent"], one["job_id"]) == (
+        "900.0",
+        "71.5",
+        "4[1].x",
+    )
+    assert (two["wall_seconds"], two["earlier_seconds"], two["job_id"]) == ("20.0", "0.0", "")
+    paths.claim(1).unlink()
+    write_record(other.status, {**record, "started": "yesterday", "attempts": ["x"]})
+    collect(tiny_run)
+    one, two = rows(tiny_run)
+    assert one["earlier_seconds"] == "" and two["wall_seconds"] == ""

@@ -1,0 +1,236 @@
+"""What the points asked of the cluster, what they used, and what to ask next time.
+
+What was asked is what stands on record with the submission that a point's job belongs to, never what the site block
+says today. What is not known is ``None``, and a note says why: a local run has no walltime, a job that was submitted by
+hand is on no record of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from jobs.errors import shown
+from jobs.estimate import MARGINS, mem_for, walltime_for
+from jobs.paths import RunPaths
+from jobs.progressions import indices_of
+from jobs.records import DamagedRecord, read_record
+from jobs.scheduler import job_number
+from jobs.sites import seconds, size_mb
+
+_LARGEST = {"wall_seconds": 1e8, "earlier_seconds": 1e8, "peak_host_memory_mb": 1e9, "peak_memory_mb": 1e9}
+_LARGEST |= {"gpu_utilisation_percent": 100.0}
+_WALLTIME = re.compile(r"\d{1,4}:[0-5]\d:[0-5]\d")
+_MEM = re.compile(r"[1-9]\d{0,9}(kb|mb|gb|tb)", re.IGNORECASE)
+
+
+def asked_of(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Walltime, mem and ngpus of a job on record; from its ``qsub`` line where an older version wrote the record."""
+    asked = job.get("asked")
+    found = dict(asked) if isinstance(asked, dict) else {}
+    command = job.get("command")
+    line = " ".join(map(str, command)) if isinstance(command, list) else ""
+    for key, pattern in (("walltime", _WALLTIME), ("mem", _MEM)):
+        value = found.get(key)
+        if not isinstance(value, str) or pattern.fullmatch(value) is None:
+            match = re.search(rf"\b{key}=({pattern.pattern})", line, re.IGNORECASE)
+            found[key] = match[1] if match else None
+    ngpus = found.get("ngpus")
+    found["ngpus"] = ngpus if type(ngpus) is int and 0 <= ngpus <= 1000 else None
+    return {key: found[key] for key in ("walltime", "mem", "ngpus")}
+
+
+def submitted(root: Path | None) -> tuple[dict[str, list[tuple[range, dict[str, Any]]]], str]:
+    """By the number of each job: the indices it runs and what it asked for. And why nothing is known, if so."""
+    if root is None:
+        return {}, "the summary is not in a run directory, so what was asked for is not known"
+    try:
+        record = read_record(RunPaths(root).submissions)
+    except FileNotFoundError:
+        return {}, ""
+    except DamagedRecord as error:
+        return {}, f"what was asked for is not known: {error}"
+    found: dict[str, list[tuple[range, dict[str, Any]]]] = defaultdict(list)
+    submissions = record.get("submissions")
+    for submission in submissions if isinstance(submissions, list) else []:
+        jobs = submission.get("jobs") if isinstance(submission, dict) else None
+        for job in jobs if isinstance(jobs, list) else []:
+            try:
+                number = job_number(job["id"])
+                if number is not None:
+                    found[number].append((indices_of(job["indices"]), asked_of(job)))
+            except (KeyError, TypeError, ValueError, AttributeError):
+                continue
+    return found, ""
+
+
+def _numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns of use as numbers, impossible ones missing; one that the summary lacks is all missing."""
+    found = pd.DataFrame(index=frame.index)
+    for column, largest in _LARGEST.items():
+        given = frame[column] if column in frame else pd.Series([None] * len(frame), index=frame.index)
+        values = pd.to_numeric(given, errors="coerce").astype(float)
+        found[column] = values.where(values.between(0, largest))
+    return found
+
+
+def resources(frame: pd.DataFrame, root: Path | None) -> dict[str, Any]:
+    """Asked and used, by architecture and batch size, for the points of ``frame`` (:func:`analysis.summary.load_summary`)
+    in the run directory ``root``.
+
+    ``rows``: ``walltime_asked`` and ``mem_asked`` (PBS's words, the largest asked), ``seconds_median`` and
+    ``seconds_longest`` of the attempts that gave results, ``seconds_all_epochs`` (the longest, had it had all its epochs),
+    ``host_memory_mb``, ``gpu_memory_mb``, ``gpu_utilisation_percent`` (mean), ``next_walltime``, ``next_mem``.
+    ``hours_used`` of all attempts that are known, ``hours_lost`` of those without a result, times GPUs where any was
+    asked for. Never raises for what the files hold.
+    """
+    used = _numbers(frame)
+    if used["wall_seconds"].isna().all():
+        reason = "no point tells how long it took: the summary is empty, or of an older version (python collect.py RUN)"
+        return {"computed": False, "reason": reason}
+    jobs, problem = submitted(root)
+    job_ids = frame["job_id"] if "job_id" in frame else pd.Series([""] * len(frame), index=frame.index)
+    asked: dict[Any, dict[str, Any]] = {}
+    local, unknown = [], []
+    for place, job_id, index in zip(frame.index, job_ids, frame["index"], strict=True):
+        if pd.isna(used.at[place, "wall_seconds"]):
+            continue
+        if not isinstance(job_id, str) or not job_id:
+            local.append(place)
+            continue
+        number = job_number(job_id)
+        matching = [
+            what
+            for indices, what in jobs.get(number or "", ())
+            if not pd.isna(index) and int(index) in indices
+        ]
+        if matching:
+            asked[place] = matching[-1]
+        else:
+            unknown.append(place)
+    rows = [
+        _row(frame.loc[group.index], used.loc[group.index], asked, name, batch)
+        for (name, batch), group in frame.groupby(["architecture", "batch_size"], sort=False)
+    ]
+    factor = pd.Series(
+        [max(1, (asked.get(place) or {}).get("ngpus") or 1) for place in frame.index],
+        index=frame.index,
+        dtype=float,
+    )
+    with_result = frame["status"].isin(("done", "diverged"))
+    earlier = used["earlier_seconds"].fillna(0.0)
+    # What an interrupted point took up again was not lost: the training that its last attempt did not do itself.
+    training = frame["training_time_seconds"].where(
+        frame["training_time_seconds"] <= _LARGEST["wall_seconds"]
+    )
+    kept = (training - used["wall_seconds"]).clip(lower=0).fillna(0.0)
+    lost = (earlier - kept).clip(lower=0).where(with_result, earlier + used["wall_seconds"].fillna(0.0))
+    lost = lost.where(frame["status"] != "running", (earlier - kept).clip(lower=0))
+    attempts = (
+        pd.to_numeric(frame["attempts"], errors="coerce")
+        if "attempts" in frame
+        else used["wall_seconds"] * 0 + 1
+    )
+    silent = int(((attempts > 1) & used["earlier_seconds"].isna()).sum())
+    devices = (
+        sorted({str(d) for d in frame["device"] if isinstance(d, str) and d}) if "device" in frame else []
+    )
+    return {
+        "computed": True,
+        "rows": [row for row in rows if row is not None],
+        "gpu": any(device != "CPU" for device in devices),
+        "devices": devices,
+        "hours_used": float(((used["wall_seconds"].fillna(0.0) + earlier) * factor).sum() / 3600),
+        "hours_lost": float((lost * factor).sum() / 3600),
+        "notes": _notes(frame, problem, len(local), len(unknown), silent),
+    }
+
+
+def _notes(frame: pd.DataFrame, problem: str, local: int, unknown: int, silent: int) -> list[str]:
+    notes = [problem] if problem else []
+    if local:
+        notes.append(f"{local} points were trained by a local run, which asks for no walltime and no memory")
+    if unknown and not problem:
+        notes.append(
+            f"{unknown} points were trained by jobs that are not on record (submitted by hand), so what they asked for "
+            "is not known"
+        )
+    if silent:
+        notes.append(
+            f"{silent} points had attempts before that left no trace of their time: more was used and lost than is told"
+        )
+    for status, words in (
+        (
+            "timeout",
+            "points stopped at their walltime and have no result yet: ask for more, or resubmit, which goes on",
+        ),
+        ("oom", "points ran out of memory and are missing from the peaks: theirs are higher"),
+    ):
+        count = int((frame["status"] == status).sum())
+        if count:
+            notes.append(f"{count} {words}")
+    return notes
+
+
+def _most(values: pd.Series) -> float | None:
+    found = values.max()
+    return None if pd.isna(found) else float(found)
+
+
+def _row(
+    frame: pd.DataFrame, used: pd.DataFrame, asked: Mapping[Any, dict[str, Any]], name: Any, batch: Any
+) -> dict[str, Any] | None:
+    good = used.loc[frame["status"].isin(("done", "diverged"))].dropna(subset=["wall_seconds"])
+    if good.empty:
+        return None
+    wall = good["wall_seconds"]
+    asked_here = [asked[place] for place in good.index if place in asked]
+    walltimes = [one["walltime"] for one in asked_here if one["walltime"]]
+    memory = [one["mem"] for one in asked_here if one["mem"]]
+    rows = frame.loc[good.index]
+    training = rows["training_time_seconds"].where(rows["training_time_seconds"] <= _LARGEST["wall_seconds"])
+    share = (rows["epochs_requested"] / rows["epochs_completed"]).where(rows["epochs_completed"] > 0)
+    # Early stopping made it shorter, and may not the next time; a resumed point's training is longer than its last attempt.
+    whole = _most((wall.where(wall > training, training) + training * (share - 1).clip(0, 1e4)).fillna(wall))
+    host = _most(good["peak_host_memory_mb"])
+    devices = rows["device"] if "device" in rows else pd.Series("", index=rows.index)
+    on_gpu = devices.map(lambda device: isinstance(device, str) and device not in ("", "CPU"))
+    utilisation = good["gpu_utilisation_percent"].mean()
+    return {
+        "architecture": str(name),
+        "batch_size": int(batch),
+        "points": len(good),
+        "walltime_asked": max(walltimes, key=seconds) if walltimes else None,
+        "seconds_median": float(wall.median()),
+        "seconds_longest": float(wall.max()),
+        "seconds_all_epochs": whole,
+        "mem_asked": max(memory, key=size_mb) if memory else None,
+        "host_memory_mb": host,
+        "gpu_memory_mb": _most(good["peak_memory_mb"].where(on_gpu)),
+        "gpu_utilisation_percent": None if pd.isna(utilisation) else float(utilisation),
+        "next_walltime": walltime_for(min(whole or 0.0, 1e7), MARGINS["points"]),
+        "next_mem": None if host is None else mem_for(host),
+    }
+
+
+def advice(found: Mapping[str, Any]) -> str:
+    """What to set next time, in one sentence, and how that compares to what was asked."""
+    rows = found.get("rows") or []
+    if not rows:
+        return ""
+    walltime = max((row["next_walltime"] for row in rows), key=seconds)
+    memory = [row["next_mem"] for row in rows if row["next_mem"]]
+    text = f'Next time, for all epochs: walltime: "{walltime}"'
+    if memory:
+        text += f", mem: {max(memory, key=size_mb)}"
+    asked = [row["walltime_asked"] for row in rows if row["walltime_asked"]]
+    if asked:
+        most = max(asked, key=seconds)
+        longest = max(row["seconds_longest"] for row in rows)
+        text += f" (asked: {shown(most)[1:-1]}, of which the longest point used {100 * longest / seconds(most):.0f} %)"
+    return text + ". python -m jobs.submit --proposed asks so for each kind of point."

@@ -131,7 +131,7 @@ def totals(found: Estimate) -> str:
     text = f"at most {_hours(found.gpu_hours)} {unit(found)}, with {_epochs(found)}"
     if found.least_hours < 0.99 * found.hours:
         text += f"; at least {_hours(found.least_hours * factor)}, where early stopping ends each point as soon as it can"
-    if found.finished:
+    if 0 < found.finished < found.points:
         text += f"; {_hours(found.left_hours * factor)} of them for the {found.points - found.finished} points to come"
     return text
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -198,3 +199,40 @@ def test_points_stop_before_a_walltime_that_only_the_scheduler_knows_and_go_on_w
         # One that was killed before its first epoch ended has left nothing to be resumed from.
         assert result["attempts"] == attempts and 1 <= len(result["resumed"]) < attempts
         assert [row["epoch"] for row in result["history"]] == list(range(1, 301))
+
+
+PROBED = """
+hyperparameters: {architecture: [UNet], learning_rate: [1e-3], batch_size: [8], base_filters: [2, 12]}
+training: {epochs: 40, levels: 2}
+data: {source: sample, patch_size: 32, sample_slices: 24, sample_size: 64, validation_fraction: 0.25, gap_slices: 2}
+site: {ncpus: 1, ngpus: 0, mem: 1gb, walltime: "00:10:00", collect_mem: 1gb, collect_walltime: "00:10:00"}
+"""
+
+
+@pytest.mark.skipif(bool(no_pbs()), reason=no_pbs() or "PBS answers")
+def test_a_probe_measures_in_a_job_and_a_search_is_submitted_with_what_it_proposes(root):
+    grid = root.parent / "grid.yaml"
+    grid.write_text(PROBED)
+    command("make_grid.py", str(grid), "--run-dir", str(root))
+    assert not json.loads(command("-m", "jobs.submit", str(root), "--estimate", "--json"))["measured"]
+    said = command("-m", "jobs.submit", str(root), "--probe")
+    assert wait_for_end(re.search(r"^  (\d+\S*)$", said, re.MULTILINE)[1]) == 0
+    found = json.loads(command("-m", "jobs.submit", str(root), "--estimate", "--json"))
+    assert found["measured"] and {cost["source"] for cost in found["costs"]} == {"probe"}
+    print(command("-m", "jobs.submit", str(root), "--estimate"))
+
+    command("-m", "jobs.submit", str(root), "--proposed")
+    record = json.loads((root / "submissions.json").read_text())["submissions"][0]
+    for job in record["jobs"]:
+        answer = subprocess.run(
+            ["qstat", "-x", "-f", "-F", "json", job["id"]], capture_output=True, text=True, check=True
+        )
+        (attributes,) = json.loads(answer.stdout)["Jobs"].values()
+        asked = attributes["Resource_List"]
+        assert (asked["walltime"], asked["mem"]) == (job["asked"]["walltime"], job["asked"]["mem"])
+        assert asked["walltime"] != "00:10:00"
+    wait_for_end(record["collect"]["id"])
+    rows = summary(root)
+    assert [row["training_successful"] for row in rows] == ["True", "True"]
+    used = [float(row["wall_seconds"]) for row in rows]
+    print("predicted", found["durations"], "used", used)

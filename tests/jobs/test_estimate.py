@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import statistics
 
 import pytest
 
 from jobs import submit
 from jobs.config import load_config
 from jobs.errors import UserError
-from jobs.estimate import REFERENCE_GPU_MB, estimate, longest_first, mem_for, proposals, walltime_for
+from jobs.estimate import (
+    REFERENCE_GPU_MB,
+    _guess,
+    _Size,
+    estimate,
+    longest_first,
+    mem_for,
+    proposals,
+    walltime_for,
+)
 from jobs.make import make_run
 from jobs.probing import kinds
 from jobs.records import read_record, write_record
 from jobs.sites import seconds
-from tests.conftest import TINY, write_images
+from tests.conftest import REPOSITORY, TINY, write_images
 from tests.jobs.test_probe import entry_of, write_probe
 from unet_models.flops import forward_flops
 
+PREDECESSOR = REPOSITORY.parent / "shared" / "data" / "predecessor" / "results.csv"
 GRID = (
     TINY.replace("[UNet]", "[UNet, Attention_ResUNet]")
     .replace("[8]", "[4, 8]")
@@ -286,3 +298,17 @@ def test_the_longest_points_come_first_and_others_keep_their_order(make):
     assert (
         longest_first(run, run.entries[::-1])[0].index == first[-1]
     )  # the order given, where they are alike
+
+
+@pytest.mark.skipif(not PREDECESSOR.exists(), reason="the old system's results are not part of the product")
+@pytest.mark.parametrize("architecture", ["UNet", "Attention_UNet", "Attention_ResUNet"])
+def test_the_guess_is_within_its_own_bounds_of_what_the_old_system_took_on_an_a40(architecture):
+    """Its third grid: 1,980 patches of 256x256, 15 % of them for validation."""
+    with PREDECESSOR.open() as file:
+        rows = [r for r in csv.DictReader(file) if r["repeat"] == "3" and r["architecture"] == architecture]
+    seen = statistics.median(float(r["training_time_seconds"]) / int(r["epochs_completed"]) for r in rows)
+    settings = {"architecture": architecture, "base_filters": 64, "levels": 5, "batch_size": 16}
+    settings |= {"validation_batch_size": 16, "precision": "float32"}
+    guess = _guess(settings, _Size(1683, 297, 0, 256)).epoch
+    assert seen / 3 < guess < seen * 3
+    print(f"{architecture}: {guess:.0f} s guessed, {seen:.0f} s seen")

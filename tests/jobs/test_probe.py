@@ -256,3 +256,16 @@ def test_the_memory_of_what_a_probe_leaves_out_is_held(tiny_run):
     held = probing_command._held_back(data, part)
     left = data.count("train") + data.count("validation") - part.count("train") - part.count("validation")
     assert left > 0 and sum(len(one) for one in held) == 4 * left
+
+
+def test_the_gpu_that_was_used_tells_its_memory(tmp_path, monkeypatch):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\necho 46068\necho 81559\n')
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a")
+    assert probing_command.gpu_memory_mb("NVIDIA A40") == 46068.0
+    assert "-i GPU-a --query-gpu=memory.total" in (tmp_path / "asked").read_text()
+    assert probing_command.gpu_memory_mb("CPU") is None
+    smi.write_text("#!/bin/sh\necho '[N/A]'\n")
+    assert probing_command.gpu_memory_mb("NVIDIA A40") is None

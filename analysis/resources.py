@@ -23,7 +23,7 @@ from jobs.records import DamagedRecord, read_record
 from jobs.scheduler import job_number
 from jobs.sites import seconds, size_mb
 
-_LARGEST = {"wall_seconds": 1e8, "earlier_seconds": 1e8, "peak_host_memory_mb": 1e9, "peak_memory_mb": 1e9}
+_LARGEST = {"wall_seconds": 1e8, "earlier_seconds": 1e8, "peak_host_memory_mb": 1e8, "peak_memory_mb": 1e8}
 _LARGEST |= {"gpu_utilisation_percent": 100.0}
 _WALLTIME = re.compile(r"\d{1,4}:[0-5]\d:[0-5]\d")
 _MEM = re.compile(r"[1-9]\d{0,9}(kb|mb|gb|tb)", re.IGNORECASE)
@@ -203,7 +203,7 @@ def _row(
     utilisation = good["gpu_utilisation_percent"].mean()
     return {
         "architecture": str(name),
-        "batch_size": int(batch),
+        "batch_size": int(batch) if batch < 1e9 else float(batch),
         "points": len(good),
         "walltime_asked": max(walltimes, key=seconds) if walltimes else None,
         "seconds_median": float(wall.median()),

@@ -259,23 +259,23 @@ def _resources(found: Mapping[str, Any]) -> list[str]:
     )
     if content["rows"]:
         lines += _paragraph(one_line(advice(content)))
-        lines += ["", f"  {'':<29}{'walltime':>10}{'used':>13}{'used':>13}{'mem':>8}{'host':>9}{'GPU':>9}"]
+        lines += ["", f"  {'':<34}{'walltime':>10}{'used':>12}{'used':>12}{'mem':>8}{'host':>11}{'GPU':>11}"]
         lines.append(
-            f"  {'architecture':<18}{'bs':>4}{'points':>7}{'asked':>10}{'median':>13}{'longest':>13}"
-            f"{'asked':>8}{'peak':>9}{'peak':>9}"
+            f"  {'architecture':<18}{'batch':>9}{'points':>7}{'asked':>10}{'median':>12}{'longest':>12}"
+            f"{'asked':>8}{'peak':>11}{'peak':>11}"
         )
     for row in content["rows"]:
         lines.append(
-            f"  {_short(row['architecture'], 18):<18}{row['batch_size']:>4}{row['points']:>7}"
-            f"{row['walltime_asked'] or '-':>10}{_duration(row['seconds_median']):>13}"
-            f"{_duration(row['seconds_longest']):>13}{row['mem_asked'] or '-':>8}"
-            f"{_gb(row['host_memory_mb']):>9}{_gb(row['gpu_memory_mb']):>9}"
+            f"  {_short(row['architecture'], 18):<18}{_number(row['batch_size'], '{:.0f}'):>9}{row['points']:>7}"
+            f"{_short(row['walltime_asked'] or '-', 12):>10}{_duration(row['seconds_median']):>12}"
+            f"{_duration(row['seconds_longest']):>12}{_short(row['mem_asked'] or '-', 8):>8}"
+            f"{_gb(row['host_memory_mb']):>11}{_gb(row['gpu_memory_mb']):>11}"
         )
     return lines + _items(content["notes"])
 
 
 def _duration(value: Any) -> str:
-    return "-" if value is None else duration(value)
+    return "-" if value is None else duration(value) if value < 1e7 else f"{value / 86400:.0f} days"
 
 
 def _gb(value: Any) -> str:

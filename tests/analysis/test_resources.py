@@ -6,10 +6,11 @@ import json
 
 import pytest
 
+from analysis.findings import findings
 from analysis.report import write_report
 from analysis.resources import asked_of, resources
 from analysis.summary import load_summary
-from analysis.text import WIDTH
+from analysis.text import WIDTH, report_text
 from jobs.records import write_record
 from tests.analysis.test_report import frame
 
@@ -158,6 +159,16 @@ def test_odd_values_in_the_summary_do_not_end_the_report(tmp_path, loaded):
     found = resources(loaded(content.drop(columns=["gpu_utilisation_percent"])), tmp_path)
     json.dumps(found, allow_nan=False)
     assert found["computed"] and len(found["rows"]) == 4
+
+
+def test_huge_numbers_stay_in_their_columns(tmp_path, loaded):
+    """A batch size of a hundred digits, found by test_hostile_files."""
+    content = twelve(peak_host_memory_mb=9.9e7, peak_memory_mb=9.9e7, wall_seconds=9.9e7).astype(object)
+    content.loc[0, "batch_size"] = 1e99
+    content.loc[1:, "job_id"] = ""
+    found = findings(loaded(content), summary="x", root=tmp_path)
+    assert max(map(len, report_text(found, loaded(content)).splitlines())) <= WIDTH
+    json.dumps(found, allow_nan=False)
 
 
 def test_the_reports_have_the_section(tmp_path, loaded):

@@ -84,6 +84,14 @@ def boot_id() -> str | None:
         return None
 
 
+def process_age() -> float | None:
+    """Seconds since this process began, its interpreter's start included; ``None`` where nobody tells."""
+    ticks = process_ticks(os.getpid())
+    if ticks is None or not hasattr(time, "CLOCK_BOOTTIME"):
+        return None
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
 def process_ticks(pid: int) -> int | None:
     """When ``pid`` began, in clock ticks since the node was started; ``None`` if there is no such process.
 

@@ -10,14 +10,17 @@ import contextlib
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
 from jobs.errors import UserError
 
+SAMPLE_SECONDS = 10
 WAIT_SECONDS = 120.0  # for a sub-job of ours that is just ending
 
 
@@ -98,3 +101,72 @@ def claimed_gpu(
                 "The node runs more sub-jobs than it has GPUs: check ngpus and select in the site block"
             )
         time.sleep(min(5.0, max(0.1, wait / 10)))
+
+
+class GpuUse:
+    """How busy a GPU is and how much of its memory is taken, sampled by ``nvidia-smi`` while the block runs.
+
+    One process of the driver's own tool for the whole time, every ``seconds``; without that tool, or where it answers
+    nothing (a MIG slice has no utilisation), :meth:`summary` is ``None``.
+    """
+
+    def __init__(self, seconds: int = SAMPLE_SECONDS) -> None:
+        self._seconds = seconds
+        self._samples: list[tuple[float, float]] = []
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> GpuUse:
+        if shutil.which("nvidia-smi") is None:
+            return self
+        # The first of those that this process may use, as TensorFlow takes it.
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+        command = [
+            "nvidia-smi",
+            "--query-gpu=utilization.gpu,memory.used",
+            "--format=csv,noheader,nounits",
+            f"--loop={self._seconds}",
+            f"--id={shown or '0'}",
+        ]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        except OSError:
+            return self
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
+        return self
+
+    def _read(self, lines: IO[str]) -> None:
+        with lines:
+            for line in lines:
+                with contextlib.suppress(ValueError):  # [N/A], or a message
+                    utilisation, memory = map(float, line.split(","))
+                    self._samples.append((utilisation, memory))
+
+    def __exit__(self, *exception: object) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._reader.join(5)
+
+    def summary(self) -> dict[str, Any] | None:
+        """Utilisation in percent, memory in MB (MiB, of all processes on the card); ``None`` without a sample."""
+        samples = list(self._samples)
+        if not samples:
+            return None
+        utilisations, memories = zip(*samples, strict=True)
+        return {
+            "utilisation_percent_mean": round(sum(utilisations) / len(utilisations), 1),
+            "utilisation_percent_max": max(utilisations),
+            "memory_used_mb_max": max(memories),
+            "samples": len(samples),
+        }

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.breaker import session, why_not_to_start
 from jobs.checkpoints import Checkpoint, Checkpoints
-from jobs.claim import INTERVAL, Busy, Claim, TakenOver, claimed, guarded, identity
+from jobs.claim import INTERVAL, Busy, Claim, TakenOver, claimed, guarded, identity, process_age
 from jobs.classing import is_out_of_memory, peak_memory_mb
 from jobs.deadline import Deadline, OutOfTime, deadline
 from jobs.errors import UserError
+from jobs.gpus import GpuUse
 from jobs.index import Entry, Run
 from jobs.output import PointLog, captured
 from jobs.paths import PointPaths
@@ -163,10 +164,14 @@ class _Attempt:
         from unet_models import training
         from unet_models.dataset import read_packed
 
+        # From the start of the process, which is a fork's where a server has imported TensorFlow.
+        self.startup = {"import": process_age()}
+        since = time.monotonic()
         settings = self.entry.point.settings
         training.prepare_process(settings, threads=threads)
         self.hardware = training.hardware
         data = read_packed(self.run.paths.data)
+        self.startup["data"] = time.monotonic() - since
         if data.fingerprint != self.run.fingerprint:
             raise UserError(
                 f"{self.run.paths.data} holds the data {data.fingerprint}, expected {self.run.fingerprint}"
@@ -195,21 +200,31 @@ class _Attempt:
             )
 
         try:
-            resume = self._take_up()
+            with GpuUse() as gpu:
+                trained = self._train_once(once, settings)
+            return self._publish(trained, data, model_file, {**training.hardware(), "gpu": gpu.summary()})
+        finally:
+            remove(model_file)
+
+    def _train_once(
+        self, once: Callable[[TrainingState | None], Trained], settings: dict[str, Any]
+    ) -> Trained:
+        """Train, from the checkpoint where it fits the network; else from the first epoch."""
+        from unet_models import training
+
+        resume = self._take_up()
+        try:
             try:
-                trained = once(resume)
+                return once(resume)
             except training.ResumeError as error:
                 self._begin_anew(error)
                 training.prepare_process(settings)
-                trained = once(None)
-            except OSError as error:
-                if is_full(error) and not isinstance(error, DiskFull):
-                    # HDF5's own words name neither the path nor what is missing.
-                    raise disk_full(error, self.paths.model, None) from error
-                raise
-            return self._publish(trained, data, model_file, training.hardware())
-        finally:
-            remove(model_file)
+                return once(None)
+        except OSError as error:
+            if is_full(error) and not isinstance(error, DiskFull):
+                # HDF5's own words name neither the path nor what is missing.
+                raise disk_full(error, self.paths.model, None) from error
+            raise
 
     # -- taking up an interrupted training ---------------------------------------------------------------
 
@@ -364,6 +379,7 @@ class _Attempt:
             "job_id": self.base["job_id"],
             "peak_memory_mb": gpu_peak if gpu_peak is not None else peak_memory_mb(),
             "peak_host_memory_mb": peak_memory_mb(),
+            "startup": {**self.startup, **trained.startup},
             "packages": package_versions(),
             "git": git_state(),
             **hardware,

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
 from jobs.errors import UserError
-from jobs.gpus import claimed_gpu
+from jobs.gpus import GpuUse, claimed_gpu
 
 
 @pytest.fixture
@@ -45,3 +46,54 @@ def test_outside_a_pbs_job_nothing_is_claimed(node, monkeypatch):
     monkeypatch.delenv("PBS_JOBID")
     with claimed_gpu(folder=node) as gpu:
         assert gpu is None and "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def driver(folder, monkeypatch, body):
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{body}\n")
+    (folder / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def sampled(seconds=10.0):
+    """What is known when the driver's tool has printed all that it prints here."""
+    with GpuUse() as use:
+        until = time.monotonic() + seconds
+        while use._process.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
+    return use.summary()
+
+
+def test_the_use_of_a_gpu_is_sampled_while_it_trains(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b,GPU-c")
+    driver(
+        tmp_path,
+        monkeypatch,
+        f'echo "$@" >{tmp_path}/asked; printf "80, 1000\\n100, 2500.5\\n[N/A], 3\\n90, 2000\\n"',
+    )
+    assert sampled() == {
+        "utilisation_percent_mean": 90.0,
+        "utilisation_percent_max": 100.0,
+        "memory_used_mb_max": 2500.5,
+        "samples": 3,
+    }
+    assert (
+        "--id=GPU-b" in (tmp_path / "asked").read_text() and "--loop=10" in (tmp_path / "asked").read_text()
+    )
+
+
+def test_a_driver_that_tells_nothing_gives_no_figures(tmp_path, monkeypatch):
+    driver(tmp_path, monkeypatch, 'echo "NVIDIA-SMI has failed"; exit 9')
+    assert sampled() is None
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    with GpuUse() as use:
+        pass
+    assert use.summary() is None
+
+
+def test_the_driver_is_ended_with_the_training(tmp_path, monkeypatch):
+    driver(tmp_path, monkeypatch, "while :; do echo 50, 70; sleep 0.05; done")
+    with pytest.raises(KeyError), GpuUse() as use:
+        while use.summary() is None:
+            time.sleep(0.02)
+        raise KeyError
+    assert use._process.returncode is not None and use.summary()["memory_used_mb_max"] == 70

@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 DEMO := demo_run
 
-.PHONY: demo test test-faults test-pbs lint format lock clean
+TORCHED := $(VENV)/.torch
+
+.PHONY: demo test test-faults test-pbs bench lint format lock clean
 
 $(STAMP): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
@@ -36,6 +38,14 @@ test-faults: $(STAMP)
 test-pbs: $(STAMP)
 	$(BIN)/python -m pytest -m pbs -s
 
+# PyTorch (CPU build) is for this comparison only. On a quiet machine, about 20 minutes; BENCH="startup scale" for some.
+$(TORCHED): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --extra-index-url https://download.pytorch.org/whl/cpu torch==2.13.0
+	@touch $@
+
+bench: $(TORCHED)
+	$(BIN)/python -m benchmarks $(BENCH) --json bench_results
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,4 +60,4 @@ lock:
 	uv pip compile --quiet --universal --no-header --python-version 3.10 --extra cpu --extra dev pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) bench_results .pytest_cache .ruff_cache

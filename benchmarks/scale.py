@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--points", type=int, nargs="+", choices=sorted(GRIDS), default=sorted(GRIDS))
-    parser.add_argument("--runs", type=int, default=3, help="of each command; the median counts")
+    parser.add_argument("--runs", type=int, default=1, help="of each command; the median counts")
     parser.add_argument("--json", type=Path, metavar="FOLDER", help="keep the figures there, too")
     arguments = parser.parse_args(argv)
     sizes = sorted(set(arguments.points))

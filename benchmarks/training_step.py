@@ -26,7 +26,7 @@ from unet_models.flops import training_flops
 
 LEVELS = 5
 
-STEPS = 3  # in a burst
+STEPS = 2  # in a burst
 
 
 def _patches(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -201,10 +201,13 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--architectures", nargs="+", default=list(ARCHITECTURES), choices=ARCHITECTURES)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--size", type=int, default=128, help="pixels along a patch (128)")
     parser.add_argument("--base-filters", type=int, default=16)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument(
+        "--xla", action="store_true", help="also with jit_compile: on, which compiles for a minute"
+    )
     parser.add_argument("--json", type=Path, metavar="FOLDER", help="keep the rows there, too")
     arguments = parser.parse_args(argv)
     if find_spec("torch") is None:
@@ -217,14 +220,12 @@ def main(argv: list[str] | None = None) -> int:
             size=arguments.size,
             base_filters=arguments.base_filters,
             batch_size=arguments.batch_size,
-            variants=VARIANTS,
+            variants={"ours": {}, "ours, XLA": {"jit_compile": "on"}} if arguments.xla else {"ours": {}},
         )
     show(f"Training, {arguments.size}x{arguments.size}, width {arguments.base_filters}, float32", rows)
     keep(arguments.json, "training_step", rows)
     return 0
 
-
-VARIANTS = {"ours": {"jit_compile": "off"}, "ours, XLA": {"jit_compile": "on"}}
 
 if __name__ == "__main__":
     sys.exit(main())

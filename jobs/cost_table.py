@@ -23,6 +23,7 @@ _NAMES = {
     "batch_size": "batch",
     "base_filters": "filters",
     "validation_batch_size": "val. batch",
+    "tensor_float_32": "TF32",
     "jit_compile": "XLA",
 }
 

@@ -32,6 +32,7 @@ from unet_models.flops import TRAINING_PASSES, forward_flops
 # TensorFlow unless it is forbidden (37.4 TFLOP/s without).
 ASSUMED_GPU = "NVIDIA A40"
 ASSUMED_PEAK = {"float32": 74.8e12, "mixed_bfloat16": 149.7e12, "mixed_float16": 149.7e12}
+ASSUMED_STRICT_PEAK = 37.4e12
 ASSUMED_UTILISATION = 0.25
 ASSUMED_ONCE = 60.0  # seconds: imports, compiling, evaluation
 PICTURES = 5.0  # seconds for a point's pictures, which a probe does not draw
@@ -277,7 +278,9 @@ def _from_probe(measured: Measured, settings: Mapping[str, Any], size: _Size) ->
 
 
 def _guess(settings: Mapping[str, Any], size: _Size) -> _Times:
-    epoch = size.epoch_flops(settings) / (ASSUMED_PEAK[settings["precision"]] * ASSUMED_UTILISATION)
+    strict = settings["precision"] == "float32" and not settings["tensor_float_32"]
+    peak = ASSUMED_STRICT_PEAK if strict else ASSUMED_PEAK[settings["precision"]]
+    epoch = size.epoch_flops(settings) / (peak * ASSUMED_UTILISATION)
     training = size.steps(settings) * settings["batch_size"] * TRAINING_PASSES
     share = training / (training + size.validation)
     return _Times("flops", "", ASSUMED_GPU, epoch * share / size.steps(settings), epoch, ASSUMED_ONCE)

@@ -46,6 +46,7 @@ COST = (
     "augment",
     "validation_batch_size",
     "precision",
+    "tensor_float_32",
     "jit_compile",
     "deterministic",
 )

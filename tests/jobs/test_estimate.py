@@ -97,6 +97,13 @@ def test_without_any_measurement_it_is_a_guess_that_says_so(make, capsys):
     assert max(map(len, said.splitlines())) <= 110
 
 
+def test_the_guess_knows_what_precision_gives(make):
+    run = make(GRID.replace("epochs: 20", "epochs: 20\n  tensor_float_32: false"))
+    strict = by_name(estimate(run))["UNet", 4].epoch_seconds
+    usual = by_name(estimate(make(name="usual")))["UNet", 4].epoch_seconds
+    assert strict / usual == pytest.approx(2)  # the datasheet's 74.8 and 37.4 TFLOP/s
+
+
 def test_a_probe_gives_times_by_arithmetic(make):
     run = make()
     probe_of(run)
@@ -308,7 +315,7 @@ def test_the_guess_is_within_its_own_bounds_of_what_the_old_system_took_on_an_a4
         rows = [r for r in csv.DictReader(file) if r["repeat"] == "3" and r["architecture"] == architecture]
     seen = statistics.median(float(r["training_time_seconds"]) / int(r["epochs_completed"]) for r in rows)
     settings = {"architecture": architecture, "base_filters": 64, "levels": 5, "batch_size": 16}
-    settings |= {"validation_batch_size": 16, "precision": "float32"}
+    settings |= {"validation_batch_size": 16, "precision": "float32", "tensor_float_32": True}
     guess = _guess(settings, _Size(1683, 297, 0, 256)).epoch
     assert seen / 3 < guess < seen * 3
     print(f"{architecture}: {guess:.0f} s guessed, {seen:.0f} s seen")

@@ -50,6 +50,7 @@ class Trained:
     effective: dict[str, Any]
     shown: np.ndarray
     probabilities: np.ndarray
+    startup: dict[str, float]
 
 
 def prepare_process(settings, *, threads=None) -> None:
@@ -105,7 +106,7 @@ def train(settings, data, *, model_file, accumulation, resume, on_batch, on_epoc
     model_file.write_bytes(best[0].tobytes())
     metrics = {"chance_jaccard": 0.1, "best_epoch": best_epoch, "checksum": float(weights[0].sum())}
     metrics["best_val_jaccard"] = rows[best_epoch - 1]["val_jaccard"]
-    return Trained("done", "", rows, metrics, {}, np.zeros(0, int), np.zeros((0, 1, 1)))
+    return Trained("done", "", rows, metrics, {}, np.zeros(0, int), np.zeros((0, 1, 1)), {})
 
 
 def install() -> None:

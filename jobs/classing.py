@@ -26,7 +26,13 @@ _MEMORY = (
     "exception:Status: 1,",  # oneDNN's number for it
 )
 # What the allocators write before the fault shows as something else: a crash, an aborted step.
-_IN_LOG = ("RESOURCE_EXHAUSTED", "OOM when allocating", "bad_alloc", "annot allocate memory")
+_IN_LOG = (
+    "RESOURCE_EXHAUSTED",
+    "OOM when allocating",
+    "bad_alloc",
+    "annot allocate memory",
+    "Resource temporarily unavailable",  # no thread could be started: its stack is memory, too
+)
 _LOG_BYTES = 2**20
 _CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
 

@@ -207,6 +207,11 @@ def build_model(
         metrics=[metric],
         jit_compile=compiles(settings)[0] if compile_steps is None else compile_steps,
     )
+    # Keras builds losses and metrics by a trial run of the whole network, unless they have seen data.
+    blank = keras.ops.zeros((1, patch_size, patch_size, 1))
+    model.compute_loss(y=blank, y_pred=blank)
+    model.compute_metrics(None, blank, blank)
+    model.reset_metrics()
     return model, metric
 
 

@@ -120,6 +120,7 @@ def record_death(
     *,
     kills_before: int | None = None,
     ended: tuple[str, str] | None = None,
+    peak_mb: float | None = None,
 ) -> None:
     """Write down how process ``pid`` ended, where it could not do so itself.
 
@@ -129,7 +130,7 @@ def record_death(
     if exit_code in (None, 0, STATES["running"].exit_code):
         return
     try:
-        _record_death(run, entry, pid, exit_code, kills_before, ended)
+        _record_death(run, entry, pid, exit_code, kills_before, ended, peak_mb)
     except OSError as error:
         # Whoever reads the point's files finds a process that is gone, and calls it lost: to be run again.
         print(f"{entry.name}: how it ended could not be recorded: {error}", file=sys.stderr)
@@ -147,6 +148,7 @@ def _record_death(
     exit_code: int,
     kills_before: int | None,
     ended: tuple[str, str] | None,
+    peak_mb: float | None,
 ) -> None:
     paths = run.point_paths(entry)
     state, reason = ended or class_of_exit(exit_code, kills_before)
@@ -183,5 +185,6 @@ def _record_death(
                 "state": state,
                 "reason": reason,
                 "updated": now(),
+                **({} if peak_mb is None else {"peak_memory_mb": peak_mb}),
             },
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
@@ -134,7 +135,9 @@ def train_in_process(
                     if reached
                     else ("cancelled", "stopped by a signal, in the middle of a step")
                 )
-            record_death(run, entry, process.pid, code, kills_before=kills, ended=ended)
+            # The most that a child of this process has used: it has no others but earlier attempts at this point.
+            peak = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1)
+            record_death(run, entry, process.pid, code, kills_before=kills, ended=ended, peak_mb=peak)
         status = read_status(run, entry)
         if signals.since is None and may_accumulate(run, entry, status):
             tell(

@@ -9,8 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.startup import REPOSITORY
 from benchmarks.table import keep, show
+from jobs.provenance import REPOSITORY
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,10 +18,10 @@ from typing import Any
 
 from benchmarks.table import keep, show
 from jobs.index import read_run
+from jobs.provenance import REPOSITORY
 from jobs.reading import read_result
 from jobs.settings import ARCHITECTURES
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 SIZE, WIDTH, BATCH = 64, 8, 8
 PARTS = ("import", "data", "build", "first_step")
 GRID = f"""
@@ -36,17 +36,9 @@ def bare(architecture: str) -> None:
     import numpy as np
     import tensorflow  # noqa: F401
 
-    import keras  # isort: skip
+    from benchmarks.textbook import compiled
 
-    from benchmarks.textbook import network
-
-    model = network(architecture, patch_size=SIZE, base_filters=WIDTH)
-    model.compile(
-        optimizer=keras.optimizers.Adam(1e-3, clipnorm=1.0),
-        loss=keras.losses.BinaryFocalCrossentropy(gamma=2.0),
-        metrics=[keras.metrics.BinaryIoU([1], 0.5)],
-        jit_compile=False,
-    )
+    model = compiled(architecture, patch_size=SIZE, base_filters=WIDTH)
     image = np.zeros((BATCH, SIZE, SIZE, 1), np.float32)
     model.fit(image, image, batch_size=BATCH, epochs=1, verbose=0)
 

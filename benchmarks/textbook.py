@@ -48,3 +48,15 @@ def network(architecture: str, *, patch_size: int, base_filters: int) -> keras.M
         x = layers.Concatenate()([layers.UpSampling2D(2)(x), skip])
         x = _block(x, base_filters * 2**level, residual)
     return keras.Model(inputs, layers.Conv2D(1, 1, activation="sigmoid")(x))
+
+
+def compiled(architecture: str, *, patch_size: int, base_filters: int) -> keras.Model:
+    """The network with the recipe's optimizer and loss, ready for plain ``fit``."""
+    model = network(architecture, patch_size=patch_size, base_filters=base_filters)
+    model.compile(
+        optimizer=keras.optimizers.Adam(1e-3, clipnorm=1.0),
+        loss=keras.losses.BinaryFocalCrossentropy(gamma=2.0),
+        metrics=[keras.metrics.BinaryIoU([1], 0.5)],
+        jit_compile=False,
+    )
+    return model

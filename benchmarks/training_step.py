@@ -56,16 +56,10 @@ def train_textbook(
     import keras
     import tensorflow as tf
 
-    from benchmarks.textbook import network
+    from benchmarks.textbook import compiled
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    model = network(architecture, patch_size=size, base_filters=base_filters)
-    model.compile(
-        optimizer=keras.optimizers.Adam(1e-3, clipnorm=1.0),
-        loss=keras.losses.BinaryFocalCrossentropy(gamma=2.0),
-        metrics=[keras.metrics.BinaryIoU([1], 0.5)],
-        jit_compile=False,
-    )
+    model = compiled(architecture, patch_size=size, base_filters=base_filters)
     images, masks = _patches(192, size)
 
     class Turns(keras.callbacks.Callback):

@@ -16,6 +16,7 @@ from rich.text import Text
 from jobs.estimate import SOURCES, Cost, Estimate
 from jobs.index import Run
 from jobs.probing import COST
+from jobs.status import duration as whole_duration
 
 WIDTH = 110  # of what goes into a pipe or a file
 _NAMES = {
@@ -32,12 +33,7 @@ def duration(seconds: float) -> str:
     """``2 d 3 h``, ``3 h 05 min``, ``12 min``, ``40 s``, ``250 ms``."""
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms" if seconds >= 0.0005 else "< 1 ms"
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    if hours >= 48:
-        return f"{hours // 24} d {hours % 24} h"
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+    return f"{seconds:.1f} s" if seconds < 10 else whole_duration(seconds)
 
 
 def _hours(hours: float) -> str:

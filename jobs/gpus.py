@@ -37,6 +37,14 @@ def ask_driver(*query: str) -> list[str]:
     return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
 
 
+def named_gpus() -> list[str] | None:
+    """The GPUs that ``CUDA_VISIBLE_DEVICES`` names, none where it hides all; ``None`` where it is not set."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if names is None:
+        return None
+    return [name.strip() for name in names.split(",") if name.strip() not in ("", "-1")]
+
+
 def gpus_of_this_node() -> list[str]:
     """The UUIDs of all GPUs that the driver shows to this process, whatever ``CUDA_VISIBLE_DEVICES`` says."""
     return [

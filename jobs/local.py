@@ -36,7 +36,7 @@ from jobs.breaker import LOCAL_SESSION
 from jobs.classing import oom_kills, record_death
 from jobs.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
 from jobs.estimate import longest_first
-from jobs.gpus import ask_driver
+from jobs.gpus import ask_driver, named_gpus
 from jobs.index import Entry, Run, parse_indices, read_run
 from jobs.output import captured
 from jobs.point import may_accumulate
@@ -59,9 +59,9 @@ class Slot:
 
 def visible_gpus() -> list[str]:
     """The GPUs this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; asks ``nvidia-smi`` once."""
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if allowed is not None:
-        return [name for name in allowed.split(",") if name.strip() and name.strip() != "-1"]
+    named = named_gpus()
+    if named is not None:
+        return named
     return [str(number) for number, line in enumerate(ask_driver("-L")) if line.startswith("GPU ")]
 
 

@@ -33,7 +33,7 @@ from jobs.claim import host_name
 from jobs.classing import class_of_exit, is_out_of_memory, oom_kills, peak_memory_mb
 from jobs.deadline import deadline
 from jobs.errors import ACTIVE, OK, PARTIAL, UserError, run_command
-from jobs.gpus import ask_driver, claimed_gpu
+from jobs.gpus import ask_driver, claimed_gpu, named_gpus
 from jobs.index import Entry, Run, read_run
 from jobs.output import captured
 from jobs.paths import PointPaths
@@ -92,7 +92,8 @@ class _Clock:
 
     def built(self, text: str) -> None:
         print(text, flush=True)
-        self.build = self._lap()
+        if self.build is None:  # the first line follows the building, others are only said
+            self.build = self._lap()
 
     def batch(self) -> None:
         if self.ended:
@@ -305,8 +306,8 @@ def gpu_memory_mb(device: str) -> float | None:
     """What the GPU that this process uses has; ``None`` on a CPU, or where the driver does not say."""
     if device == "CPU":
         return None
-    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    which = ["-i", visible[0]] if visible else []
+    named = named_gpus()
+    which = ["-i", named[0]] if named else []
     lines = ask_driver(*which, "--query-gpu=memory.total", "--format=csv,noheader,nounits")
     try:
         return float(lines[0])

@@ -43,10 +43,16 @@ class _Kit:
     dropout: float
     quick: bool
 
-    def convolution(self, x: Any, filters: int, size: int, name: str, **options: Any) -> Any:
-        return layers.Conv2D(
-            filters, size, padding="same", kernel_initializer="he_normal", name=name, **options
-        )(x)
+    def convolution(
+        self,
+        x: Any,
+        filters: int,
+        size: int,
+        name: str,
+        kind: type[layers.Conv2D] = layers.Conv2D,
+        **options: Any,
+    ) -> Any:
+        return kind(filters, size, padding="same", kernel_initializer="he_normal", name=name, **options)(x)
 
     def normalised(self, x: Any, filters: int, size: int, name: str) -> Any:
         """A convolution and its batch normalisation.
@@ -61,9 +67,7 @@ class _Kit:
         if isinstance(x, tuple):
             x = UpSampledConv2D(filters, size, name=name)(list(x))
         else:
-            x = Conv2DBeforeNormalization(
-                filters, size, padding="same", kernel_initializer="he_normal", name=name
-            )(x)
+            x = self.convolution(x, filters, size, name, Conv2DBeforeNormalization)
         return FusedBatchNormalization(momentum=self.momentum, name=f"{name}_norm")(x)
 
 

@@ -175,7 +175,7 @@ def compiles(settings: Mapping[str, Any]) -> tuple[bool, str]:
     return True, "jit_compile: auto, XLA works on this GPU"
 
 
-def _plain_network(settings: Mapping[str, Any], patch_size: int, **form: Any) -> keras.Model:
+def _network(settings: Mapping[str, Any], patch_size: int, **form: Any) -> keras.Model:
     return build_network(
         settings["architecture"],
         patch_size=patch_size,
@@ -198,7 +198,7 @@ def build_model(
 
     With ``patches`` its steps take rows of them. ``compile_steps``: by XLA (default: as :func:`compiles` says).
     """
-    model = _plain_network(settings, patch_size, quick=True, kind=_Network)
+    model = _network(settings, patch_size, quick=True, kind=_Network)
     model.patches = patches
     metric = Jaccard()
     model.compile(
@@ -599,7 +599,7 @@ def _write(model: keras.Model, settings: Mapping[str, Any], images: np.ndarray, 
     (B, P, P, 1) to (B, P, P). ``RuntimeError`` unless the file loads by itself, holds the weights to the bit, and
     predicts what ``model`` does.
     """
-    plain = _plain_network(settings, images.shape[1])
+    plain = _network(settings, images.shape[1])
     copy_weights(model, plain)
     _save(plain, path)
     loaded = keras.saving.load_model(path, compile=False)

@@ -182,7 +182,7 @@ class Bar:
 def _context(log: Path) -> Any:
     """The fork server with TensorFlow imported; what it and TensorFlow's start-up print goes to ``log``."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["unet_models.training", "unet_models.pictures"])
+    context.set_forkserver_preload(["jobs.preloaded"])
     with captured(log, echo=False):
         forkserver.ensure_running()
     return context

@@ -14,7 +14,7 @@ from keras import layers
 
 
 class FusedBatchNormalization(layers.BatchNormalization):
-    """``keras.layers.BatchNormalization`` over the last axis, its training step in one operation.
+    """``keras.layers.BatchNormalization`` over the last axis, in one operation.
 
     Keras computes moments, normalisation and their gradients one after another, about ten passes over the
     tensor; TensorFlow's fused kernel (oneDNN on a CPU, cuDNN on a GPU) needs two. The kernel's variance is
@@ -22,21 +22,21 @@ class FusedBatchNormalization(layers.BatchNormalization):
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        if not training or not self.trainable:
-            return super().call(inputs, training=training, mask=mask)
+        learning = bool(training and self.trainable)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=tf.cast(self.gamma, tf.float32),
             offset=tf.cast(self.beta, tf.float32),
-            mean=[],
-            variance=[],
+            mean=[] if learning else tf.cast(self.moving_mean, tf.float32),
+            variance=[] if learning else tf.cast(self.moving_variance, tf.float32),
             epsilon=self.epsilon,
-            is_training=True,
+            is_training=learning,
         )
-        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
-        variance *= tf.maximum(count - 1, 1) / count
-        for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            running.assign(running * self.momentum + batch * (1 - self.momentum))
+        if learning:
+            count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
+            variance *= tf.maximum(count - 1, 1) / count
+            for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                running.assign(running * self.momentum + batch * (1 - self.momentum))
         return outputs
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from unet_models.dataset import PackedData
+from unet_models.fused_adam import FusedAdam
 from unet_models.history import summarise
 from unet_models.metrics import Jaccard
 from unet_models.networks import build_network, copy_weights
@@ -30,6 +31,12 @@ from unet_models.pipeline import ResidentPatches, evaluation_batches, training_b
 SHOWN_PATCHES = 4
 # By how much the written model may differ from the trained one, in probability: they add in another order.
 _SAME = {"float32": 0.01, "mixed_bfloat16": 0.1, "mixed_float16": 0.1}
+_OPTIMIZERS = {
+    "adam": FusedAdam,
+    "adamw": keras.optimizers.AdamW,
+    "sgd": keras.optimizers.SGD,
+    "rmsprop": keras.optimizers.RMSprop,
+}
 
 
 class ReadBackError(Exception):
@@ -131,13 +138,7 @@ def build_optimizer(settings: Mapping[str, Any], accumulation: int = 1) -> keras
             f"on_oom: accumulate needs Keras 3.5 or newer, found {keras.__version__}; "
             "bash jobs/make_environment.sh, or on_oom: skip"
         )
-    kinds = {
-        "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
-        "sgd": keras.optimizers.SGD,
-        "rmsprop": keras.optimizers.RMSprop,
-    }
-    return kinds[settings["optimizer"]](
+    return _OPTIMIZERS[settings["optimizer"]](
         learning_rate=settings["learning_rate"],
         clipnorm=settings["clipnorm"],
         global_clipnorm=settings["global_clipnorm"],
@@ -220,6 +221,11 @@ def _learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
     return float(str(np.float32(keras.ops.convert_to_numpy(optimizer.learning_rate))))
 
 
+def _optimizer_name(optimizer: keras.optimizers.Optimizer) -> str:
+    names = {kind: name for name, kind in _OPTIMIZERS.items()}
+    return names.get(type(optimizer), type(optimizer).__name__.lower())
+
+
 def read_back(
     settings: Mapping[str, Any],
     model: keras.Model,
@@ -242,7 +248,7 @@ def read_back(
     effective = {
         "architecture": model.name,
         "parameters": model.count_params(),
-        "optimizer": type(inner).__name__.lower(),
+        "optimizer": _optimizer_name(inner),
         "learning_rate": _learning_rate(inner),
         "clipnorm": inner.clipnorm,
         "global_clipnorm": inner.global_clipnorm,

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from unet_models.fast_layers import FusedBatchNormalization
 from unet_models.networks import build_network, copy_weights
 from unet_models.parameters import ARCHITECTURES, parameter_count
 
@@ -30,6 +31,7 @@ def test_parameters_counted_on_paper_are_those_of_the_network(architecture, base
 def test_a_saved_network_loads_by_itself_and_predicts_the_same(architecture, suffix, tmp_path):
     from unet_models.training import _save
 
+    keras.utils.set_random_seed(1)  # with some initial weights so small a network is dead
     network = build_network(architecture, patch_size=32, base_filters=2, dropout=0.1)
     image = np.random.default_rng(0).random((3, 32, 32, 1), np.float32)
     before = network.predict_on_batch(image)
@@ -162,3 +164,24 @@ def test_a_bias_that_is_not_trained_has_a_gradient_of_rounding_noise(architectur
     assert left_out and all(name.endswith("/bias") for name in left_out)
     scale = max(np.abs(gradient).max() for gradient in gradients.values())
     assert max(np.abs(gradients[name]).max() for name in left_out) < 1e-6 * scale
+
+
+@pytest.mark.parametrize(
+    ("policy", "tolerance"), [("float32", 1e-6), ("mixed_bfloat16", 0.02), ("mixed_float16", 2e-3)]
+)
+def test_a_fused_normalisation_infers_as_keras_own(policy, tolerance):
+    """With its running statistics, in inference and where it is not to be trained; they stay as they are."""
+    generator = np.random.default_rng(0)
+    values = [generator.uniform(0.5, 2, 3).astype("float32") for _ in range(4)]
+    image = generator.normal(size=(2, 8, 8, 3)).astype("float32")
+    outputs = []
+    for kind in (keras.layers.BatchNormalization, FusedBatchNormalization):
+        layer = kind(dtype=policy)
+        layer.build(image.shape)
+        layer.set_weights(values)
+        outputs.append(keras.ops.convert_to_numpy(layer(image, training=False)).astype("float32"))
+        layer.trainable = False
+        outputs.append(keras.ops.convert_to_numpy(layer(image, training=True)).astype("float32"))
+        assert all(np.array_equal(a, b) for a, b in zip(layer.get_weights(), values, strict=True))
+    for output in outputs[1:]:
+        np.testing.assert_allclose(output, outputs[0], rtol=tolerance, atol=tolerance)

@@ -139,3 +139,16 @@ def test_patches_are_resident_only_where_they_fit(monkeypatch):
     assert ResidentPatches.fits(images)
     monkeypatch.setattr(ResidentPatches, "LIMIT", 4 * images.size - 1)
     assert not ResidentPatches.fits(images)
+
+
+def test_no_pipeline_is_tuned_automatically():
+    """Closing one that is waits for its next look, up to a minute."""
+    images, masks = arrays()
+    rows = np.arange(len(images))
+    order = {"batch_size": 3, "seed": 1, "first_epoch": 0, "epochs": 2, "augment": True}
+    streams = [
+        maker(images, masks, rows=given, **options)
+        for given in (None, rows)
+        for maker, options in ((training_batches, order), (evaluation_batches, {"batch_size": 4}))
+    ]
+    assert [stream.options().autotune.enabled for stream in streams] == [False] * 4

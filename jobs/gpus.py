@@ -114,8 +114,8 @@ def claimed_gpu(
 class GpuUse:
     """How busy a GPU is and how much of its memory is taken, sampled by ``nvidia-smi`` while the block runs.
 
-    One process of the driver's own tool for the whole time, every ``seconds``; without that tool, or where it answers
-    nothing (a MIG slice has no utilisation), :meth:`summary` is ``None``.
+    One process of the driver's own tool for the whole time, every ``seconds``; without that tool, where all GPUs are
+    hidden from this process, or where it answers nothing (a MIG slice has no utilisation), :meth:`summary` is ``None``.
     """
 
     def __init__(self, seconds: int = SAMPLE_SECONDS) -> None:
@@ -124,16 +124,15 @@ class GpuUse:
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> GpuUse:
-        if shutil.which("nvidia-smi") is None:
+        named = named_gpus()
+        if shutil.which("nvidia-smi") is None or named == []:
             return self
-        # The first of those that this process may use, as TensorFlow takes it.
-        shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
         command = [
             "nvidia-smi",
             "--query-gpu=utilization.gpu,memory.used",
             "--format=csv,noheader,nounits",
             f"--loop={self._seconds}",
-            f"--id={shown or '0'}",
+            f"--id={named[0] if named else '0'}",  # the first that this process may use, as TensorFlow takes it
         ]
         try:
             self._process = subprocess.Popen(

@@ -52,6 +52,7 @@ def driver(folder, monkeypatch, body):
     (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{body}\n")
     (folder / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 def sampled(seconds=10.0):
@@ -64,12 +65,12 @@ def sampled(seconds=10.0):
 
 
 def test_the_use_of_a_gpu_is_sampled_while_it_trains(tmp_path, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b,GPU-c")
     driver(
         tmp_path,
         monkeypatch,
         f'echo "$@" >{tmp_path}/asked; printf "80, 1000\\n100, 2500.5\\n[N/A], 3\\n90, 2000\\n"',
     )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b,GPU-c")
     assert sampled() == {
         "utilisation_percent_mean": 90.0,
         "utilisation_percent_max": 100.0,
@@ -90,10 +91,22 @@ def test_a_driver_that_tells_nothing_gives_no_figures(tmp_path, monkeypatch):
     assert use.summary() is None
 
 
+def test_a_gpu_that_is_hidden_is_not_sampled(tmp_path, monkeypatch):
+    driver(tmp_path, monkeypatch, f"touch {tmp_path}/asked; echo 50, 70")
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        with GpuUse() as use:
+            pass
+        assert use.summary() is None and not (tmp_path / "asked").exists()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert sampled()["samples"] == 1
+
+
 def test_the_driver_is_ended_with_the_training(tmp_path, monkeypatch):
     driver(tmp_path, monkeypatch, "while :; do echo 50, 70; sleep 0.05; done")
     with pytest.raises(KeyError), GpuUse() as use:
-        while use.summary() is None:
+        until = time.monotonic() + 10
+        while use.summary() is None and time.monotonic() < until:
             time.sleep(0.02)
         raise KeyError
     assert use._process.returncode is not None and use.summary()["memory_used_mb_max"] == 70

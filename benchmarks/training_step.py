@@ -52,7 +52,8 @@ def train_product(gate: Gate, *, threads: int, size: int, **settings: Any) -> No
 def train_textbook(
     gate: Gate, *, threads: int, size: int, architecture: str, base_filters: int, batch_size: int
 ) -> None:
-    """A textbook's network in plain ``model.fit``."""
+    """A textbook's network in plain ``model.fit``, in TensorFlow as it comes."""
+    os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)  # which this product's package sets
     import keras
     import tensorflow as tf
 

@@ -15,6 +15,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import numpy as np
 import pytest
 
+import unet_models  # noqa: F401  # decides how TensorFlow computes, before a test imports it
 from jobs.config import load_config
 from jobs.index import Run
 from jobs.make import make_run

@@ -38,7 +38,7 @@ test-faults: $(STAMP)
 test-pbs: $(STAMP)
 	$(BIN)/python -m pytest -m pbs -s
 
-# PyTorch (CPU build) is for this comparison only. For a quiet machine, about ten minutes; BENCH="startup scale --repeat 3" for some of it.
+# PyTorch (CPU build) is for this comparison only. For a quiet machine, 10 to 15 minutes; BENCH="startup scale --repeat 3" for some of it.
 $(TORCHED): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --extra-index-url https://download.pytorch.org/whl/cpu torch==2.13.0
 	@touch $@

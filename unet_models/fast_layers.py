@@ -21,10 +21,14 @@ class FusedBatchNormalization(layers.BatchNormalization):
     the unbiased one, Keras' running variance the biased one: it is converted.
     """
 
+    def __init__(self, **options: Any) -> None:
+        # Statistics run in float32, whatever the policy: Keras 3.0 would read them in half precision.
+        super().__init__(autocast=False, **options)
+
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         learning = bool(training and self.trainable)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
+            x=tf.cast(inputs, self.compute_dtype),
             scale=tf.cast(self.gamma, tf.float32),
             offset=tf.cast(self.beta, tf.float32),
             mean=[] if learning else tf.cast(self.moving_mean, tf.float32),

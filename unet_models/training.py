@@ -31,6 +31,8 @@ from unet_models.pipeline import ResidentPatches, evaluation_batches, training_b
 SHOWN_PATCHES = 4
 # By how much the written model may differ from the trained one, in probability: they add in another order.
 _SAME = {"float32": 0.01, "mixed_bfloat16": 0.1, "mixed_float16": 0.1}
+# Keras accumulates gradients since 3.5.
+ACCUMULATES = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 5)
 _OPTIMIZERS = {
     "adam": FusedAdam,
     "adamw": keras.optimizers.AdamW,
@@ -133,7 +135,7 @@ def build_optimizer(settings: Mapping[str, Any], accumulation: int = 1) -> keras
     ``accumulation`` batches are gathered for one step, which is clipped as a whole; ``RuntimeError`` on a
     Keras older than 3.5, which clips each part.
     """
-    if accumulation > 1 and tuple(map(int, keras.__version__.split(".")[:2])) < (3, 5):
+    if accumulation > 1 and not ACCUMULATES:
         raise RuntimeError(
             f"on_oom: accumulate needs Keras 3.5 or newer, found {keras.__version__}; "
             "bash jobs/make_environment.sh, or on_oom: skip"

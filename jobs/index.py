@@ -105,13 +105,16 @@ def _read_rows(path: Path, training: dict[str, Any], seed: int) -> tuple[tuple[s
             f"{path} begins with the columns {shown(header)}; expected {[*FIXED, *needed]}: it is not an index of this version"
         )
     entries = []
+    values: dict[tuple[str, str], Any] = {}  # ten thousand rows hold a few values of each axis
     for number, row in enumerate(rows[1:], start=2):
         try:
             if len(row) != len(header):
                 raise ValueError(f"{len(header)} cells")
             settings = {**training, "seed": seed}
             for axis, cell in zip(axes, row[len(FIXED) :], strict=True):
-                settings[axis] = POINT[axis].from_text(cell)
+                if (axis, cell) not in values:
+                    values[axis, cell] = POINT[axis].from_text(cell)
+                settings[axis] = values[axis, cell]
             index, point = int(row[0]), Point({key: settings[key] for key in POINT})
             name = _NAME.fullmatch(row[1])
             if name is None or row[1] != point_name(index, name[1]):

@@ -12,7 +12,8 @@ import gc
 import jobs.local  # multiprocessing runs its parent's main module in each fork
 import unet_models.pictures
 import unet_models.training
+from jobs.errors import COLLECTOR
 
 gc.collect()
 gc.freeze()
-gc.set_threshold(50_000, 20, 20)
+gc.set_threshold(*COLLECTOR)

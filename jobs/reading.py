@@ -51,7 +51,10 @@ def read_result(run: Run, entry: Entry, *, verify: bool = True) -> dict[str, Any
 
     Raises :class:`jobs.records.DamagedRecord`.
     """
-    path = run.point_paths(entry).results
+    return _read_result(run.point_paths(entry).results, entry, verify)
+
+
+def _read_result(path: Path, entry: Entry, verify: bool) -> dict[str, Any] | None:
     try:
         # The history is most of a result, times ten thousand.
         result = read_record(path, verify=verify, without=None if verify else "history")
@@ -95,7 +98,7 @@ def read_status(run: Run, entry: Entry, *, verify: bool = True, before: int | No
     damaged = ""
     result = None
     try:
-        result = read_result(run, entry, verify=verify)
+        result = _read_result(paths.results, entry, verify)
     except DamagedRecord as error:
         damaged = _set_aside(paths, paths.results, error)
     if result is not None and not verify:

@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from analysis.beside import cores
 from analysis.report import write_report
 from jobs.errors import NOTHING, OK, UserError, run_command
 from jobs.paths import RunPaths
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         if summary is None:
             summary = RunPaths(arguments.run).summary
         output = one("--output_dir", arguments.output_dir) or RunPaths(summary.parent).analysis
-        report = write_report(summary, output)
+        report = write_report(summary, output, processes=cores())
         for file in report.files:
             print(file)
         if report.best is None:

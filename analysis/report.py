@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from analysis.beside import begun
 from analysis.comprehensive import comprehensive_analysis
 from analysis.curves import learning_curves, read_histories
 from analysis.examples import best_predictions
@@ -50,31 +52,38 @@ def _provenance(root: Path | None) -> Mapping[str, Any] | None:
         return None
 
 
-def draw(frame: pd.DataFrame, root: Path | None) -> dict[str, bytes]:
-    """Every picture of a report as PNG, by file name; those that need the run's files only where there is one."""
+def _curves(frame: pd.DataFrame, root: Path) -> bytes:
+    return learning_curves(frame, read_histories(root, frame))
+
+
+def _pictures(frame: pd.DataFrame, root: Path | None) -> dict[str, Callable[[], bytes | None]]:
+    """What draws each picture of a report, by file name; those that need the run's files only where there is one.
+
+    ``None`` is drawn where there is nothing to show.
+    """
     if frame.empty:
         return {}
-    pictures = {
-        "detailed_heatmaps.png": detailed_heatmaps(frame),
-        "comprehensive_analysis.png": comprehensive_analysis(frame),
+    pictures: dict[str, Callable[[], bytes | None]] = {
+        "detailed_heatmaps.png": partial(detailed_heatmaps, frame),
+        "comprehensive_analysis.png": partial(comprehensive_analysis, frame),
     }
     if root is not None:
-        pictures["learning_curves.png"] = learning_curves(frame, read_histories(root, frame))
-        examples = best_predictions(frame, root)
-        if examples is not None:
-            pictures["best_predictions.png"] = examples
+        pictures["learning_curves.png"] = partial(_curves, frame, root)
+        pictures["best_predictions.png"] = partial(best_predictions, frame, root)
     return pictures
 
 
-def write_report(summary_file: Path, output_dir: Path) -> Report:
+def write_report(summary_file: Path, output_dir: Path, *, processes: int = 1) -> Report:
     """Read the summary and write pictures, text report, page and JSON into ``output_dir``, each atomically.
 
+    The pictures are drawn in ``processes`` processes beside the statistics (:func:`analysis.beside.begun`).
     Raises :class:`UserError` where the summary cannot be used or the folder cannot be written.
     """
     frame = load_summary(summary_file)
     root = _run_of(summary_file)
-    found = findings(frame, summary=str(summary_file), root=root)
-    pictures = draw(frame, root)
+    with begun(_pictures(frame, root), processes) as drawn:
+        found = findings(frame, summary=str(summary_file), root=root)
+        pictures = {name: picture for name, picture in drawn().items() if picture is not None}
     page = html_page(found, frame, pictures, root, output_dir, _provenance(root))
     texts = {
         TEXT: report_text(found, frame),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 # Wong, Nature Methods 8, 441 (2011): tells apart with every common colour blindness.
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
@@ -65,30 +66,38 @@ def choose_samples(masks: np.ndarray, count: int) -> np.ndarray:
 
 def predictions(images: np.ndarray, masks: np.ndarray, probabilities: np.ndarray, *, title: str) -> bytes:
     """Rows of image, mask, predicted probability and errors, for arrays (n, P, P): uint8, bool, 0 to 1."""
-    count = len(images)
-    height = 2.2 * count + 0.95  # inches, of which 0.95 for the titles
-    figure = Figure(figsize=(8, height))
-    place = {"left": 0.01, "right": 0.99, "bottom": 0.25 / height, "top": 1 - 0.95 / height, "wspace": 0.05}
-    bare = {"xticks": [], "yticks": []}
-    drawn = figure.subplots(count, 4, squeeze=False, gridspec_kw=place | {"hspace": 0.15}, subplot_kw=bare)
-    for row, axes in enumerate(drawn):
-        found = probabilities[row] > 0.5
-        truth = masks[row]
-        errors = np.repeat(images[row][..., None].astype(float) / 255.0, 3, axis=-1)
+    # Inches: a panel, between two of them, under a row, above all for the titles.
+    side, gap, below, above = 1.89, 0.095, 0.31, 0.95
+    width, height = 8.0, above + len(images) * (side + below)
+    figure = Figure(figsize=(width, height))
+    # One axes in inches for all panels: sixteen of their own take twice as long, and every point pays for it.
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    margin = (width - 4 * side - 3 * gap) / 2
+    for row, (image, truth, probability) in enumerate(zip(images, masks, probabilities, strict=True)):
+        found = probability > 0.5
+        errors = np.repeat(image[..., None].astype(float) / 255.0, 3, axis=-1)
         for place, colour in ((truth & found, _GREEN), (found & ~truth, _ORANGE), (truth & ~found, _BLUE)):
             rgb = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255.0
             errors[place] = 0.35 * errors[place] + 0.65 * rgb
         union = (truth | found).sum()
         score = (truth & found).sum() / union if union else 1.0
-        axes[0].imshow(images[row], cmap="gray", vmin=0, vmax=255)
-        axes[1].imshow(truth, cmap="gray", vmin=0, vmax=1)
-        axes[2].imshow(probabilities[row], cmap="viridis", vmin=0, vmax=1)
-        axes[3].imshow(errors)
-        axes[3].set_xlabel(f"Jaccard {score:.2f}", fontsize="small")
-        if row == 0:
-            for one, name in zip(
-                axes, ("image", "mask", "probability (0 to 1)", "found / extra / missed"), strict=True
-            ):
-                one.set_title(name, fontsize="small")
+        bottom = height - above - side - row * (side + below)
+        panels = (
+            ("image", image, {"cmap": "gray", "vmin": 0, "vmax": 255}),
+            ("mask", truth, {"cmap": "gray", "vmin": 0, "vmax": 1}),
+            ("probability (0 to 1)", probability, {"cmap": "viridis", "vmin": 0, "vmax": 1}),
+            ("found / extra / missed", errors, {}),
+        )
+        for column, (name, values, look) in enumerate(panels):
+            left = margin + column * (side + gap)
+            axes.imshow(values, extent=(left, left + side, bottom, bottom + side), **look)
+            axes.add_patch(Rectangle((left, bottom), side, side, fill=False, linewidth=0.8))
+            if row == 0:
+                axes.text(left + side / 2, bottom + side + 0.08, name, fontsize="small", ha="center")
+        axes.text(
+            left + side / 2, bottom - 0.04, f"Jaccard {score:.2f}", fontsize="small", ha="center", va="top"
+        )
+    axes.set(xlim=(0, width), ylim=(0, height), aspect="auto")
     figure.suptitle(title + "\ngreen: found, orange: extra, blue: missed", fontsize="small")
     return _png(figure)

@@ -28,6 +28,7 @@ from analysis.figures import (
     status_counts,
     value_ticks,
 )
+from analysis.ranking import pareto_front
 from analysis.summary import architectures, extra_axes
 
 JACCARD, STABILITY = "best_val_jaccard", "val_loss_stability"
@@ -403,18 +404,6 @@ def _boxes(axes: Axes, sheet: _Sheet) -> None:
     _title(axes, title, caption)
 
 
-def pareto_front(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that no other beats in one of Jaccard index and stability without losing in the other.
-
-    By increasing stability value (worse), with increasing Jaccard index (better). Of equal points the first.
-    """
-    order = rows[rows[STABILITY].notna()].sort_values(
-        [STABILITY, JACCARD], ascending=[True, False], kind="stable"
-    )
-    before = order[JACCARD].cummax().shift()
-    return order[before.isna() | (order[JACCARD] > before)]
-
-
 def _trade_off(axes: Axes, sheet: _Sheet) -> None:
     """Jaccard index against stability with the Pareto front; a marker for each batch size."""
     title = "(f) trade-off: Jaccard index against stability"
@@ -439,7 +428,7 @@ def _trade_off(axes: Axes, sheet: _Sheet) -> None:
         if place <= len(_MARKERS):
             handles.append(Line2D([], [], linestyle="", marker=marker, color=_DARK, markersize=5))
             names.append(f"{batch:g}" if place < len(_MARKERS) else "others")
-    front = pareto_front(rows)
+    front = pareto_front(rows, STABILITY)[::-1]  # the steps rise from left to right
     axes.plot(
         front[STABILITY], front[JACCARD], drawstyle="steps-post", color="black", linewidth=1, linestyle=":"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.ranking import NEAR_CHANCE, at_the_border, near_chance, ranked, record
@@ -25,20 +24,6 @@ def repeated(frame: pd.DataFrame) -> bool:
     """Whether any configuration was trained successfully more than once."""
     good = frame[frame["successful"]]
     return bool(len(good) and good.groupby(cells(frame), dropna=False).size().max() > 1)
-
-
-def pareto(frame: pd.DataFrame, against: str) -> list[str]:
-    """Names of the points of which no other is at least as good in ``best_val_jaccard`` (higher) and ``against``
-    (lower) and better in one; best score first. Points without either value are left out."""
-    known = ranked(frame).dropna(subset=["best_val_jaccard", against])
-    order = known.sort_values(["best_val_jaccard", against], ascending=[False, True], kind="stable")
-    found: list[str] = []
-    least, kept = np.inf, None
-    for name, *values in order[["name", "best_val_jaccard", against]].itertuples(index=False):
-        if values[1] < least or values == kept:
-            found.append(name)
-            least, kept = values[1], values
-    return found
 
 
 def _settings(frame: pd.DataFrame, rows: pd.DataFrame) -> list[str]:

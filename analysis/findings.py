@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from analysis.conclusions import best, best_by_architecture, cautions, noise_words, pareto
+from analysis.conclusions import best, best_by_architecture, cautions, noise_words
 from analysis.hypotheses import hypotheses
-from analysis.ranking import near_chance
+from analysis.ranking import near_chance, pareto_front, ranked
 from analysis.resources import resources
 from analysis.statistics import anova, assumptions, correlations, importance, pairwise, rank_tests
 from analysis.summary import common_text, extra_axes
@@ -93,8 +93,8 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
         "best_overall": leading["overall"],
         "best_by_architecture": best_by_architecture(frame),
         "pareto": {
-            "stability": pareto(frame, "val_loss_stability"),
-            "time": pareto(frame, "training_time_seconds"),
+            "stability": list(pareto_front(ranked(frame), "val_loss_stability")["name"]),
+            "time": list(pareto_front(ranked(frame), "training_time_seconds")["name"]),
         },
         "hypotheses": hypotheses(frame, variances["best_val_jaccard"]),
         "anova": variances,

@@ -27,7 +27,17 @@ def near_chance(frame: pd.DataFrame) -> pd.Series:
     return frame["successful"] & (frame["best_val_jaccard"] <= frame["chance_jaccard"] + NEAR_CHANCE)
 
 
-def marginal_means(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+def pareto_front(rows: pd.DataFrame, against: str) -> pd.DataFrame:
+    """The rows of which no other is at least as good in ``best_val_jaccard`` (higher) and ``against`` (lower) and
+    better in one; best score first, equal ones all. Rows without either value are left out."""
+    pair = ["best_val_jaccard", against]
+    order = rows.dropna(subset=pair).sort_values(pair, ascending=[False, True], kind="stable")
+    before = order[against].cummin().shift()
+    first = before.isna() | (order[against] < before)
+    return order[first.groupby([order[column] for column in pair]).transform("first")]
+
+
+def by_value(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     """Count, mean, least and largest ``best_val_jaccard`` of the successful points by values of ``column``."""
     good = frame[frame["successful"]]
     return good.groupby(column, sort=True)["best_val_jaccard"].agg(["count", "mean", "min", "max"])

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.findings import KEY_METRICS, WORDS
 from analysis.page_parts import duration
-from analysis.ranking import best_of_each_architecture, marginal_means, near_chance, ranked
+from analysis.ranking import best_of_each_architecture, by_value, near_chance, ranked
 from analysis.resources import advice
 from analysis.summary import common_text
 from jobs.errors import one_line
@@ -133,7 +133,7 @@ def _means(frame: pd.DataFrame) -> list[str]:
     )
     for column in ("architecture", "learning_rate", "batch_size"):
         lines += ["", f"  {column:<24}{'points':>8}{'mean':>9}{'least':>9}{'largest':>9}"]
-        for value, row in marginal_means(frame, column).iterrows():
+        for value, row in by_value(frame, column).iterrows():
             text = value if isinstance(value, str) else f"{value:g}"
             lines.append(
                 f"  {text:<24}{row['count']:>8.0f}{row['mean']:>9.4f}{row['min']:>9.4f}{row['max']:>9.4f}"

@@ -146,11 +146,8 @@ def evaluation_batches(
 ) -> tf.data.Dataset:
     """All samples once, in order, the last batch smaller; elements as :func:`training_batches`."""
     if rows is not None:
-        places = tf.data.Dataset.from_tensor_slices((np.asarray(rows, np.int32),))
-        return _steady(places.batch(batch_size).prefetch(_AHEAD))
-    return _steady(
-        tf.data.Dataset.from_tensor_slices((images, masks))
-        .batch(batch_size)
-        .map(_scale, num_parallel_calls=_AT_ONCE, deterministic=True)
-        .prefetch(_AHEAD)
-    )
+        batches = tf.data.Dataset.from_tensor_slices((np.asarray(rows, np.int32),)).batch(batch_size)
+    else:
+        batches = tf.data.Dataset.from_tensor_slices((images, masks)).batch(batch_size)
+        batches = batches.map(_scale, num_parallel_calls=_AT_ONCE, deterministic=True)
+    return _steady(batches.prefetch(_AHEAD))

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from analysis.beside import begun
+from analysis.beside import MOST_PROCESSES, begun, cores
 from tests.analysis.test_report import frame
 from tests.conftest import REPOSITORY
 
@@ -106,6 +106,21 @@ def test_a_process_with_threads_is_not_forked():
     finally:
         held.set()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [("1", 1), ("2", 2), ("64", 3), ("", 3), ("many", 3), ("0", 3)]
+)
+def test_a_job_takes_no_more_cores_than_it_asked_for(said, expected, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 5})
+    monkeypatch.setenv("NCPUS", said)
+    assert cores() == expected
+
+
+def test_a_shared_node_is_not_filled(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(128)))
+    monkeypatch.delenv("NCPUS", raising=False)
+    assert cores() == MOST_PROCESSES
 
 
 def test_one_process_does_everything_itself():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.conclusions import best, best_by_architecture, cautions, pareto
+from analysis.conclusions import best, best_by_architecture, cautions
 from analysis.summary import load_summary
 from tests.analysis.test_report import PREDECESSOR, fail, frame
 
@@ -61,15 +61,6 @@ def test_few_points_give_a_sentence(tmp_path, rows):
     assert set(best_by_architecture(load(tmp_path, frame().head(rows)))) == set(
         frame().head(rows)["architecture"]
     )
-
-
-def test_the_pareto_front_holds_what_nothing_beats(tmp_path):
-    loaded = load(tmp_path, frame().head(5))
-    loaded["best_val_jaccard"] = [0.9, 0.9, 0.8, 0.7, 0.6]
-    loaded["val_loss_stability"] = [3.0, 3.0, 2.0, 2.5, 1.0]
-    assert pareto(loaded, "val_loss_stability") == [loaded["name"][n] for n in (0, 1, 2, 4)]
-    loaded["val_loss_stability"] = np.nan
-    assert pareto(loaded, "val_loss_stability") == []
 
 
 def test_divergence_unfinished_points_and_accumulation_are_called_out(tmp_path):

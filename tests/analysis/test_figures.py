@@ -17,7 +17,6 @@ from analysis.comprehensive import (
     comprehensive_figure,
     confidence,
     correlations,
-    pareto_front,
 )
 from analysis.curves import curves_figure, learning_curves, read_histories
 from analysis.examples import best_predictions, predictions_figure
@@ -254,16 +253,6 @@ def test_chance_and_every_point_stand_with_the_boxes(tmp_path):
     again = panel(comprehensive_figure(loaded(tmp_path, frame())), "e")
     first = next(line for line in again.lines if line.get_marker() == "o")
     assert list(first.get_xdata()) == list(dots[0].get_xdata())
-
-
-def test_the_pareto_front_has_no_beaten_point():
-    rows = pd.DataFrame(
-        {
-            "val_loss_stability": [1.0, 2.0, 3.0, 2.0, 1.0, np.nan],
-            "best_val_jaccard": [0.5, 0.7, 0.6, 0.7, 0.4, 0.9],
-        }
-    )
-    assert list(pareto_front(rows).index) == [0, 1]
 
 
 def test_correlations_are_spearmans_and_say_what_they_lack(tmp_path):

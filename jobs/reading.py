@@ -29,6 +29,8 @@ from jobs.states import STATES
 
 # Far beyond what the clocks of two nodes differ by.
 SILENT_SECONDS = 900.0
+# What a look at a run shows of a result. Ten thousand whole ones are 100 MB, which take longer to get than to fill.
+LOOK = ("status", "key", "started", "ended", "metrics")
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _quarantined(paths: PointPaths) -> str:
 def read_status(run: Run, entry: Entry, *, verify: bool = True, before: int | None = None) -> PointStatus:
     """The state of a point, from its result first, then from its status record and its claims.
 
-    ``verify=False`` believes a whole result without its checksum and leaves its history out: for a look at
+    ``verify=False`` believes a whole result without its checksum and keeps only :data:`LOOK` of it: for a look at
     thousands, not for a summary. ``before`` leaves claims of this number and higher out: what a new holder
     finds. A damaged file is set aside and named in ``reason``, and the point counts
     as ``lost``; this never raises for it.
@@ -102,8 +104,9 @@ def read_status(run: Run, entry: Entry, *, verify: bool = True, before: int | No
     except DamagedRecord as error:
         damaged = _set_aside(paths, paths.results, error)
     if result is not None and not verify:
+        shown = {key: result[key] for key in LOOK if key in result}
         return PointStatus(
-            result["status"], _text(result.get("reason")), _count(result.get("attempts")) or 1, None, result
+            result["status"], _text(result.get("reason")), _count(result.get("attempts")) or 1, None, shown
         )
     record = None
     try:

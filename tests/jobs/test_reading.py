@@ -50,6 +50,16 @@ def test_a_damaged_status_record_is_set_aside(run, point, content):  # noqa: F81
     assert len(list(paths.quarantine.iterdir())) == 1 and not paths.status.exists()
 
 
+def test_a_look_keeps_of_a_result_what_is_shown_and_tells_the_same_state(run, point):  # noqa: F811
+    entry, paths = point
+    give_result(run, 1)
+    write_record(paths.results, {**read_status(run, entry).result, "settings": {"seed": 1}, "history": []})
+    whole, look = read_status(run, entry), read_status(run, entry, verify=False)
+    assert (look.state, look.reason, look.attempts) == (whole.state, whole.reason, whole.attempts)
+    assert look.result == {key: whole.result[key] for key in reading.LOOK if key in whole.result}
+    assert "settings" in whole.result and "metrics" in look.result
+
+
 def test_what_cannot_be_read_or_is_newer_stays_where_it_is(run, point):  # noqa: F811
     entry, paths = point
     paths.results.mkdir()

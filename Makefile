@@ -6,6 +6,7 @@ STAMP := $(VENV)/.locked
 DEMO := demo_run
 
 TORCHED := $(VENV)/.torch
+AT_ONCE := tests/analysis tests/unet_models tests/test_hostile_files.py
 
 .PHONY: demo test test-faults test-pbs bench lint format lock clean
 
@@ -26,9 +27,11 @@ demo: $(STAMP)
 	@$(BIN)/python analyze.py $(DEMO)
 	@echo "report: $(CURDIR)/$(DEMO)/analysis/comprehensive_analysis_report.txt"
 
-# With a short form of the fault trials; `make test-faults` runs the long ones.
+# With a short form of the fault trials; `make test-faults` runs the long ones. Where nothing has a time limit or kills a
+# process, two tests run at once; the others one by one.
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not faults"
+	$(BIN)/python -m pytest -m "not faults" -n 2 $(AT_ONCE)
+	$(BIN)/python -m pytest -m "not faults" $(addprefix --ignore=,$(AT_ONCE))
 
 # Everything that can go wrong, on purpose, for about 15 minutes; prints what each trial counted.
 test-faults: $(STAMP)

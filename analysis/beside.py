@@ -21,9 +21,8 @@ _THREADS = Path("/proc/self/task")
 def cores() -> int:
     """The cores that this process may use, at most :data:`MOST_PROCESSES`; in a PBS job those that it asked for."""
     mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1  # a laptop with macOS
-    asked = os.environ.get(
-        "NCPUS", ""
-    )  # PBS sets it, and at many sites does not hold the job to it otherwise
+    # PBS sets it, and at many sites nothing but a limit that kills the job holds it to that.
+    asked = os.environ.get("NCPUS", "")
     if asked.isascii() and asked.isdigit() and int(asked) > 0:
         mine = min(mine, int(asked))
     return min(MOST_PROCESSES, mine)

@@ -46,12 +46,14 @@ def begun(tasks: dict[str, Callable[[], Any]], processes: int) -> Iterator[Calla
     if processes < 2 or len(tasks) < 2 or not _can_fork():
         yield lambda: {name: task() for name, task in tasks.items()}
         return
-    # Forked, they have everything imported. Ctrl-C is for this process alone, which says so once.
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(
-        processes, mp_context=get_context("fork"), initializer=signal.signal, initargs=ignore
-    ) as pool:
-        futures = {name: pool.submit(task) for name, task in tasks.items()}
+    # Forked, they have everything imported.
+    with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
+        # Ctrl-C is for this process alone, which says so once: forked while it is blocked, they never see it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            futures = {name: pool.submit(task) for name, task in tasks.items()}
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
         def results() -> dict[str, Any]:
             try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import UserError
+from jobs.signals import held_back
 
 MOST_PROCESSES = 4  # a login node has a hundred cores, which are not one user's
 _THREADS = Path("/proc/self/task")
@@ -49,11 +50,8 @@ def begun(tasks: dict[str, Callable[[], Any]], processes: int) -> Iterator[Calla
     # Forked, they have everything imported.
     with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
         # Ctrl-C is for this process alone, which says so once: forked while it is blocked, they never see it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with held_back({signal.SIGINT}):
             futures = {name: pool.submit(task) for name, task in tasks.items()}
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
         def results() -> dict[str, Any]:
             try:
@@ -67,5 +65,4 @@ def begun(tasks: dict[str, Callable[[], Any]], processes: int) -> Iterator[Calla
         try:
             yield results
         finally:
-            for future in futures.values():
-                future.cancel()
+            pool.shutdown(cancel_futures=True)

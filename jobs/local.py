@@ -41,7 +41,7 @@ from jobs.index import Entry, Run, parse_indices, read_run
 from jobs.output import captured
 from jobs.point import may_accumulate
 from jobs.reading import PointStatus, read_status
-from jobs.signals import ENDING, answered_by
+from jobs.signals import answered_by, held_back
 from jobs.states import STATES
 from jobs.summary import describe
 from jobs.worker import work
@@ -204,13 +204,12 @@ def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display
                 entry, slot = waiting.pop(0), free.pop(0)
                 kills = oom_kills()
                 # A signal between the start and the note of it would leave a child that nobody stops.
-                mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-                process = context.Process(
-                    target=_work, args=(str(run.paths.root), entry.index, slot, session)
-                )
-                process.start()
-                at_work[process.sentinel] = (process, entry, slot, kills)
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                with held_back():
+                    process = context.Process(
+                        target=_work, args=(str(run.paths.root), entry.index, slot, session)
+                    )
+                    process.start()
+                    at_work[process.sentinel] = (process, entry, slot, kills)
                 display.begun(entry)
             for sentinel in wait(list(at_work)):
                 process, entry, slot, kills = at_work.pop(sentinel)

@@ -145,9 +145,8 @@ def evaluation_batches(
     images: np.ndarray, masks: np.ndarray, *, batch_size: int, rows: np.ndarray | None = None
 ) -> tf.data.Dataset:
     """All samples once, in order, the last batch smaller; elements as :func:`training_batches`."""
-    if rows is not None:
-        batches = tf.data.Dataset.from_tensor_slices((np.asarray(rows, np.int32),)).batch(batch_size)
-    else:
-        batches = tf.data.Dataset.from_tensor_slices((images, masks)).batch(batch_size)
+    samples = (images, masks) if rows is None else (np.asarray(rows, np.int32),)
+    batches = tf.data.Dataset.from_tensor_slices(samples).batch(batch_size)
+    if rows is None:
         batches = batches.map(_scale, num_parallel_calls=_AT_ONCE, deterministic=True)
     return _steady(batches.prefetch(_AHEAD))

@@ -13,10 +13,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from analysis.beside import cores
-from analysis.report import write_report
-from jobs.errors import NOTHING, OK, UserError, run_command
-from jobs.paths import RunPaths
+from analysis.figures.background import cores
+from analysis.report.report import write_report
+from jobs.common.errors import NOTHING, OK, UserError, run_command
+from jobs.run.paths import RunPaths
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,9 +11,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from jobs.errors import NOTHING, OK, PARTIAL, run_command
-from jobs.index import read_run
-from jobs.summary import collect, describe
+from jobs.common.errors import NOTHING, OK, PARTIAL, run_command
+from jobs.monitor.summary import collect, describe
+from jobs.run.index import read_run
 
 SHOWN = 20
 

@@ -11,11 +11,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from jobs.config import load_config
-from jobs.errors import run_command
-from jobs.explain import explain
-from jobs.make import default_run_directory, make_run
-from jobs.submissions import by_hand
+from jobs.common.errors import run_command
+from jobs.grid.config import load_config
+from jobs.grid.explain import explain
+from jobs.pbs.submissions import by_hand
+from jobs.run.create import default_run_directory, make_run
 
 
 def main(argv: list[str] | None = None) -> int:

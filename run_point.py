@@ -16,10 +16,10 @@ import os
 import sys
 from pathlib import Path
 
-from jobs.errors import OK, UserError, run_command
-from jobs.gpus import claimed_gpu
-from jobs.index import read_run
-from jobs.worker import train_in_process
+from jobs.common.errors import OK, UserError, run_command
+from jobs.point.gpus import claimed_gpu
+from jobs.point.worker import train_in_process
+from jobs.run.index import read_run
 
 
 def _index_from_environment() -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.ranking import NEAR_CHANCE, at_the_border, near_chance, ranked, record
-from analysis.statistics import indistinguishable, noise, seeds_to_settle
+from analysis.statistics.anova import indistinguishable, noise, seeds_to_settle
 from analysis.summary import architectures, common_text, extra_axes
 
 RELEVANT = 0.01  # a difference in the Jaccard index that a microscopist would care about
@@ -181,7 +181,7 @@ def cautions(frame: pd.DataFrame) -> list[str]:
 
 
 def noise_words(frame: pd.DataFrame) -> dict[str, Any]:
-    """:func:`analysis.statistics.noise` with a sentence for people."""
+    """:func:`analysis.statistics.anova.noise` with a sentence for people."""
     found = noise(frame)
     if not found.get("known"):
         words = "Run-to-run noise is not known: no configuration was trained with more than one seed."

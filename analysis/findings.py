@@ -13,13 +13,13 @@ import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
 from analysis.conclusions import best, best_by_architecture, cautions, noise_words
-from analysis.hypotheses import hypotheses
 from analysis.ranking import near_chance, pareto_front, ranked
 from analysis.resources import resources
-from analysis.statistics import anova, assumptions, correlations, importance, pairwise, rank_tests
+from analysis.statistics.anova import anova, assumptions, correlations, importance, pairwise, rank_tests
+from analysis.statistics.hypotheses import hypotheses
 from analysis.summary import common_text, extra_axes
-from jobs.records import without_nan
-from jobs.states import STATES
+from jobs.common.records import without_nan
+from jobs.common.states import STATES
 
 SCHEMA = 2
 # The guide's key metrics; the first is the one that decides.
@@ -56,7 +56,7 @@ def _not_computed(found: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _correct_terms(content: dict[str, Any]) -> dict[str, Any]:
-    """``content`` of :func:`analysis.statistics.anova` with ``p_holm``: six effects are six chances to see one."""
+    """``content`` of :func:`analysis.statistics.anova.anova` with ``p_holm``: six effects are six chances to see one."""
     tested = [term for term in content["terms"] if term.get("p") is not None]
     if tested:
         corrected = multipletests([term["p"] for term in tested], method="holm")[1]

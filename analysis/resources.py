@@ -15,13 +15,13 @@ from typing import Any
 
 import pandas as pd
 
-from jobs.errors import shown
-from jobs.estimate import MARGINS, mem_for, walltime_for
-from jobs.paths import RunPaths
-from jobs.progressions import indices_of
-from jobs.records import DamagedRecord, read_record
-from jobs.scheduler import job_number
-from jobs.sites import seconds, size_mb
+from jobs.common.errors import shown
+from jobs.common.records import DamagedRecord, read_record
+from jobs.cost.estimate import MARGINS, mem_for, walltime_for
+from jobs.grid.sites import seconds, size_mb
+from jobs.pbs.index_ranges import indices_of
+from jobs.pbs.scheduler import job_number
+from jobs.run.paths import RunPaths
 
 _LARGEST = {"wall_seconds": 1e8, "earlier_seconds": 1e8, "peak_host_memory_mb": 1e8, "peak_memory_mb": 1e8}
 _LARGEST |= {"gpu_utilisation_percent": 100.0}

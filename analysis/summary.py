@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from jobs.errors import UserError, one_line, shown
-from jobs.states import STATES
-from jobs.summary import LEADING, METRICS, TRAILING
+from jobs.common.errors import UserError, one_line, shown
+from jobs.common.states import STATES
+from jobs.monitor.summary import LEADING, METRICS, TRAILING
 
 NEEDED = ("architecture", "learning_rate", "batch_size", "training_successful", "best_val_jaccard")
 LARGEST = 1e100  # of a number: differences and means of such numbers stay finite

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.table import keep, show
-from jobs.provenance import REPOSITORY
+from jobs.run.provenance import REPOSITORY
 
 
 def main(argv: list[str] | None = None) -> int:

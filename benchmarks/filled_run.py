@@ -14,10 +14,10 @@ from typing import Any
 from unittest import mock
 
 import make_grid
-from jobs.claim import read_holder
-from jobs.index import Entry, Run, read_run
-from jobs.records import write_record, write_record_once, write_text_atomically
-from unet_models.history import history_csv, summarise
+from jobs.common.records import write_record, write_record_once, write_text_atomically
+from jobs.point.claim import read_holder
+from jobs.run.index import Entry, Run, read_run
+from unet_models.training.history import history_csv, summarise
 
 EPOCHS = 30
 # Architectures, learning rates, batch sizes, filters, seeds. 36 is the default grid; from 1,000 to 10,000 three of
@@ -110,7 +110,7 @@ def history_of(entry: Entry, state: str, draw: random.Random) -> list[dict[str, 
 
 
 def result_of(entry: Entry, state: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a point publishes: the same keys as :mod:`jobs.point`, and about as many bytes."""
+    """What a point publishes: the same keys as :mod:`jobs.point.attempt`, and about as many bytes."""
     metrics = summarise(rows, EPOCHS)
     metrics |= {"training_time_seconds": sum(row["seconds"] for row in rows), "chance_jaccard": 0.07}
     metrics |= {"overfitting_gap_at_best": 0.01, "test_jaccard": metrics["best_val_jaccard"]}

@@ -1,7 +1,7 @@
 """``python -m benchmarks.publishers``: 64 processes publish results at once; what is lost, and how many a second.
 
 Each process has points of its own, and takes part in every race for the contested ones: some are claimed as
-:mod:`jobs.point` claims them, some are published without a claim, as on a file system whose locks do not
+:mod:`jobs.point.attempt` claims them, some are published without a claim, as on a file system whose locks do not
 exclude. Meanwhile a reader reads all points without a pause. Exit codes: 0 nothing was lost, partial or double,
 1 something was.
 """
@@ -24,11 +24,11 @@ from typing import Any
 
 from benchmarks.filled_run import history_of, make_run_directory, result_of
 from benchmarks.table import keep, show
-from jobs.claim import Busy, claimed, identity
-from jobs.index import Entry, Run
-from jobs.reading import read_result
-from jobs.records import DamagedRecord, write_record, write_record_once
-from jobs.summary import collect
+from jobs.common.records import DamagedRecord, write_record, write_record_once
+from jobs.monitor.summary import collect
+from jobs.point.claim import Busy, claimed, identity
+from jobs.point.status import read_result
+from jobs.run.index import Entry, Run
 
 POINTS = 1_000  # of the run; those that nobody publishes go on waiting
 CONTESTED = 40  # half of them with a claim, half without
@@ -62,7 +62,7 @@ class Counted:
 
 
 def _publish(run: Run, entry: Entry, token: str, *, claim: bool) -> bool:
-    """Publish as :mod:`jobs.point` does, less the model and the pictures; whether this process's result stands."""
+    """Publish as :mod:`jobs.point.attempt` does, less the model and the pictures; whether this process's result stands."""
     paths = run.point_paths(entry)
     result = result_of(entry, "done", history_of(entry, "done", random.Random(token))) | {"lineage": token}
     if not claim:

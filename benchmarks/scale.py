@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.filled_run import GRIDS, fill, grid_text, make_run_directory, not_synced
 from benchmarks.table import keep, show
-from jobs.provenance import REPOSITORY
+from jobs.run.provenance import REPOSITORY
 
 # Whatever else they say, these ended in order: collect with points missing ends with 3.
 _GOOD = (0, 3)

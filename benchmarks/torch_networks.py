@@ -42,7 +42,7 @@ class _Gate(nn.Module):
 
 
 class Network(nn.Module):
-    """``architecture`` as in :mod:`unet_models.networks`; (B, 1, P, P) to (B, 1, P, P)."""
+    """``architecture`` as in :mod:`unet_models.networks.networks`; (B, 1, P, P) to (B, 1, P, P)."""
 
     def __init__(self, architecture: str, base_filters: int) -> None:
         super().__init__()

@@ -21,8 +21,8 @@ import numpy as np
 
 from benchmarks.bursts import Gate, Worker, median_ratio, take_turns
 from benchmarks.table import keep, show
-from jobs.settings import ARCHITECTURES, POINT
-from unet_models.flops import training_flops
+from jobs.grid.settings import ARCHITECTURES, POINT
+from unet_models.networks.flops import training_flops
 
 LEVELS = 5
 
@@ -37,8 +37,8 @@ def _patches(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def train_product(gate: Gate, *, threads: int, size: int, **settings: Any) -> None:
     """This product's own training, as a point runs it."""
-    from unet_models import training
-    from unet_models.dataset import PackedData
+    from unet_models.data.dataset import PackedData
+    from unet_models.training import training
 
     settings = {name: one.default for name, one in POINT.items()} | {"epochs": 10_000} | settings
     training.prepare_process(settings, threads=threads)

@@ -32,19 +32,19 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from jobs.breaker import LOCAL_SESSION
-from jobs.classing import oom_kills, record_death
-from jobs.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
-from jobs.estimate import longest_first
-from jobs.gpus import ask_driver, named_gpus
-from jobs.index import Entry, Run, parse_indices, read_run
-from jobs.output import captured
-from jobs.point import may_accumulate
-from jobs.reading import PointStatus, read_status
-from jobs.signals import answered_by, held_back
-from jobs.states import STATES
-from jobs.summary import describe
-from jobs.worker import work
+from jobs.common.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
+from jobs.common.signals import answered_by, held_back
+from jobs.common.states import STATES
+from jobs.cost.estimate import longest_first
+from jobs.monitor.summary import describe
+from jobs.point.attempt import may_accumulate
+from jobs.point.circuit_breaker import LOCAL_SESSION
+from jobs.point.endings import oom_kills, record_death
+from jobs.point.gpus import ask_driver, named_gpus
+from jobs.point.log import captured
+from jobs.point.status import PointStatus, read_status
+from jobs.point.worker import work
+from jobs.run.index import Entry, Run, parse_indices, read_run
 
 STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL, as PBS gives by default
 
@@ -182,7 +182,7 @@ class Bar:
 def _context(log: Path) -> Any:
     """The fork server with TensorFlow imported; what it and TensorFlow's start-up print goes to ``log``."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jobs.preloaded"])
+    context.set_forkserver_preload(["jobs.point.fork_server"])
     with captured(log, echo=False):
         forkserver.ensure_running()
     return context

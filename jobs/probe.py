@@ -29,21 +29,21 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from jobs.claim import host_name
-from jobs.classing import class_of_exit, is_out_of_memory, oom_kills, peak_memory_mb
-from jobs.deadline import deadline
-from jobs.errors import ACTIVE, OK, PARTIAL, UserError, run_command
-from jobs.gpus import ask_driver, claimed_gpu, named_gpus
-from jobs.index import Entry, Run, read_run
-from jobs.output import captured
-from jobs.paths import PointPaths
-from jobs.probing import COST, STATUSES, WARM_STEPS, cost_settings, kinds, read_content, read_probe
-from jobs.provenance import now, package_versions
-from jobs.records import write_record
-from jobs.worker import die_with_parent
+from jobs.common.errors import ACTIVE, OK, PARTIAL, UserError, run_command
+from jobs.common.records import write_record
+from jobs.cost.measurements import COST, STATUSES, WARM_STEPS, cost_settings, kinds, read_content, read_probe
+from jobs.point.claim import host_name
+from jobs.point.deadline import deadline
+from jobs.point.endings import class_of_exit, is_out_of_memory, oom_kills, peak_memory_mb
+from jobs.point.gpus import ask_driver, claimed_gpu, named_gpus
+from jobs.point.log import captured
+from jobs.point.worker import die_with_parent
+from jobs.run.index import Entry, Run, read_run
+from jobs.run.paths import PointPaths
+from jobs.run.provenance import now, package_versions
 
 if TYPE_CHECKING:
-    from unet_models.dataset import PackedData
+    from unet_models.data.dataset import PackedData
 
 STEPS = 20  # measured steps; their median moves by a few per cent between two probes
 LIMIT_SECONDS = 900.0  # for one combination, with everything: imports, compiling, measuring
@@ -73,7 +73,7 @@ def short_training(data: PackedData, settings: dict[str, Any], steps: int) -> tu
 
 
 class _Clock:
-    """Takes the times between the calls that :func:`unet_models.training.train` makes."""
+    """Takes the times between the calls that :func:`unet_models.training.training.train` makes."""
 
     def __init__(self, checkpoint: Callable[[Any], None]) -> None:
         self._checkpoint = checkpoint
@@ -119,8 +119,8 @@ class _Clock:
 
 def _measure(run: Run, entry: Entry, options: dict[str, Any], tell: Callable[..., None]) -> None:
     """Train shortly and ``tell`` each number as soon as it is known: what follows may need too much memory."""
-    from unet_models import training
-    from unet_models.dataset import read_packed
+    from unet_models.data.dataset import read_packed
+    from unet_models.training import training
 
     settings = {
         **entry.point.settings,
@@ -138,7 +138,7 @@ def _measure(run: Run, entry: Entry, options: dict[str, Any], tell: Callable[...
     part, settings["epochs"] = short_training(data, settings, options["steps"])
     held = _held_back(data, part)  # kept until the end
 
-    from jobs.checkpoints import Checkpoint, Checkpoints
+    from jobs.point.checkpoints import Checkpoint, Checkpoints
 
     scratch = PointPaths(run.paths.probe_scratch, "probe", settings["model_format"])
     checkpoints = Checkpoints(scratch, "probe")
@@ -234,9 +234,9 @@ def _answer(run: Run, entry: Entry, options: dict[str, Any], connection: Any) ->
         status["status"] = "oom" if is_out_of_memory(error, run.paths.probe_log) else "error"
         status["reason"] = textwrap.shorten(f"{type(error).__name__}: {error}", 400)
     tell(peak_host_memory_mb=peak_memory_mb())
-    if "unet_models.training" in sys.modules:
+    if "unet_models.training.training" in sys.modules:
         with contextlib.suppress(Exception):  # after a fault the driver may answer with any
-            tell(peak_memory_mb=sys.modules["unet_models.training"].hardware()["gpu_peak_memory_mb"])
+            tell(peak_memory_mb=sys.modules["unet_models.training.training"].hardware()["gpu_peak_memory_mb"])
     tell(**status)
 
 

@@ -15,16 +15,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.errors import ACTIVE, OK, UserError, run_command
-from jobs.estimate import Estimate, proposals
-from jobs.index import Run, parse_indices, read_run
-from jobs.live import Picture, View, look
-from jobs.scheduler import Scheduler, job_number
-from jobs.settings import SITE
-from jobs.states import STATES
-from jobs.submissions import by_hand, plan, submit
+from jobs.common.errors import ACTIVE, OK, UserError, run_command
+from jobs.common.states import STATES
+from jobs.cost.estimate import Estimate, proposals
+from jobs.grid.settings import SITE
+from jobs.monitor.scheduler_view import Picture, View, look
+from jobs.monitor.summary import describe
+from jobs.pbs.scheduler import Scheduler, job_number
+from jobs.pbs.submissions import by_hand, plan, submit
+from jobs.run.index import Run, parse_indices, read_run
 from jobs.submit import array_limit, check_max_running, predict
-from jobs.summary import describe
 
 CLASSES = tuple(name for name, state in STATES.items() if name != "running")
 

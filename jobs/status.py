@@ -23,12 +23,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from jobs.errors import OK, UserError, run_command
-from jobs.index import read_run
-from jobs.live import QUEUED, look
-from jobs.progress import Progress, summarise
-from jobs.scheduler import Scheduler
-from jobs.states import STATES
+from jobs.common.errors import OK, UserError, run_command
+from jobs.common.states import STATES
+from jobs.monitor.progress import Progress, summarise
+from jobs.monitor.scheduler_view import QUEUED, look
+from jobs.pbs.scheduler import Scheduler
+from jobs.run.index import read_run
 
 SHOWN = 10  # failed points in full; running points in the table
 LIVE_INTERVAL = 60.0  # sites ask for at most one qstat a minute
@@ -177,7 +177,7 @@ def render(progress: Progress) -> Group:
 
 
 def as_json(progress: Progress) -> str:
-    """The whole summary; keys are the fields of :class:`jobs.progress.Progress`."""
+    """The whole summary; keys are the fields of :class:`jobs.monitor.progress.Progress`."""
 
     def plain(value: Any) -> str:
         return str(value)

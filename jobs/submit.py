@@ -14,15 +14,23 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.cost_table import as_json, one_line_summary, show
-from jobs.errors import ACTIVE, OK, UserError, one_line, run_command
-from jobs.estimate import Estimate, estimate, proposals
-from jobs.index import Run, read_run
-from jobs.live import look
-from jobs.probing import kinds
-from jobs.provenance import REPOSITORY
-from jobs.scheduler import Scheduler
-from jobs.submissions import by_hand, plan, probe_arguments, read_submissions, shell_line, submit, write_site
+from jobs.common.errors import ACTIVE, OK, UserError, one_line, run_command
+from jobs.cost.estimate import Estimate, estimate, proposals
+from jobs.cost.measurements import kinds
+from jobs.cost.table import as_json, one_line_summary, show
+from jobs.monitor.scheduler_view import look
+from jobs.pbs.scheduler import Scheduler
+from jobs.pbs.submissions import (
+    by_hand,
+    plan,
+    probe_arguments,
+    read_submissions,
+    shell_line,
+    submit,
+    write_site,
+)
+from jobs.run.index import Run, read_run
+from jobs.run.provenance import REPOSITORY
 
 PROBE_MINUTES = (10, 5, 240)  # of a probe's walltime: for the job, more for each combination, at most
 

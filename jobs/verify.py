@@ -16,9 +16,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from jobs.errors import UserError
-from jobs.index import Run, read_run
-from jobs.records import DamagedRecord, read_record, write_record
+from jobs.common.errors import UserError
+from jobs.common.records import DamagedRecord, read_record, write_record
+from jobs.run.index import Run, read_run
 
 MODULES = ("numpy", "pandas", "scipy", "matplotlib", "seaborn", "yaml", "filelock", "PIL", "rich", "keras")
 NEEDED_GB = 1.0  # for a small run; the models' own sizes are added where there is a run
@@ -81,8 +81,8 @@ def check_tensorflow() -> Iterator[Check]:
 
 def check_run(run: Run) -> Iterator[Check]:
     """The packed data are those that the run was made from."""
-    from unet_models.dataset import read_packed
-    from unet_models.images import DataError
+    from unet_models.data.dataset import read_packed
+    from unet_models.data.images import DataError
 
     yield "ok", f"run: {len(run.entries)} points"
     try:
@@ -102,7 +102,7 @@ def check_run(run: Run) -> Iterator[Check]:
 def _needed_gb(run: Run | None) -> float:
     if run is None:
         return NEEDED_GB
-    from unet_models.parameters import parameter_count
+    from unet_models.networks.parameters import parameter_count
 
     parameters = sum(
         parameter_count(

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import unet_models  # noqa: F401  # decides how TensorFlow computes, before a test imports it
-from jobs.config import load_config
-from jobs.index import Run
-from jobs.make import make_run
+from jobs.grid.config import load_config
+from jobs.run.create import make_run
+from jobs.run.index import Run
 from tests.standin_pbs import StandIn
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -21,25 +21,25 @@ import analyze
 import collect as collect_command
 from analysis.conclusions import best, cautions
 from analysis.findings import findings
-from analysis.page import html_page
+from analysis.report.page import html_page
+from analysis.report.text import report_text
 from analysis.summary import load_summary
-from analysis.text import report_text
 from jobs import status
-from jobs.config import GridConfig, load_config
-from jobs.errors import UserError
-from jobs.grid import MOST_POINTS, Point, expand, extra_axes
-from jobs.index import make_entry, read_run, write_index
-from jobs.make import make_run
-from jobs.paths import RunPaths
-from jobs.records import read_record, write_record
-from jobs.settings import DATA, HYPERPARAMETERS, POINT, SITE, TRAINING
-from jobs.states import STATES
-from jobs.submissions import jobs_of, read_submissions
-from jobs.summary import LEADING, METRICS, TRAILING, collect
-from jobs.yaml_file import MOST_NODES
+from jobs.common.errors import UserError
+from jobs.common.records import read_record, write_record
+from jobs.common.states import STATES
+from jobs.grid.config import GridConfig, load_config
+from jobs.grid.points import MOST_POINTS, Point, expand, extra_axes
+from jobs.grid.settings import DATA, HYPERPARAMETERS, POINT, SITE, TRAINING
+from jobs.grid.yaml_file import MOST_NODES
+from jobs.monitor.summary import LEADING, METRICS, TRAILING, collect
+from jobs.pbs.submissions import jobs_of, read_submissions
+from jobs.run.create import make_run
+from jobs.run.index import make_entry, read_run, write_index
+from jobs.run.paths import RunPaths
 from tests.conftest import REPOSITORY, write_images
 from tests.jobs.test_submit import TWELVE
-from unet_models.history import COLUMNS, history_csv, read_history, summarise
+from unet_models.training.history import COLUMNS, history_csv, read_history, summarise
 
 
 def bounded(examples):
@@ -83,7 +83,7 @@ def mutated(content: bytes, changes) -> bytes:
 
 
 def result_of(entry):
-    """A result as ``jobs.point`` publishes it."""
+    """A result as ``jobs.point.attempt`` publishes it."""
     history = [dict.fromkeys(COLUMNS, 0.25) | {"epoch": epoch} for epoch in (1, 2)]
     metrics = {
         **summarise(history, 2),
@@ -103,7 +103,7 @@ def result_of(entry):
 
 
 def state_of(entry):
-    """A status record as ``jobs.point`` writes it after an epoch."""
+    """A status record as ``jobs.point.attempt`` writes it after an epoch."""
     return {
         "name": entry.name, "key": entry.key, "host": "node1", "pid": 1, "job_id": "1[4].pbs",
         "started": "2026-01-01T00:00:00+00:00", "attempts": 1, "state": "running", "reason": "",

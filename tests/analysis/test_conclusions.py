@@ -8,7 +8,7 @@ import pytest
 
 from analysis.conclusions import best, best_by_architecture, cautions
 from analysis.summary import load_summary
-from tests.analysis.test_report import PREDECESSOR, fail, frame
+from tests.analysis.report.test_report import PREDECESSOR, fail, frame
 
 
 def load(tmp_path, content):

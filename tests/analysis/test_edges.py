@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report import JSON, PAGE, TEXT, write_report
-from analysis.text import WIDTH
-from tests.analysis.test_report import fail, frame
+from analysis.report.report import JSON, PAGE, TEXT, write_report
+from analysis.report.text import WIDTH
+from tests.analysis.report.test_report import fail, frame
 
 ARCHITECTURES = ("UNet", "Attention_UNet", "Attention_ResUNet")
 STATES = ("diverged", "oom", "timeout", "error", "lost", "waiting")

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from analysis.findings import findings
-from analysis.report import write_report
+from analysis.report.report import write_report
+from analysis.report.text import WIDTH, report_text
 from analysis.resources import asked_of, resources
 from analysis.summary import load_summary
-from analysis.text import WIDTH, report_text
-from jobs.records import write_record
-from tests.analysis.test_report import frame
+from jobs.common.records import write_record
+from tests.analysis.report.test_report import frame
 
 MORE = {
     "epochs_requested": 30,

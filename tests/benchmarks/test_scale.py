@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks import scale
 from benchmarks.filled_run import GRIDS, fill, grid_text, make_run_directory, not_synced
-from jobs.config import load_config
-from jobs.grid import expand
-from jobs.summary import collect
+from jobs.grid.config import load_config
+from jobs.grid.points import expand
+from jobs.monitor.summary import collect
 
 
 @pytest.mark.parametrize("points", sorted(GRIDS))

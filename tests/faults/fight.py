@@ -16,12 +16,12 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from jobs import claim
-from jobs.claim import Busy
-from jobs.index import Run, read_run
-from jobs.point import run_point
-from jobs.reading import read_result, read_status
-from jobs.worker import die_with_parent
+from jobs.point import claim
+from jobs.point.attempt import run_point
+from jobs.point.claim import Busy
+from jobs.point.status import read_result, read_status
+from jobs.point.worker import die_with_parent
+from jobs.run.index import Run, read_run
 from tests.faults import stand_in
 
 

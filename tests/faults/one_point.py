@@ -14,15 +14,15 @@ import sys
 import time
 from pathlib import Path
 
-from jobs import claim, worker
-from jobs.index import read_run
+from jobs.point import claim, worker
+from jobs.run.index import read_run
 from tests.faults import stand_in
 from tests.faults.fight import NoLock
 
 
 def limit_memory(megabytes: int) -> None:
     """From the end of TensorFlow's start on, this process gets ``megabytes`` and no more."""
-    from unet_models import training
+    from unet_models.training import training
 
     prepare = training.prepare_process
 

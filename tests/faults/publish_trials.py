@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.index import Entry, Run, read_run
-from jobs.point import run_point
-from jobs.reading import read_result
-from jobs.records import DamagedRecord, read_record
+from jobs.common.records import DamagedRecord, read_record
+from jobs.point.attempt import run_point
+from jobs.point.status import read_result
+from jobs.run.index import Entry, Run, read_run
 from tests.faults import stand_in
 
 CALLS = ("open", "write", "fsync", "close", "replace", "link", "unlink", "rename", "mkdir", "utime")

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import keras
 
-from jobs.checkpoints import Checkpoint, Checkpoints
-from jobs.paths import PointPaths
-from tests.unet_models.test_training import SETTINGS, discs
-from unet_models import training
-from unet_models.history import history_csv
+from jobs.point.checkpoints import Checkpoint, Checkpoints
+from jobs.run.paths import PointPaths
+from tests.unet_models.training.test_training import SETTINGS, discs
+from unet_models.training import training
+from unet_models.training.history import history_csv
 
 RECIPE = {
     **SETTINGS,

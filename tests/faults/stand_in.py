@@ -112,11 +112,11 @@ def train(settings, data, *, model_file, accumulation, resume, on_batch, on_epoc
 def install() -> None:
     """Put this in the place of the real training and pictures, in this process."""
     module = sys.modules[__name__]
-    sys.modules["unet_models.training"] = module
+    sys.modules["unet_models.training.training"] = module
     pictures = types.ModuleType("unet_models.pictures")
     pictures.predictions = lambda *arguments, **options: b"picture"
     pictures.curves = lambda *arguments, **options: b"curves"
     sys.modules["unet_models.pictures"] = pictures
-    import unet_models
+    import unet_models.training
 
-    unet_models.training, unet_models.pictures = module, pictures
+    unet_models.training.training, unet_models.pictures = module, pictures

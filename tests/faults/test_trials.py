@@ -20,11 +20,11 @@ import keras
 import numpy as np
 import pytest
 
-from jobs.config import load_config
-from jobs.index import Run
-from jobs.make import make_run
-from jobs.reading import read_result, read_status
-from jobs.summary import collect
+from jobs.grid.config import load_config
+from jobs.monitor.summary import collect
+from jobs.point.status import read_result, read_status
+from jobs.run.create import make_run
+from jobs.run.index import Run
 from tests.conftest import REPOSITORY
 
 GRID = """

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.index import read_run
-from jobs.reading import read_result, read_status
+from jobs.point.status import read_result, read_status
+from jobs.run.index import read_run
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.pbs

@@ -11,9 +11,9 @@ import time
 import pytest
 
 from jobs import local as local_run
+from jobs.common.records import write_record
 from jobs.local import Estimate, Slot, choose, share_out
-from jobs.reading import read_status
-from jobs.records import write_record
+from jobs.point.status import read_status
 from tests.conftest import REPOSITORY
 
 

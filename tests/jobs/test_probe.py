@@ -13,14 +13,14 @@ import pytest
 from filelock import FileLock
 
 from jobs import probe as probing_command
-from jobs.config import load_config
-from jobs.errors import UserError
-from jobs.make import make_run
+from jobs.common.errors import UserError
+from jobs.common.records import read_record, write_record
+from jobs.cost.measurements import kind, kinds, read_probe
+from jobs.grid.config import load_config
 from jobs.probe import measure, probe, short_training
-from jobs.probing import kind, kinds, read_probe
-from jobs.records import read_record, write_record
+from jobs.run.create import make_run
 from tests.conftest import REPOSITORY, TINY, write_images
-from unet_models.dataset import PackedData, read_packed
+from unet_models.data.dataset import PackedData, read_packed
 
 
 def contents(path):
@@ -29,7 +29,7 @@ def contents(path):
 
 def entry_of(run, place=0, **more):
     """An entry of probe.json as a probe of ``run`` writes it."""
-    from jobs.probing import cost_settings
+    from jobs.cost.measurements import cost_settings
 
     return {
         "settings": cost_settings(run.entries[place].point.settings),

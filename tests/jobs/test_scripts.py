@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from jobs.config import load_config
-from jobs.make import make_run
-from jobs.records import read_record
-from jobs.submissions import write_site
+from jobs.common.records import read_record
+from jobs.grid.config import load_config
+from jobs.pbs.submissions import write_site
+from jobs.run.create import make_run
 from tests.conftest import REPOSITORY, TINY, write_images
 from tests.jobs.test_submit import give_result
 

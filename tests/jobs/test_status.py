@@ -7,11 +7,11 @@ import sys
 import pytest
 
 from jobs import status
-from jobs.live import look
-from jobs.output import last_lines
-from jobs.progress import summarise
-from jobs.scheduler import Scheduler
-from jobs.submissions import plan, submit
+from jobs.monitor.progress import summarise
+from jobs.monitor.scheduler_view import look
+from jobs.pbs.scheduler import Scheduler
+from jobs.pbs.submissions import plan, submit
+from jobs.point.log import last_lines
 from tests.conftest import REPOSITORY
 from tests.jobs.test_submit import give_result, give_state, run  # noqa: F401 - the fixture
 
@@ -181,10 +181,10 @@ def test_watching_does_not_flood_the_scheduler(run, arguments):  # noqa: F811
         "jobs.submit",
         "jobs.resubmit",
         "jobs.probe",
-        "jobs.probing",
-        "jobs.estimate",
-        "jobs.cost_table",
-        "unet_models.flops",
+        "jobs.cost.measurements",
+        "jobs.cost.estimate",
+        "jobs.cost.table",
+        "unet_models.networks.flops",
         "jobs.verify",
         "make_grid",
         "collect",

@@ -8,10 +8,10 @@ import subprocess
 import pytest
 
 from jobs import resubmit, submit
-from jobs.config import load_config
-from jobs.index import read_run
-from jobs.make import make_run
-from jobs.records import read_record, write_record
+from jobs.common.records import read_record, write_record
+from jobs.grid.config import load_config
+from jobs.run.create import make_run
+from jobs.run.index import read_run
 from tests.conftest import REPOSITORY, TINY, write_images
 
 TWELVE = TINY.replace("[1e-3, 5e-3]", "[1e-4, 2e-4, 1e-3, 5e-3]").replace("[8]", "[2, 4, 8]")
@@ -274,7 +274,7 @@ def test_the_run_read_again_has_its_site(run):
 @pytest.fixture
 def uneven(tmp_path, write_grid):
     """Eight points of which those of batch 4 take twice as long, by a probe."""
-    from tests.jobs.test_estimate import GPU
+    from tests.jobs.cost.test_estimate import GPU
     from tests.jobs.test_probe import entry_of, write_probe
 
     write_images(tmp_path / "data")
@@ -301,7 +301,7 @@ def test_the_longest_points_are_submitted_first_and_keep_their_indices(uneven, p
 
 
 def test_proposed_asks_for_what_was_measured_and_the_record_tells_it(uneven, pbs):
-    from jobs.sites import seconds
+    from jobs.grid.sites import seconds
 
     assert submit.main([str(uneven.paths.root), "--proposed", "--max-running", "3"]) == 0
     first, second, _ = pbs.calls("qsub")

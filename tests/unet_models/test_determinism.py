@@ -10,8 +10,8 @@ from tests.conftest import REPOSITORY
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.unet_models.test_training import SETTINGS, discs
-from unet_models import training
+from tests.unet_models.training.test_training import SETTINGS, discs
+from unet_models.training import training
 import keras
 
 settings = {**SETTINGS, "deterministic": True, "dropout": 0.2, "architecture": "Attention_ResUNet"}

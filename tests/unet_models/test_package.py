@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from jobs.provenance import REPOSITORY
+from jobs.run.provenance import REPOSITORY
 
 
 @pytest.mark.parametrize(("given", "kept"), [(None, "1"), ("0", "0")])

@@ -1,0 +1,104 @@
+"""The summary of a run -> pictures, text report, page and ``analysis_summary.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.figures.background import begun
+from analysis.figures.best_predictions import best_predictions
+from analysis.figures.comprehensive import comprehensive_analysis
+from analysis.figures.heatmaps import detailed_heatmaps
+from analysis.figures.learning_curves import learning_curves, read_histories
+from analysis.findings import findings
+from analysis.report.page import html_page
+from analysis.report.text import report_text
+from analysis.summary import load_summary
+from jobs.common.errors import UserError
+from jobs.common.records import DamagedRecord, read_record, write_bytes_atomically, write_text_atomically
+from jobs.run.paths import RunPaths
+
+TEXT, PAGE, JSON = "comprehensive_analysis_report.txt", "report.html", "analysis_summary.json"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, of how many points, and the best one (``None``: no point was successful)."""
+
+    files: tuple[Path, ...]
+    points: int
+    successful: int
+    best: dict[str, Any] | None
+
+
+def _run_of(summary_file: Path) -> Path | None:
+    """The run directory that the summary belongs to; ``None`` for a summary that lies elsewhere."""
+    paths = RunPaths(summary_file.parent)
+    return paths.root if paths.index.is_file() else None
+
+
+def _provenance(root: Path | None) -> Mapping[str, Any] | None:
+    if root is None:
+        return None
+    try:
+        return read_record(RunPaths(root).provenance)
+    except (FileNotFoundError, DamagedRecord):
+        return None
+
+
+def _curves(frame: pd.DataFrame, root: Path) -> bytes:
+    return learning_curves(frame, read_histories(root, frame))
+
+
+def _pictures(frame: pd.DataFrame, root: Path | None) -> dict[str, Callable[[], bytes | None]]:
+    """What draws each picture of a report, by file name; those that need the run's files only where there is one.
+
+    ``None`` is drawn where there is nothing to show.
+    """
+    if frame.empty:
+        return {}
+    pictures: dict[str, Callable[[], bytes | None]] = {
+        "detailed_heatmaps.png": partial(detailed_heatmaps, frame),
+        "comprehensive_analysis.png": partial(comprehensive_analysis, frame),
+    }
+    if root is not None:
+        pictures["learning_curves.png"] = partial(_curves, frame, root)
+        pictures["best_predictions.png"] = partial(best_predictions, frame, root)
+    return pictures
+
+
+def write_report(summary_file: Path, output_dir: Path, *, processes: int = 1) -> Report:
+    """Read the summary and write pictures, text report, page and JSON into ``output_dir``, each atomically.
+
+    The pictures are drawn in ``processes`` processes beside the statistics (:func:`analysis.figures.background.begun`).
+    Raises :class:`UserError` where the summary cannot be used or the folder cannot be written.
+    """
+    frame = load_summary(summary_file)
+    root = _run_of(summary_file)
+    with begun(_pictures(frame, root), processes) as drawn:
+        found = findings(frame, summary=str(summary_file), root=root)
+        pictures = {name: picture for name, picture in drawn().items() if picture is not None}
+    page = html_page(found, frame, pictures, root, output_dir, _provenance(root))
+    texts = {
+        TEXT: report_text(found, frame),
+        JSON: json.dumps(found, indent=1, sort_keys=True, allow_nan=False) + "\n",
+        PAGE: page,
+    }
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        for name, picture in pictures.items():
+            write_bytes_atomically(output_dir / name, picture)
+        for name, text in texts.items():
+            write_text_atomically(output_dir / name, text)
+    except OSError as error:
+        raise UserError(
+            f"{output_dir} cannot be written ({error}); choose another with --output_dir"
+        ) from error
+    files = tuple(output_dir / name for name in (*pictures, *texts))
+    return Report(files, len(frame), found["successful"], found["best_overall"])

@@ -1,0 +1,111 @@
+"""How the variance of a metric is shared out among the hyperparameters; descriptive."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.statistics.linear_model import Data, Fit, NotComputed, Term, fit, label, plain, prepare
+
+
+def importance(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
+    """Shares of the variance between configurations by main effects and interactions; descriptive, no test.
+
+    A complete grid: the functional analysis of variance of the cell means (Hooker 2007), exact, shares sum to 1.
+    Otherwise Type II sums of squares, normalised. ``share_unbiased`` (only where repeats tell the noise): each
+    term less what noise alone would give it, not below 0. ``replicates``: the share of all variation that lies within
+    configurations, and its variance component.
+    """
+    found: dict[str, Any] = {"metric": metric, "method": "", "shares": [], "replicates": None, "biased": None}
+    found |= {"notes": [], "computed": False, "reason": ""}
+    try:
+        data = prepare(frame, metric)
+        if not data.codes:
+            raise NotComputed("no hyperparameter has two values with a successful point")
+        counts = np.bincount(data.cell)
+        means = np.bincount(data.cell, data.y) / counts
+        within = float(((data.y - means[data.cell]) ** 2).sum())
+        within_df = len(data.y) - data.cells
+        error = within / within_df if within_df else None
+        complete = data.cells == math.prod(len(data.levels[name]) for name in data.codes)
+        if complete and len(data.codes) <= 8:
+            shares = _functional(data, means, None if error is None else error * float((1 / counts).mean()))
+            method = "functional analysis of variance of the cell means (exact for a complete grid)"
+        else:
+            shares = _type_two_shares(fit(frame, metric))
+            method = "Type II sums of squares, normalised to 1 with the residual (the grid is not complete)"
+    except NotComputed as reason:
+        return found | {"reason": str(reason)}
+    notes = list(data.notes)
+    unbiased = bool(shares) and shares[0]["share_unbiased"] is not None
+    if not unbiased:
+        notes.append("every share contains noise and is too high for terms without effect (biased upward)")
+    if error is not None:
+        between = float((counts * (means - float(data.y.mean())) ** 2).sum())
+        usual = (len(data.y) - float((counts**2).sum()) / len(data.y)) / max(data.cells - 1, 1)
+        component = max(0.0, (between / max(data.cells - 1, 1) - error) / usual) if data.cells > 1 else 0.0
+        total = component + error
+        found["replicates"] = {
+            "share": plain(within / (within + between)),
+            "variance_share": plain(error / total) if total > 0 else None,
+            "df": within_df,
+        }
+    return found | {
+        "method": method,
+        "shares": shares,
+        "biased": not unbiased,
+        "notes": notes,
+        "computed": True,
+    }
+
+
+def _functional(data: Data, means: np.ndarray, noise_of_mean: float | None) -> list[dict[str, Any]]:
+    """Effects of every subset of the factors by inclusion and exclusion on the table of cell means."""
+    names = list(data.codes)
+    table = np.empty([len(data.levels[name]) for name in names])
+    table[tuple(data.codes[name] for name in names)] = means[data.cell]
+    table = table - table.mean()
+    effects: dict[Term, np.ndarray] = {(): np.zeros([1] * len(names))}
+    total = float((table**2).sum())
+    if total <= 1e-24:
+        raise NotComputed("all configurations have the same mean")
+    found = []
+    for size in range(1, len(names) + 1):
+        for term in combinations(names, size):
+            away = tuple(place for place, name in enumerate(names) if name not in term)
+            effect = table.mean(axis=away, keepdims=True) if away else table
+            for smaller, known in effects.items():
+                if set(smaller) < set(term):
+                    effect = effect - known
+            effects[term] = effect
+            squares = float((effect**2).sum()) * (table.size / effect.size)
+            df = math.prod(len(data.levels[name]) - 1 for name in term)
+            clean = None if noise_of_mean is None else max(0.0, squares - df * noise_of_mean)
+            found.append(
+                {"term": ":".join(term), "label": label(term), "df": df, "share": squares / total}
+                | {"share_unbiased": clean}
+            )
+    if noise_of_mean is not None:
+        whole = sum(row["share_unbiased"] for row in found)
+        for row in found:
+            row["share_unbiased"] = row["share_unbiased"] / whole if whole > 0 else 0.0
+    return found
+
+
+def _type_two_shares(model: Fit) -> list[dict[str, Any]]:
+    rows: list[tuple[str, str, int, float]] = []
+    for term, basis in model.design.term_bases.items():
+        squares = float(((basis.T @ model.data.y) ** 2).sum())
+        rows.append((":".join(term), label(term), basis.shape[1], squares))
+    rows.append(("residual", "residual", model.df, model.error * model.df))
+    total = sum(row[-1] for row in rows)
+    if total <= 0:
+        raise NotComputed("no term has a sum of squares of its own")
+    return [
+        {"term": term, "label": words, "df": df, "share": squares / total, "share_unbiased": None}
+        for term, words, df, squares in rows
+    ]

@@ -1,0 +1,160 @@
+"""How much a score moves by chance alone, how many seeds would settle a difference, and who may be the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.statistics.intervals import LEVEL, studentized_range_ppf, t_test_power
+from analysis.statistics.linear_model import Data, NotComputed, fit, plain, prepare
+
+METRIC = "best_val_jaccard"
+MOST_SEEDS = 1000
+
+
+def _pooled(data: Data) -> tuple[float, int, np.ndarray, np.ndarray]:
+    """Sum of squares within cells, its df, cell sizes, cell means (in the units of ``data.y``)."""
+    counts = np.bincount(data.cell)
+    means = np.bincount(data.cell, data.y) / counts
+    return float(((data.y - means[data.cell]) ** 2).sum()), len(data.y) - data.cells, counts, means
+
+
+def _without_blocks(data: Data, within: float, df: int) -> tuple[float, int] | None:
+    """The same without what the seeds share, where every cell has every seed once; else ``None``."""
+    if data.block is None:
+        return None
+    blocks = int(data.block.max()) + 1
+    pairs = np.bincount(data.cell * blocks + data.block, minlength=data.cells * blocks)
+    if pairs.min() != 1 or pairs.max() != 1 or df - blocks + 1 < 2:
+        return None
+    between = data.cells * float(
+        (np.bincount(data.block, data.y) / data.cells) @ (np.bincount(data.block, data.y) / data.cells)
+    )
+    return max(0.0, within - between), df - blocks + 1
+
+
+def noise(frame: pd.DataFrame) -> dict[str, Any]:
+    """Standard deviation of ``best_val_jaccard`` between repeats of one configuration, pooled over configurations.
+
+    ``sd`` (Jaccard points) with its 95 % interval (chi squared), ``df``, ``cells`` with repeats; ``sd_within_seed``:
+    without what all configurations of a seed share; ``icc``: share of the variance that lies between configurations
+    (one-way, Shrout and Fleiss 1979; negative estimates are 0). ``known`` is False, with a reason, without repeats.
+    """
+    try:
+        data = prepare(frame, METRIC)
+    except NotComputed as reason:
+        return {"known": False, "reason": str(reason)}
+    within, df, counts, means = _pooled(data)
+    if df < 1:
+        return {
+            "known": False,
+            "reason": "no configuration has more than one successful point: give several seeds",
+        }
+    error = within / df
+    shared = _without_blocks(data, within, df)
+    low, high = stats.chi2.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2], df)
+    icc = None
+    if data.cells > 1:
+        between = float((counts * (means - data.y.mean()) ** 2).sum()) / (data.cells - 1)
+        usual = (len(data.y) - float((counts**2).sum()) / len(data.y)) / (data.cells - 1)
+        whole = between + (usual - 1) * error
+        icc = plain(max(0.0, (between - error) / whole)) if whole > 0 else None
+    return {
+        "known": True,
+        "sd": plain(math.sqrt(error) * data.scale),
+        "sd_ci": [plain(math.sqrt(within / edge) * data.scale) for edge in (high, low)],
+        "df": df,
+        "cells": int((counts > 1).sum()),
+        "sd_within_seed": None if shared is None else plain(math.sqrt(shared[0] / shared[1]) * data.scale),
+        "df_within_seed": None if shared is None else shared[1],
+        "icc": icc,
+        "reason": "",
+    }
+
+
+def seeds_to_settle(difference: float, sd: float, power: float = 0.8, alpha: float = 0.05) -> int:
+    """Seeds that each of two configurations needs for a two-sided t test to find ``difference``; 2 to 1000.
+
+    ``difference`` and ``sd`` in the same units; no difference (or no number) gives the cap of 1000, no noise gives 2.
+    Raises :class:`ValueError` for a power or alpha that is not between 0 and 1.
+    """
+    if not (0 < power < 1 and 0 < alpha < 1):
+        raise ValueError(f"power {power} and alpha {alpha}; expected both between 0 and 1")
+    if not (math.isfinite(difference) and math.isfinite(sd)) or difference == 0 or sd < 0:
+        return MOST_SEEDS
+    if sd == 0:
+        return 2
+    effect = min(abs(difference) / sd, 1e6)
+    low, high = 1, MOST_SEEDS  # the answer is above low; power grows with n
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if t_test_power(effect, middle, alpha) >= power else (middle, high)
+    return high
+
+
+def indistinguishable(
+    frame: pd.DataFrame, rows: pd.DataFrame | Iterable[str] | None = None
+) -> dict[str, Any]:
+    """The points whose configuration cannot be told apart from the best one by ``best_val_jaccard``, at 95 %.
+
+    ``rows`` (a part of the frame, or names): the candidates, by default all successful points. The means of the
+    candidates' configurations are compared with the best of them by the studentized range over all of them (Tukey
+    1953), which holds although the best was chosen by its result; without any effect all are named in 95 of 100
+    grids. With repeats the error is the variation between them; with one seed the residual of the model stands in.
+    """
+    found: dict[str, Any] = {"names": [], "best": None, "basis": "", "critical_difference": None, "sd": None}
+    found |= {"df": None, "configurations": 0, "of": 0, "computed": False, "reason": ""}
+    try:
+        data = prepare(frame, METRIC)
+        within, df, counts, means = _pooled(data)
+        if df >= 2 and within > 0:
+            error, error_df = within / df, df
+            basis = "variation between repeats of a configuration"
+            free = _without_blocks(data, within, df)
+            if free is not None and free[0] > 0:
+                error, error_df = free[0] / free[1], free[1]
+                basis = "variation between repeats of a configuration, within seeds"
+        else:
+            model = fit(frame, METRIC)
+            error, error_df = model.error, model.df
+            basis = "residual of the model; run-to-run noise is not known"
+            if error == 0:
+                raise NotComputed(
+                    "the model reproduces every value exactly: there is no error to compare with"
+                )
+    except NotComputed as reason:
+        return found | {"reason": str(reason)}
+    names = frame["name"].to_numpy()[data.places]
+    if rows is None:
+        wanted = np.ones(len(names), bool)
+    elif isinstance(rows, pd.DataFrame):
+        wanted = np.isin(data.places, frame.index.get_indexer(rows.index))
+    else:
+        wanted = np.isin(names, list(rows))
+    cells = np.unique(data.cell[wanted])
+    if not len(cells):
+        return found | {"basis": basis, "reason": "none of the candidates has a value"}
+    best = int(cells[np.argmax(means[cells])])
+    spread = math.sqrt(error)
+    critical = studentized_range_ppf(LEVEL, len(cells), error_df) if len(cells) > 1 else 0.0
+    reach = critical * spread * np.sqrt((1 / counts[cells] + 1 / counts[best]) / 2)
+    near = cells[(means[best] - means[cells] <= reach) | (cells == best)]
+    usual = len(cells) / float((1 / counts[cells]).sum())
+    member = wanted & np.isin(data.cell, near)
+    order = np.lexsort((data.places, -means[data.cell]))
+    return found | {
+        "names": [str(names[place]) for place in order if member[place]],
+        "best": str(names[np.flatnonzero(wanted & (data.cell == best))[0]]),
+        "basis": basis,
+        "critical_difference": plain(critical * spread / math.sqrt(usual) * data.scale),
+        "sd": plain(spread * data.scale),
+        "df": error_df,
+        "configurations": len(near),
+        "of": len(cells),
+        "computed": True,
+    }

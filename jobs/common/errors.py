@@ -1,0 +1,77 @@
+"""Errors that a user can mend, and the exit codes of every command.
+
+The exit codes are documented in ``docs/exit_codes.md``; :mod:`jobs.common.states` holds those of a point.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import reprlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+OK = 0
+INTERNAL = 1  # Python's own code for an uncaught exception
+USAGE = 2  # bad arguments, grid.yaml or data: the user mends it
+PARTIAL = 3  # collect, local: some points have no result (yet)
+NOTHING = 4  # collect, analyze: nothing usable at all
+SCHEDULER = 5  # submit, resubmit: PBS refused, did not answer, or is not there
+ACTIVE = 6  # submit, resubmit: what was asked for is queued or running already
+INTERRUPTED = 130  # Ctrl-C, as shells report it
+# Records, networks and traces are many objects that stay: at Python's own thresholds (700, 10, 10) the collector
+# goes through them again and again, which is a sixth of a status of 10,000 points.
+COLLECTOR = (50_000, 20, 20)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 3, 10, 10, 10
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 120
+
+
+def shown(value: Any) -> str:
+    """``repr(value)`` for an error message, never long: a file may hold anything, also a gigabyte by aliases."""
+    text = _SHORT.repr(value)
+    return text if len(text) <= 400 else text[:397] + "..."
+
+
+def one_line(value: Any, limit: int = 1000) -> str:
+    """``str(value)`` as one line of at most ``limit`` characters that every terminal and file can take.
+
+    White space of any kind becomes one space; what cannot be printed (control characters, which could
+    steer a terminal, and halves of surrogate pairs, which no file can hold) becomes U+FFFD.
+    """
+    text = " ".join(str(value)[: 4 * limit].split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+class UserError(Exception):
+    """Something the user can mend.
+
+    The message says what is wrong, what was received, what is expected and what to do next.
+    ``exit_code`` is what the command ends with.
+    """
+
+    def __init__(self, message: str, *, exit_code: int = USAGE) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def run_command(name: str, command: Callable[[], int]) -> int:
+    """Run ``command``; print a :class:`UserError` as ``NAME: message`` on stderr and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A path that the terminal's encoding lacks must not end a command.
+            stream.reconfigure(errors="backslashreplace")
+    gc.set_threshold(*COLLECTOR)
+    try:
+        return command()
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return INTERRUPTED

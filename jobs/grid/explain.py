@@ -1,0 +1,44 @@
+"""What ``make_grid.py --explain`` prints: the grid as it was understood."""
+
+from __future__ import annotations
+
+from jobs.grid.config import GridConfig
+from jobs.grid.points import Point, expand, point_name
+from jobs.grid.settings import POINT
+from unet_models.networks.parameters import parameter_count
+
+
+def _parameters(point: Point) -> int:
+    settings = point.settings
+    return parameter_count(
+        settings["architecture"], base_filters=settings["base_filters"], levels=settings["levels"]
+    )
+
+
+def explain(config: GridConfig) -> str:
+    """The axes, what was excluded and included, the recipe, the data, and a line for every point."""
+    points = expand(config)
+    full = len(config.seeds)
+    for values in config.axes.values():
+        full *= len(values)
+    lines = [f"{config.path}: {len(points)} points", "", "axes"]
+    for axis, values in config.axes.items():
+        lines.append(f"  {axis:<14} {', '.join(POINT[axis].to_text(value) for value in values)}")
+    lines.append(f"  {'seed':<14} {', '.join(map(str, config.seeds))}")
+    lines.append(
+        f"  {full} combinations - {full + len(config.include) - len(points)} excluded + {len(config.include)} included"
+    )
+    lines += ["", "the same for every point"]
+    lines += [
+        f"  {key:<26} {POINT[key].to_text(value)}"
+        for key, value in config.training.items()
+        if key not in config.axes
+    ]
+    lines += ["", "data"]
+    lines += [f"  {key:<26} {'null' if value is None else value}" for key, value in config.data.items()]
+    lines += ["", "site: what each sub-job asks for, and where it runs"]
+    lines += [f"  {key:<26} {'null' if value is None else value}" for key, value in config.site.items()]
+    lines += ["", f"{'name':<48} {'parameters':>12}"]
+    for index, point in enumerate(points, start=1):
+        lines.append(f"{point_name(index, point.stem):<48} {_parameters(point):>12,}")
+    return "\n".join(lines)

@@ -1,0 +1,148 @@
+"""The grid: which points there are, what each is called, and the key that says two of them are the same.
+
+:func:`point_name` is the only place where a point's name is made. The predecessor made it twice, in two
+languages, and lost all 36 results to the difference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.common.errors import UserError, shown
+from jobs.common.records import canonical_json
+from jobs.grid.config import GridConfig
+from jobs.grid.settings import HYPERPARAMETERS, POINT, SEED
+
+MOST_POINTS = 100_000  # of one grid: more than any cluster trains, few enough to list
+LONGEST_STEM = 150  # characters: a file name has 255 at most, a temporary one the host and more in it
+_SHORT = {"architecture": "", "learning_rate": "lr", "batch_size": "bs"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One configuration of the grid: every setting of :data:`jobs.grid.settings.POINT`, and its name's extras.
+
+    ``named`` lists the settings beyond the three hyperparameters that the name carries.
+    """
+
+    settings: Mapping[str, Any]
+    named: tuple[str, ...] = ()
+
+    @property
+    def stem(self) -> str:
+        """What the point's files are called: ``UNet_lr0.0001_bs8``, with ``_seed2`` and the like appended."""
+        parts = [f"{_SHORT.get(key, key)}{self.text(key)}" for key in (*HYPERPARAMETERS, *self.named)]
+        return "_".join(parts)
+
+    def text(self, key: str) -> str:
+        """The setting ``key`` as it is written in names and CSV cells."""
+        return POINT[key].to_text(self.settings[key])
+
+    def key(self, fingerprint: str) -> str:
+        """16 hexadecimal digits: equal for equal settings on equal data, whatever the point is called."""
+        text = canonical_json({"settings": dict(self.settings), "data": fingerprint})
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def point_name(index: int, stem: str) -> str:
+    """The name of a point's directory, ``exp_01_UNet_lr0.0001_bs8``; ``index`` counts from 1."""
+    return f"exp_{index:02d}_{stem}"
+
+
+def _matches(settings: Mapping[str, Any], rule: Mapping[str, frozenset[Any]]) -> bool:
+    return all(settings[key] in values for key, values in rule.items())
+
+
+def extra_axes(config: GridConfig) -> tuple[str, ...]:
+    """The settings that vary beyond the three hyperparameters and the seed, in a fixed order."""
+    varied = {key for key in config.axes if key not in HYPERPARAMETERS}
+    varied |= {
+        key for entry in config.include for key in entry if key not in HYPERPARAMETERS and key != "seed"
+    }
+    return tuple(key for key in POINT if key in varied)
+
+
+def expand(config: GridConfig) -> list[Point]:
+    """All points of the grid in order.
+
+    Seeds are outermost, so that a whole grid is through before it is repeated; then architecture,
+    learning rate, batch size (the guide's order), then further axes. ``exclude`` rules are applied,
+    ``include`` points come last.
+
+    Raises :class:`UserError` for an ``exclude`` rule that matches nothing, an ``include`` point that the
+    grid has already, a name that is too long for a file, a grid without any point, and, before anything is
+    expanded, one of more than :data:`MOST_POINTS` combinations.
+    """
+    _check_size(config)
+    points: list[Point] = []
+    always_named = tuple(key for key in config.axes if key not in HYPERPARAMETERS)
+    rules = [{key: frozenset(values) for key, values in rule.items()} for rule in config.exclude]
+    hits = [0] * len(rules)
+    for seed, *values in itertools.product(config.seeds, *config.axes.values()):
+        settings = {**config.training, **dict(zip(config.axes, values, strict=True)), "seed": seed}
+        excluded = [number for number, rule in enumerate(rules) if _matches(settings, rule)]
+        for number in excluded:
+            hits[number] += 1
+        if not excluded:
+            named = always_named + (("seed",) if len(config.seeds) > 1 else ())
+            points.append(_point(settings, named))
+    for number, count in enumerate(hits):
+        if count == 0:
+            rule = {
+                key: list(values) if len(values) > 1 else values[0]
+                for key, values in config.exclude[number].items()
+            }
+            raise UserError(
+                f"{config.path}: exclude[{number}]: received {shown(rule)}, which no point of the grid matches; "
+                "expected values that the axes hold, correct or remove the entry"
+            )
+    known = {canonical_json(dict(point.settings)) for point in points} if config.include else set()
+    for number, entry in enumerate(config.include):
+        fixed = {key: values[0] for key, values in config.axes.items() if key not in HYPERPARAMETERS}
+        settings = {**config.training, **fixed, "seed": config.seeds[0], **entry}
+        text = canonical_json(settings)
+        if text in known:
+            raise UserError(
+                f"{config.path}: include[{number}]: received {shown(dict(entry))}, a point that the grid has already; "
+                "remove the entry"
+            )
+        known.add(text)
+        default = {**config.training, "seed": SEED.default}
+        named = always_named + tuple(
+            key
+            for key in POINT
+            if key in entry
+            and key not in HYPERPARAMETERS
+            and key not in always_named
+            and (entry[key] != default[key] or (key == "seed" and len(config.seeds) > 1))
+        )
+        points.append(_point(settings, named))
+    if not points:
+        raise UserError(f"{config.path}: every point is excluded; expected at least one, relax 'exclude'")
+    longest = max(points, key=lambda point: len(point.stem))
+    if len(longest.stem) > LONGEST_STEM:
+        raise UserError(
+            f"{config.path}: a point would be called {longest.stem}; expected at most {LONGEST_STEM} characters: "
+            "move settings of one value from 'hyperparameters' to 'training', or let 'include' change fewer"
+        )
+    return points
+
+
+def _check_size(config: GridConfig) -> None:
+    axes = {**config.axes, "seed": config.seeds}
+    count = math.prod(len(values) for values in axes.values()) + len(config.include)
+    if count > MOST_POINTS:
+        sizes = " x ".join(f"{len(values)} {axis}" for axis, values in axes.items())
+        raise UserError(
+            f"{config.path}: received {sizes} with {len(config.include)} included, {count:,} combinations; "
+            f"expected at most {MOST_POINTS:,}: shorten an axis, or make several runs"
+        )
+
+
+def _point(settings: Mapping[str, Any], named: Iterable[str]) -> Point:
+    return Point({key: settings[key] for key in POINT}, tuple(named))

@@ -1,0 +1,173 @@
+"""A run's points as their files tell, joined with what the scheduler says of their sub-jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.common.errors import UserError
+from jobs.common.states import STATES
+from jobs.pbs.scheduler import Answer, Job, Scheduler, job_number
+from jobs.pbs.submissions import jobs_of, read_submissions
+from jobs.point.status import PointStatus, read_status
+from jobs.run.index import Entry, Run
+
+QUEUED = "queued"  # not a state of the files: the scheduler has a sub-job for it that has not begun
+
+
+@dataclass(frozen=True)
+class View:
+    """One point: its ``state`` (:data:`jobs.common.states.STATES` or ``queued``), the reason, and what was read.
+
+    ``scheduler`` is PBS's letter for its newest sub-job, ``"unknown"`` where it was asked and does not know,
+    and empty where it was not asked or never had the point.
+    """
+
+    entry: Entry
+    status: PointStatus
+    state: str
+    reason: str
+    scheduler: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.state in STATES and STATES[self.state].ended
+
+    @property
+    def active(self) -> bool:
+        """Whether it is being trained, or a sub-job waits to do so."""
+        return self.state in (QUEUED, "running")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A run at one moment. ``answer`` is ``None`` where the scheduler was not asked."""
+
+    run: Run
+    views: tuple[View, ...]
+    submissions: tuple[Mapping[str, Any], ...]
+    problem: str = ""
+    answer: Answer | None = None
+
+
+def _ids(submissions: Iterable[Mapping[str, Any]], statuses: Iterable[PointStatus]) -> list[str]:
+    """Every job that may concern the run, each once: on record, or named by a point (submitted by hand)."""
+    found: dict[str, str] = {}
+    for submission in submissions:
+        jobs = [job for job, _ in jobs_of([submission])]
+        collect = submission.get("collect")
+        if isinstance(collect, dict) and isinstance(collect.get("id"), str):
+            jobs.append(collect["id"])
+        for job in jobs:
+            number = job_number(job)
+            if number is not None:
+                found[number] = job
+    for status in statuses:
+        job = (status.record or {}).get("job_id")
+        number = job_number(job) if isinstance(job, str) else None
+        if number is not None and number not in found:
+            # A sub-job's id to its array's.
+            found[number] = (
+                job if "[" not in job else job[: job.index("[")] + "[]" + job[job.index("]") + 1 :]
+            )
+    return list(found.values())
+
+
+def look(run: Run, scheduler: Scheduler | None = None) -> Picture:
+    """Read every point's files and, with a ``scheduler``, join them with one bulk ``qstat``.
+
+    Results are believed without their checksums, which only ``collect`` needs to compare.
+    """
+    statuses = [read_status(run, entry, verify=False) for entry in run.entries]
+    problem = ""
+    try:
+        submissions = read_submissions(run)
+    except UserError as error:
+        submissions, problem = [], str(error)
+    if scheduler is None:
+        views = [
+            View(entry, status, status.state, status.reason)
+            for entry, status in zip(run.entries, statuses, strict=True)
+        ]
+        return Picture(run, tuple(views), tuple(submissions), problem)
+    answer = scheduler.qstat(_ids(submissions, statuses))
+    newest: dict[int, str] = {}
+    for job, indices in jobs_of(submissions):
+        number = job_number(job)
+        newest.update({index: number for index in indices if number is not None})
+    views = [
+        _join(entry, status, newest.get(entry.index), answer)
+        for entry, status in zip(run.entries, statuses, strict=True)
+    ]
+    return Picture(run, tuple(views), tuple(submissions), problem or answer.problem, answer)
+
+
+def _sub_job(answer: Answer, number: str, index: int) -> Job | None:
+    return answer.jobs.get((number, index)) or answer.jobs.get((number, None))
+
+
+def _join(entry: Entry, status: PointStatus, submitted: str | None, answer: Answer) -> View:
+    record = status.record or {}
+    own = job_number(record.get("job_id") or "")
+    number = submitted if submitted is not None else own
+    # A retry by hand is newer than what is on record: PBS counts upwards.
+    if own is not None and number is not None and int(own) > int(number):
+        number = own
+    if number is None:
+        return View(entry, status, status.state, status.reason)
+    if answer.problem:
+        return View(entry, status, status.state, status.reason, "unknown")
+    job = _sub_job(answer, number, entry.index)
+    if job is not None and job.state == "B":
+        job = None  # the array's parent, which tells nothing of one index
+    letter = job.state if job is not None else "F" if number in answer.finished else "unknown"
+    if STATES[status.state].ended:
+        return View(entry, status, status.state, status.reason, letter)
+    if letter == "unknown":
+        return View(entry, status, status.state, status.reason, letter)
+    if job is not None and job.waits:
+        return View(entry, status, QUEUED, _queued(job), letter)
+    if job is not None and not job.ended:
+        return View(entry, status, "running", "" if own == number else "begins", letter)
+    if own is None and status.record is not None:
+        # Trained on this machine since; the scheduler knows nothing of that.
+        return View(entry, status, status.state, status.reason, letter)
+    state, reason = _ended(status, job, own == number)
+    return View(entry, status, state, reason, letter)
+
+
+def _queued(job: Job) -> str:
+    return "held" if job.state == "H" else "suspended" if job.state == "S" else ""
+
+
+def _ended(status: PointStatus, job: Job | None, own: bool) -> tuple[str, str]:
+    """The state of a point without a result whose newest sub-job has ended.
+
+    What the process itself wrote counts first, for PBS reports a walltime or a qdel even where the program
+    ended in order. Only what the process could not know is taken from PBS.
+    """
+    code = job.exit_status if job is not None else None
+    if own and status.state not in ("running", "waiting", "lost"):
+        if status.state == "cancelled" and code == -29:
+            return "timeout", "stopped by PBS at the walltime"
+        return status.state, status.reason
+    if job is not None and not job.ran:
+        # The sub-job was deleted before it began; an earlier attempt's class still says why it was retried.
+        if status.state != "waiting":
+            return status.state, status.reason
+        return "cancelled", "its sub-job was deleted before it began"
+    if code == -29:
+        return "timeout", "killed by PBS at the walltime"
+    if code == -27:
+        return "oom", "killed by PBS: it used more memory than it had asked for"
+    if code is not None and code > 256:
+        return "cancelled", f"killed by PBS with signal {code - 256} (qdel, or an administrator)"
+    if code == 137:
+        return "oom", "killed by signal 9, as the kernel does when the host's memory is used up"
+    if code == 0 and status.state == "waiting":
+        return "lost", "its sub-job ended with 0 but has left nothing; look into its log in logs/"
+    if own and status.state == "lost":
+        return status.state, status.reason
+    ending = "" if code is None else f" with exit status {code}"
+    return "lost", f"its sub-job ended{ending} without a word; look into its log in logs/"

@@ -1,0 +1,191 @@
+"""Making a run directory, and growing one: points are added, never renumbered and never taken away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from jobs.common.errors import UserError
+from jobs.common.records import (
+    DamagedRecord,
+    publish,
+    read_record,
+    temporary_beside,
+    write_bytes_atomically,
+    write_record,
+)
+from jobs.grid.config import GridConfig, load_config
+from jobs.grid.points import Point, expand, extra_axes
+from jobs.grid.settings import HYPERPARAMETERS, POINT
+from jobs.pbs.submissions import write_site
+from jobs.run.index import Run, make_entry, read_run, write_index
+from jobs.run.paths import RUN_PREFIX, RunPaths
+from jobs.run.provenance import provenance
+from unet_models.data.dataset import PackedData, build, write_packed
+from unet_models.data.images import DataError
+
+
+@dataclass(frozen=True)
+class Made:
+    """What :func:`make_run` did: the run, how many points are new, known, and no longer in ``grid.yaml``."""
+
+    run: Run
+    data: PackedData
+    added: int
+    known: int
+    orphaned: int
+
+
+def default_run_directory(now: datetime | None = None) -> Path:
+    """``hyperparameter_optimization_YYYYMMDD_HHMMSS`` in the working directory."""
+    return Path(f"{RUN_PREFIX}{(now or datetime.now()):%Y%m%d_%H%M%S}")
+
+
+def load_data(config: GridConfig) -> PackedData:
+    """The data of ``config``; :class:`UserError` where they cannot be used or a batch would not fill."""
+    data = dict(config.data)
+    if data["path"] is not None:
+        # A path in grid.yaml is meant from where grid.yaml stands, not from where the command is typed.
+        folder = Path(os.path.expandvars(data["path"])).expanduser()
+        data["path"] = str(folder if folder.is_absolute() else (config.path.parent / folder).resolve())
+    try:
+        packed = build(data)
+    except DataError as error:
+        raise UserError(f"{config.path}: data: {error}") from error
+    return packed
+
+
+def check_batches(points: list[Point], data: PackedData) -> None:
+    """Refuse a batch larger than the training part: an epoch would have no step at all."""
+    count = data.count("train")
+    too_large = sorted({p.settings["batch_size"] for p in points if p.settings["batch_size"] > count})
+    if too_large:
+        raise UserError(
+            f"batch_size {too_large[0]} is larger than the {count} training patches; expected at most {count}, "
+            "remove the value, or use more data"
+        )
+
+
+def make_run(config: GridConfig, root: Path, say: Callable[[str], None] = print) -> Made:
+    """Make the run directory ``root``, or add to it the points of ``config`` that it does not have.
+
+    The data are packed first and the index is written last, so that a directory whose index exists is
+    whole. Raises :class:`UserError` where the run exists with other data or another fixed setting: its
+    points would not be comparable.
+    """
+    points = expand(config)
+    data = load_data(config)
+    say(data.describe())
+    for note in data.notes:
+        say(f"note: {note}")
+    check_batches(points, data)
+    paths = RunPaths(root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(paths.lock, timeout=30):
+            return _make_locked(config, points, data, paths)
+    except Timeout as error:
+        raise UserError(f"{root} is being made by another process; wait for it, then repeat") from error
+    except OSError as error:
+        raise UserError(f"{root} cannot be written ({error}); choose another place with --run-dir") from error
+
+
+def _make_locked(config: GridConfig, points: list[Point], data: PackedData, paths: RunPaths) -> Made:
+    if paths.index.exists():
+        old = read_run(paths.root)
+        _check_growth(load_config(paths.grid), config, old, data)
+        try:
+            history = list(read_record(paths.provenance)["made"])
+        except (DamagedRecord, KeyError, TypeError) as error:
+            raise UserError(f"{paths.provenance} cannot be used ({error})") from error
+        entries, old_axes = list(old.entries), old.axes
+    else:
+        _check_new(paths)
+        entries, old_axes, history = [], (), []
+    known = {entry.key for entry in entries}
+    wanted = [point.key(data.fingerprint) for point in points]
+    next_index = max((entry.index for entry in entries), default=0) + 1
+    new = [point for point, key in zip(points, wanted, strict=True) if key not in known]
+    entries += [make_entry(next_index + offset, point, data.fingerprint) for offset, point in enumerate(new)]
+    axes = (*HYPERPARAMETERS, "seed", *(a for a in POINT if a in {*extra_axes(config), *old_axes[4:]}))
+
+    paths.logs.mkdir(exist_ok=True)
+    if not paths.data.exists():
+        temporary = temporary_beside(paths.data)
+        write_packed(temporary, data)
+        publish(temporary, paths.data)
+    history.append(provenance(data.fingerprint))
+    write_record(
+        paths.provenance,
+        {
+            "made": history,
+            "data": {
+                "fingerprint": data.fingerprint,
+                "source": data.source,
+                "split": data.split,
+                "notes": list(data.notes),
+                "patches": {part: data.count(part) for part in ("train", "validation", "test")},
+                "chance_jaccard": data.foreground("validation"),
+            },
+        },
+    )
+    # A new run is whole once its index is there. A growing one must be readable between the two writes:
+    # the new index explains itself under the old grid.yaml, not the other way round.
+    grid_text = config.path.read_bytes()
+    if paths.index.exists():
+        write_index(paths.index, axes, entries)
+        write_bytes_atomically(paths.grid, grid_text)
+    else:
+        write_bytes_atomically(paths.grid, grid_text)
+        write_index(paths.index, axes, entries)
+    run = read_run(paths.root)
+    write_site(run)
+    return Made(run, data, len(new), len(wanted) - len(new), len(known - set(wanted)))
+
+
+def _check_new(paths: RunPaths) -> None:
+    """Refuse a folder that holds something else: its grid.yaml would be overwritten."""
+    ours = {
+        path.name for path in (paths.grid, paths.provenance, paths.data, paths.logs, paths.lock, paths.site)
+    }
+    strangers = sorted(
+        path.name for path in paths.root.iterdir() if path.name not in ours and ".tmp" not in path.name
+    )
+    # provenance.json is written before grid.yaml: without it, the grid.yaml is somebody's own.
+    if not strangers and paths.grid.exists() and not paths.provenance.exists():
+        strangers = [paths.grid.name]
+    if strangers:
+        raise UserError(
+            f"{paths.root} holds {strangers[0]} but no index.csv, so it is no run; "
+            "expected a new or empty folder, or a run directory"
+        )
+
+
+def _check_growth(old: GridConfig, new: GridConfig, run: Run, data: PackedData) -> None:
+    if data.fingerprint != run.fingerprint:
+        raise UserError(
+            f"{run.paths.root} was made from data {run.fingerprint}, and data: in {new.path} now gives "
+            f"{data.fingerprint}; expected the same data. Points on other data are not comparable: make a new run"
+        )
+    for key, value in old.training.items():
+        if key in run.axes:
+            continue
+        fixed = new.axes[key] if key in new.axes else (new.training[key],)
+        if value not in fixed:
+            raise UserError(
+                f"{new.path}: training.{key}: received {list(fixed)}, but the points of {run.paths.root} were made with "
+                f"{value!r}; expected that value (to compare several, make '{key}' an axis that holds it), or a new run"
+            )
+    for axis in run.axes:
+        if axis in new.training and axis not in new.axes and axis not in HYPERPARAMETERS:
+            values = {entry.point.settings[axis] for entry in run.entries}
+            if values != {new.training[axis]}:
+                raise UserError(
+                    f"{new.path}: '{axis}' was an axis of {run.paths.root} and is none now; "
+                    "expected it in hyperparameters, or a new run"
+                )

@@ -1,0 +1,84 @@
+"""Where a run comes from: commit, packages, command, machine. Answers "what made this figure?" a year later."""
+
+from __future__ import annotations
+
+import getpass
+import importlib.metadata
+import platform
+import socket
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "keras",
+    "numpy",
+    "pandas",
+    "scipy",
+    "statsmodels",
+    "matplotlib",
+    "seaborn",
+    "pyyaml",
+    "filelock",
+    "pillow",
+    "rich",
+)
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions, by package; those that are not installed are left out. Imports none of them."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def git_state() -> dict[str, Any]:
+    """``commit`` and ``dirty`` of the code; both ``None`` where there is no git or no repository."""
+    commit = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain")
+    return {"commit": commit, "dirty": None if commit is None or changes is None else bool(changes)}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container whose user has no name
+        return "unknown"
+
+
+def now() -> str:
+    """The time in UTC, to the second, as ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def provenance(fingerprint: str) -> dict[str, Any]:
+    """One entry of ``provenance.json``: what was known when the run was made or grown."""
+    return {
+        "made": now(),
+        "command": [sys.executable, *sys.argv],
+        "git": git_state(),
+        "packages": package_versions(),
+        "python": platform.python_version(),
+        "host": socket.gethostname(),
+        "user": _user(),
+        "data_fingerprint": fingerprint,
+    }

@@ -1,0 +1,217 @@
+"""Records are whole or refused; what stood before stands when writing fails."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobs.common.records import (
+    DamagedRecord,
+    DiskFull,
+    quarantine,
+    read_record,
+    temporary_beside,
+    write_record,
+    write_record_once,
+    write_text_atomically,
+)
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path):
+    path = tmp_path / "r.json"
+    write_record(path, {"a": [1, 2.5, None, "é"], "b": {"c": True}})
+    assert read_record(path) == {"a": [1, 2.5, None, "é"], "b": {"c": True}}
+
+
+def test_nan_is_written_as_null(tmp_path):
+    path = tmp_path / "r.json"
+    write_record(path, {"a": float("nan"), "b": [float("inf")]})
+    assert "NaN" not in path.read_text() and "Infinity" not in path.read_text()
+    assert read_record(path) == {"a": None, "b": [None]}
+
+
+def test_an_edited_record_is_refused(tmp_path):
+    path = tmp_path / "r.json"
+    write_record(path, {"best": 0.5})
+    path.write_text(path.read_text().replace("0.5", "0.9"))
+    with pytest.raises(DamagedRecord, match="does not match its checksum"):
+        read_record(path)
+
+
+_ROWS = st.lists(
+    st.dictionaries(st.text(), st.one_of(st.floats(), st.text(), st.lists(st.integers()))), min_size=0
+)
+
+
+@given(rows=_ROWS, before=st.text(), after=st.text())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_record_read_without_a_list_is_the_whole_one_less_that_list(tmp_path, rows, before, after):
+    path = tmp_path / "r.json"
+    inner = {"history": [{"history": rows}], "b": [[1], []]}
+    write_record(path, {"a": before, "history": rows, "i": inner, "z": f'{after}\n "history": [\n1\n ],\n'})
+    whole = read_record(path)
+    assert whole.pop("history") is not None
+    for verify in (True, False):
+        assert read_record(path, verify=verify, without="history") == whole
+
+
+@pytest.mark.parametrize("change", ["compact", "wide", "last", "none"])
+def test_a_list_is_left_out_of_a_record_of_any_layout(tmp_path, change):
+    path = tmp_path / "r.json"
+    write_record(path, {"history": [{"a": 1}, {"a": [2]}], "status": "done"})
+    record = json.loads(path.read_text())
+    if change == "last":
+        record["zz"] = record.pop("history")
+        record["history"] = record.pop("zz")
+    if change == "none":
+        del record["history"]
+    indent = {"compact": None, "wide": 0}.get(change, 1)
+    path.write_text(json.dumps(record, indent=indent))
+    found = read_record(path, verify=False, without="history")
+    assert found.pop("checksum", None) is None and found == {"status": "done"}
+
+
+@given(cut=st.integers(0, 10_000))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_truncated_record_is_refused_without_its_list_too(tmp_path, cut):
+    path = tmp_path / "r.json"
+    write_record(path, {"history": [{"a": 1, "b": [2]}] * 3, "name": "exp_01"})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: cut % len(whole.rstrip())])
+    with pytest.raises(DamagedRecord):
+        read_record(path, verify=False, without="history")
+
+
+@given(cut=st.integers(0, 10_000), flip=st.integers(1, 255))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_truncated_or_mutated_records_are_refused(tmp_path, cut, flip):
+    path = tmp_path / "r.json"
+    write_record(path, {"name": "exp_01", "values": [0.1, 0.2]})
+    whole = path.read_bytes()
+    before = read_record(path)
+    path.write_bytes(whole[: cut % len(whole.rstrip())])
+    with pytest.raises(DamagedRecord):
+        read_record(path)
+    place = cut % len(whole)
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ flip]) + whole[place + 1 :])
+    try:
+        # Only white space between tokens may change without anybody noticing.
+        assert read_record(path) == before
+        assert bytes([whole[place]]).isspace()
+    except DamagedRecord:
+        pass
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "3", '{"schema": 1}', '{"schema": 99, "checksum": ""}', "\xff", "[" * 10000]
+)
+def test_other_json_is_refused(tmp_path, text):
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    with pytest.raises(DamagedRecord):
+        read_record(path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch):
+    path = tmp_path / "f.txt"
+    write_text_atomically(path, "old")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    for owner, function in ((os, "fsync"), (os, "replace")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, function, full)
+            with pytest.raises(OSError, match="No space left"):
+                write_text_atomically(path, "new")
+        assert path.read_text() == "old"
+        assert [file.name for file in tmp_path.iterdir()] == ["f.txt"]
+
+
+def test_a_temporary_name_is_unique_hidden_and_keeps_the_suffix(tmp_path):
+    first, second = (temporary_beside(tmp_path / "model.hdf5") for _ in range(2))
+    assert first != second
+    assert first.parent == tmp_path and first.suffix == ".hdf5" and first.name.startswith(".")
+
+
+def test_the_checksum_is_in_the_file(tmp_path):
+    path = tmp_path / "r.json"
+    write_record(path, {"a": 1})
+    assert set(json.loads(path.read_text())) == {"a", "checksum", "schema"}
+
+
+def test_a_record_that_cannot_be_read_is_told_apart_from_one_that_is_not_there(tmp_path):
+    (tmp_path / "folder").write_text("a file where a folder belongs")
+    with pytest.raises(DamagedRecord, match="cannot be read"):
+        read_record(tmp_path / "folder" / "status.json")
+    with pytest.raises(FileNotFoundError):
+        read_record(tmp_path / "none" / "status.json")
+
+
+def test_of_several_writers_exactly_one_publishes_and_the_others_change_nothing(tmp_path):
+    path = tmp_path / "r.json"
+    assert write_record_once(path, {"by": 1}) is True
+    assert write_record_once(path, {"by": 2}) is False
+    assert read_record(path) == {"by": 1} and [file.name for file in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_a_link_that_was_made_though_its_answer_was_lost_counts(tmp_path, monkeypatch):
+    link = os.link
+
+    def lost(source, target):
+        link(source, target)
+        raise FileExistsError
+
+    monkeypatch.setattr(os, "link", lost)
+    assert write_record_once(tmp_path / "r.json", {"by": 1}) is True
+
+
+def test_without_hard_links_a_record_is_still_published_once(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "r.json"
+    assert write_record_once(path, {"by": 1}) is True
+    assert write_record_once(path, {"by": 2}) is False
+    assert read_record(path) == {"by": 1} and [file.name for file in tmp_path.iterdir()] == ["r.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_or_quota_names_the_path_and_what_is_missing(tmp_path, monkeypatch, number):
+    path = tmp_path / "f.txt"
+    write_text_atomically(path, "old")
+
+    def full(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 10**6, 2000))
+    with pytest.raises(DiskFull, match="f.txt was not written and what stood there still stands") as caught:
+        write_text_atomically(path, "x" * 5000)
+    assert ("3.0 kB are missing" if number == errno.ENOSPC else "quota -s shows it") in str(caught.value)
+    assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["f.txt"]
+
+
+def test_a_damaged_file_is_kept_under_a_name_of_its_own(tmp_path):
+    kept = set()
+    for content in ("one", "two"):
+        (tmp_path / "r.json").write_text(content)
+        kept.add(quarantine(tmp_path / "r.json", tmp_path / "aside"))
+    assert sorted(path.read_text() for path in kept) == ["one", "two"]
+    assert quarantine(tmp_path / "r.json", tmp_path / "aside") is None
+
+
+def test_a_schema_is_a_number_and_a_newer_one_is_told_apart(tmp_path):
+    path = tmp_path / "r.json"
+    for text, content in (('{"schema": true}', True), ('{"schema": 2}', False)):
+        path.write_text(text)
+        with pytest.raises(DamagedRecord) as caught:
+            read_record(path)
+        assert caught.value.content is content

@@ -1,0 +1,235 @@
+"""One holder at a time: the living are left alone, the dead are taken over, the paused find out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from filelock import FileLock
+
+from jobs.common.records import write_record
+from jobs.point import claim
+from jobs.point.claim import Busy, TakenOver, claimed, guarded, identity, newest_number, read_holder
+from jobs.run.paths import PointPaths
+
+INTERVAL = 0.05
+
+
+@pytest.fixture
+def paths(tmp_path, monkeypatch):
+    monkeypatch.delenv("PBS_JOBID", raising=False)
+    found = PointPaths(tmp_path / "exp_01_point", "point")
+    found.claims.mkdir(parents=True)
+    return found
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    """A file system without locks, as `flock` between NFS clients may be."""
+
+    def refuse(self, *arguments, **options):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+
+
+def write_claim(paths, number=1, **changes):
+    record = {**identity(), "started": "2026-01-01T00:00:00+00:00", "token": "x", **changes}
+    write_record(paths.claim(number), record)
+
+
+def hold(paths, **options):
+    said = []
+    with claimed(paths, interval=INTERVAL, say=said.append, **options) as held:
+        return held.number, " ".join(said)
+
+
+def dead_process() -> dict:
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    ticks = claim.process_ticks(process.pid)
+    process.wait()
+    return {"pid": process.pid, "ticks": ticks}
+
+
+def test_attempts_are_numbered_and_go_on_where_an_older_version_counted(paths):
+    assert hold(paths)[0] == 1
+    write_record(paths.status, {"attempts": 1, "state": "cancelled"})
+    assert hold(paths)[0] == 2
+    write_record(paths.status, {"attempts": 7, "state": "cancelled"})
+    assert hold(paths, attempts=7)[0] == 8
+
+
+def test_a_second_process_on_this_host_leaves_at_once_and_names_the_first(paths):
+    code = (
+        "import sys; from pathlib import Path; from jobs.point.claim import claimed; from jobs.run.paths import PointPaths\n"
+        "with claimed(PointPaths(Path(sys.argv[1]), 'point')):\n    print('held', flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(paths.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as first:
+        assert first.stdout.readline() == b"held\n"
+        began = time.monotonic()
+        with pytest.raises(Busy, match=f"is being trained by process {first.pid} on {claim.host_name()}"):
+            hold(paths)
+        assert time.monotonic() - began < 1
+        first.kill()
+    # The kernel has freed its lock, and its process is gone.
+    assert hold(paths) == (2, f"exp_01_point: {read_holder(paths, 1)} is gone; taking over")
+
+
+def test_a_living_process_on_a_file_system_without_locks_is_left_alone(paths, no_locks):
+    write_claim(paths, pid=os.getppid(), ticks=claim.process_ticks(os.getppid()))
+    with pytest.raises(Busy):
+        hold(paths)
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        dead_process,
+        lambda: {"pid": os.getppid(), "ticks": 1},
+        lambda: {"boot": "before", "pid": os.getppid()},
+    ],
+    ids=["no such process", "its number is another's now", "the node was started anew"],
+)
+def test_a_dead_holder_of_this_host_is_taken_over_at_once(paths, no_locks, gone):
+    write_claim(paths, **gone())
+    began = time.monotonic()
+    number, said = hold(paths)
+    assert number == 2 and "is gone; taking over" in said and time.monotonic() - began < 1
+
+
+def test_a_silent_holder_on_another_host_is_taken_over_after_it_was_watched(paths):
+    write_claim(paths, host="node7", pid=4711)
+    began = time.monotonic()
+    number, said = hold(paths)
+    assert number == 2 and "process 4711 on node7" in said and "no sign of life" in said
+    assert time.monotonic() - began >= claim.DEAD_AFTER * INTERVAL
+
+
+@pytest.mark.parametrize("skew", [-3600, 0, 3600])
+def test_a_living_holder_on_another_host_is_left_alone_whatever_its_clock_says(paths, no_locks, skew):
+    write_claim(paths, host="node7", pid=4711)
+    path, stop = paths.claim(1), threading.Event()
+
+    def live():
+        while not stop.wait(INTERVAL):
+            now = time.time() + skew
+            os.utime(path, (now, now))
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        with pytest.raises(Busy, match="process 4711 on node7"):
+            hold(paths)
+    finally:
+        stop.set()
+        thread.join()
+    assert newest_number(paths) == 1
+
+
+def test_where_locks_work_a_living_holder_elsewhere_is_told_at_once(paths):
+    write_claim(paths, host="node7", pid=4711)
+    with FileLock(paths.lock), pytest.raises(Busy):
+        began = time.monotonic()
+        hold(paths)
+    assert time.monotonic() - began < INTERVAL * claim.DEAD_AFTER
+
+
+def test_a_lock_that_a_dead_node_left_behind_does_not_keep_the_point(paths):
+    """NFS frees the lock of a client that went down late or never."""
+    write_claim(paths, host="node7", pid=4711)
+    os.utime(paths.claim(1), (1, 1))
+    with FileLock(paths.lock):
+        assert hold(paths)[0] == 2
+
+
+def test_a_sub_job_that_pbs_runs_again_takes_its_own_point_over_at_once(paths, monkeypatch):
+    write_claim(paths, host="node7", pid=4711, job_id="12[3].pbs")
+    monkeypatch.setenv("PBS_JOBID", "12[3].pbs")
+    began = time.monotonic()
+    with FileLock(paths.lock):  # the old one may even be there still
+        number, said = hold(paths)
+    assert number == 2 and "PBS has run 12[3].pbs again" in said and time.monotonic() - began < 1
+
+
+def test_an_attempt_that_said_how_it_ended_needs_nobody_alive(paths):
+    write_claim(paths, host="node7", pid=4711)
+    write_record(paths.status, {"attempts": 1, "state": "timeout"})
+    assert hold(paths) == (2, "")
+
+
+def test_a_damaged_claim_counts_as_one_of_nobody_known(paths):
+    paths.claim(1).write_text("{")
+    with pytest.raises(Busy, match="another process that has just begun"), FileLock(paths.lock):
+        hold(paths)
+    number, said = hold(paths)
+    assert number == 2 and "watching" in said
+
+
+def test_a_holder_that_was_taken_over_finds_out_before_it_writes_and_soon_by_itself(paths):
+    with claimed(paths, interval=INTERVAL) as held:
+        held.check()
+        write_claim(paths, 2, host="node8", pid=99)
+        with pytest.raises(TakenOver, match="taken over by process 99 on node8"):
+            held.check()
+    with claimed(paths, interval=INTERVAL, attempts=5) as held:
+        write_claim(paths, held.number + 1, host="node8", pid=99)
+        deadline = time.monotonic() + 5
+        with pytest.raises(TakenOver):
+            while time.monotonic() < deadline:
+                held.look()
+                time.sleep(0.01)
+
+
+def test_of_many_that_want_a_point_without_locks_exactly_one_gets_it(paths, no_locks):
+    barrier = threading.Barrier(8)
+    got = []
+
+    def want():
+        barrier.wait()
+        try:
+            with claimed(paths, interval=INTERVAL, say=lambda text: None) as held:
+                got.append(held.number)
+                time.sleep(0.3)
+        except Busy:
+            pass
+
+    threads = [threading.Thread(target=want) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 1
+
+
+def test_a_holder_shows_that_it_lives(paths):
+    with claimed(paths, interval=INTERVAL) as held:
+        before = claim.sign_of_life(paths.claim(held.number))
+        time.sleep(6 * INTERVAL)
+        assert claim.sign_of_life(paths.claim(held.number)) != before
+        assert claim.silent_seconds(paths, held.number) < 2
+
+
+def test_old_claims_and_what_a_kill_left_are_removed(paths):
+    process = dead_process()
+    leftover = paths.claims / f".0001.{claim.host_name()}.{process['pid']}.0123abcd.tmp.json"
+    others = paths.claims / f".0001.{claim.host_name()}.{os.getppid()}.0123abcd.tmp.json"
+    for path in (leftover, others):
+        path.write_text("{")
+    for number in range(1, 9):
+        write_claim(paths, number)
+    write_record(paths.status, {"attempts": 8, "state": "cancelled"})
+    assert hold(paths)[0] == 9
+    assert sorted(path.name for path in paths.claims.iterdir())[0] == others.name
+    assert newest_number(paths) == 9 and not paths.claim(4).exists() and paths.claim(5).exists()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_and_no_missing_lock(tmp_path):
+    (tmp_path / "exp_01_point").write_text("a file where the folder belongs")
+    with pytest.raises(OSError), guarded(PointPaths(tmp_path / "exp_01_point", "point")):
+        pass

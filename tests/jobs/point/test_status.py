@@ -1,0 +1,134 @@
+"""Readers set damaged files aside, say so, and call dead what is dead."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+from jobs.common.records import quarantine, write_record
+from jobs.monitor.summary import collect
+from jobs.point import status as status_module
+from jobs.point.claim import identity
+from jobs.point.status import read_status, watch_silent
+from tests.jobs.test_submit import give_result, run  # noqa: F401 - the fixture
+
+
+@pytest.fixture
+def point(run):  # noqa: F811
+    entry = run.entry(1)
+    paths = run.point_paths(entry)
+    paths.claims.mkdir(parents=True)
+    return entry, paths
+
+
+def claim(paths, number=1, **changes):
+    write_record(paths.claim(number), {**identity(), "started": "then", **changes})
+
+
+def test_a_damaged_result_is_set_aside_and_its_point_is_to_be_run_again(run, point):  # noqa: F811
+    entry, paths = point
+    give_result(run, 1)
+    paths.results.write_text(paths.results.read_text().replace("0.51", "0.99"))
+    status = read_status(run, entry)
+    assert status.state == "lost" and "does not match its checksum" in status.reason
+    (kept,) = paths.quarantine.iterdir()
+    assert str(kept) in status.reason and "0.99" in kept.read_text() and not paths.results.exists()
+    # Who looks later is told, too.
+    again = read_status(run, entry)
+    assert again.state == "lost" and kept.name in again.reason
+    assert collect(run).counts == {"lost": 1, "waiting": 11}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": 1, "checksum": "x"}'])
+def test_a_damaged_status_record_is_set_aside(run, point, content):  # noqa: F811
+    entry, paths = point
+    paths.status.write_text(content)
+    assert read_status(run, entry).state == "lost"
+    assert len(list(paths.quarantine.iterdir())) == 1 and not paths.status.exists()
+
+
+def test_a_look_keeps_of_a_result_what_is_shown_and_tells_the_same_state(run, point):  # noqa: F811
+    entry, paths = point
+    give_result(run, 1)
+    write_record(paths.results, {**read_status(run, entry).result, "settings": {"seed": 1}, "history": []})
+    whole, look = read_status(run, entry), read_status(run, entry, verify=False)
+    assert (look.state, look.reason, look.attempts) == (whole.state, whole.reason, whole.attempts)
+    assert look.result == {key: whole.result[key] for key in status_module.LOOK if key in whole.result}
+    assert "settings" in whole.result and "metrics" in look.result
+
+
+def test_what_cannot_be_read_or_is_newer_stays_where_it_is(run, point):  # noqa: F811
+    entry, paths = point
+    paths.results.mkdir()
+    assert "cannot be read" in read_status(run, entry).reason and paths.results.is_dir()
+    paths.results.rmdir()
+    paths.results.write_text('{"schema": 2}')
+    assert "newer version" in read_status(run, entry).reason and paths.results.exists()
+
+
+def test_nothing_is_lost_where_the_quarantine_cannot_be_written(run, point, monkeypatch):  # noqa: F811
+    entry, paths = point
+    paths.results.write_text("{")
+    monkeypatch.setattr(
+        status_module, "quarantine", lambda path, folder: quarantine(path, path / "no folder")
+    )
+    assert "not whole JSON" in read_status(run, entry).reason and paths.results.exists()
+
+
+def test_a_claim_without_a_word_is_running_while_its_process_lives(run, point):  # noqa: F811
+    entry, paths = point
+    write_record(paths.status, {"attempts": 1, "state": "timeout"})
+    claim(paths, 2)
+    status = read_status(run, entry)
+    assert (status.state, status.attempts, status.record["pid"]) == ("running", 2, os.getpid())
+    assert read_status(run, entry, before=2).state == "timeout"
+    claim(paths, 2, boot="before")
+    assert read_status(run, entry).state == "lost"
+
+
+def test_long_silence_on_another_node_is_death_and_a_short_one_is_not(run, point):  # noqa: F811
+    entry, paths = point
+    claim(paths, host="node7", pid=4711)
+    write_record(paths.status, {"attempts": 1, "state": "running", "host": "node7", "pid": 4711})
+    assert read_status(run, entry).state == "running"
+    past = time.time() - status_module.SILENT_SECONDS - 60
+    os.utime(paths.claim(1), (past, past))
+    status = read_status(run, entry)
+    assert status.state == "lost" and "no sign of life for 16 minutes" in status.reason
+
+
+def test_collect_can_watch_whether_points_on_other_nodes_live(run, point):  # noqa: F811
+    for index in (1, 2):
+        paths = run.point_paths(run.entry(index))
+        paths.claims.mkdir(parents=True, exist_ok=True)
+        claim(paths, host="node7", pid=4711)
+        write_record(paths.status, {"attempts": 1, "state": "running", "host": "node7", "pid": 4711})
+    run.site["heartbeat_seconds"] = 0.1
+    stop = threading.Event()
+
+    def live():
+        while not stop.wait(0.05):
+            os.utime(paths.claim(1))
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    said = []
+    try:
+        assert collect(run).counts["running"] == 2
+        collected = collect(run, settle=True, say=said.append)
+    finally:
+        stop.set()
+        thread.join()
+    assert collected.counts == {"running": 1, "lost": 1, "waiting": 10}
+    assert collected.missing[0][2:] == ("lost", "process 4711 on node7 gives no sign of life")
+    assert "2 points are said to be running elsewhere" in said[0]
+
+
+def test_nothing_is_watched_where_all_have_ended(run):  # noqa: F811
+    give_result(run, 1)
+    began = time.monotonic()
+    assert watch_silent(run, say=pytest.fail) == {}
+    assert time.monotonic() - began < 2

@@ -1,0 +1,154 @@
+"""Batches: every sample once an epoch, image and mask moved together, and all of it decided by seed and epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from unet_models.data.pipeline import ResidentPatches, evaluation_batches, symmetries, training_batches
+
+
+def arrays(count=10, size=4):
+    """Every pixel of an image tells its sample and place; the mask is true where the value is odd."""
+    images = np.arange(count * size * size, dtype=np.uint8).reshape(count, size, size)
+    return images, images % 2 == 1
+
+
+def epochs(*, first=0, last=2, seed=1, augment=True, batch=3, count=10):
+    batches = training_batches(
+        *arrays(count), batch_size=batch, seed=seed, first_epoch=first, epochs=last, augment=augment
+    )
+    found = [(np.rint(image * 255).astype(int), mask) for image, mask in batches.as_numpy_iterator()]
+    steps = count // batch
+    return [
+        (
+            np.concatenate([image for image, _ in found[start : start + steps]]),
+            np.concatenate([mask for _, mask in found[start : start + steps]]),
+        )
+        for start in range(0, len(found), steps)
+    ]
+
+
+def samples(images):
+    return (images.reshape(len(images), -1).min(axis=1) // 16).tolist()
+
+
+def test_every_epoch_is_a_new_order_without_repeats():
+    (first, _), (second, _) = epochs(augment=False)
+    assert len(set(samples(first))) == len(samples(first)) == 9  # the tenth fills no batch
+    assert samples(first) != samples(second)
+
+
+def test_masks_move_with_their_images():
+    for images, masks in epochs(last=5):
+        assert ((images % 2 == 1) == masks.astype(bool)).all()
+        assert set(np.unique(masks)) == {0.0, 1.0}
+
+
+def test_augmentation_turns_and_flips_and_changes_no_pixel():
+    originals = arrays()[0]
+    moved = 0
+    for images, _ in epochs(last=4):
+        for sample, image in zip(samples(images), images[..., 0], strict=True):
+            assert sorted(image.ravel()) == sorted(originals[sample].ravel())
+            moved += (image != originals[sample]).any()
+    assert moved > 20  # 7 of 8 symmetries move something
+
+
+def test_the_eight_codes_are_the_eight_symmetries_of_the_square():
+    image = np.repeat(np.arange(9).reshape(1, 3, 3, 1), 8, axis=0)
+    found = {tuple(one.ravel()) for one in symmetries(image, np.arange(8)).numpy()}
+    expected = {
+        tuple(np.rot90(side, turns).ravel())
+        for side in (image[0, ..., 0], image[0, ..., 0].T)
+        for turns in range(4)
+    }
+    assert found == expected and len(found) == 8
+
+
+def test_an_epoch_depends_on_seed_and_epoch_only():
+    whole = epochs(last=4)
+    resumed = epochs(first=2, last=4)
+    for (a, am), (b, bm) in zip(whole[2:], resumed, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(am, bm)
+    assert samples(epochs(seed=2)[0][0]) != samples(whole[0][0])
+
+
+def test_evaluation_takes_every_sample_once_in_order():
+    images, masks = arrays()
+    found = list(evaluation_batches(images, masks, batch_size=4).as_numpy_iterator())
+    assert [len(image) for image, _ in found] == [4, 4, 2]
+    np.testing.assert_array_equal(
+        np.concatenate([image for image, _ in found])[..., 0], images * np.float32(1 / 255)
+    )
+    np.testing.assert_array_equal(np.concatenate([mask for _, mask in found])[..., 0], masks)
+
+
+def test_images_are_scaled_to_one():
+    images = np.full((2, 4, 4), 255, np.uint8)
+    ((image, _),) = evaluation_batches(images, images > 0, batch_size=2).as_numpy_iterator()
+    assert image.dtype == np.float32 and image.max() == 1.0
+
+
+def test_batches_in_parts_are_the_same_batches():
+    def batches(parts):
+        found = training_batches(
+            *arrays(10), batch_size=4, seed=1, first_epoch=1, epochs=3, augment=True, parts=parts
+        )
+        return list(found.as_numpy_iterator())
+
+    whole, parted = batches(1), batches(2)
+    assert len(whole) == 4 and len(parted) == 8 and parted[0][0].shape[0] == 2
+    for place in (0, 1):  # images, masks
+        assert np.array_equal(
+            np.concatenate([batch[place] for batch in whole]),
+            np.concatenate([batch[place] for batch in parted]),
+        )
+
+
+@pytest.mark.parametrize("augment", [True, False])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_resident_patches_give_the_streamed_batches_to_the_bit(augment, parts):
+    images, masks = arrays(12)
+    rows = np.array([2, 3, 5, 6, 7, 8, 9, 10, 11, 1])
+    patches = ResidentPatches(images, masks, "CPU:0")
+    options = {"batch_size": 3, "seed": 4, "first_epoch": 1, "epochs": 3, "augment": augment, "parts": parts}
+    streamed = training_batches(images[rows], masks[rows], **options)
+    fetched = training_batches(images[rows], masks[rows], rows=rows, **options).map(patches.fetch)
+    assert streamed.element_spec == fetched.element_spec
+    pairs = list(zip(streamed.as_numpy_iterator(), fetched.as_numpy_iterator(), strict=True))
+    assert len(pairs) == 2 * 3 * parts
+    for (image, mask), (other_image, other_mask) in pairs:
+        assert np.array_equal(image, other_image) and np.array_equal(mask, other_mask)
+
+
+def test_resident_patches_are_evaluated_as_streamed_ones():
+    images, masks = arrays(8)
+    rows = np.array([7, 1, 2])
+    streamed = evaluation_batches(images[rows], masks[rows], batch_size=2)
+    fetched = evaluation_batches(images[rows], masks[rows], batch_size=2, rows=rows).map(
+        ResidentPatches(images, masks, "CPU:0").fetch
+    )
+    for one, other in zip(streamed.as_numpy_iterator(), fetched.as_numpy_iterator(), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_patches_are_resident_only_where_they_fit(monkeypatch):
+    images, _ = arrays(8)
+    assert ResidentPatches.fits(images)
+    monkeypatch.setattr(ResidentPatches, "LIMIT", 4 * images.size - 1)
+    assert not ResidentPatches.fits(images)
+
+
+def test_no_pipeline_is_tuned_automatically():
+    """Closing one that is waits for its next look, up to a minute."""
+    images, masks = arrays()
+    rows = np.arange(len(images))
+    order = {"batch_size": 3, "seed": 1, "first_epoch": 0, "epochs": 2, "augment": True}
+    streams = [
+        maker(images, masks, rows=given, **options)
+        for given in (None, rows)
+        for maker, options in ((training_batches, order), (evaluation_batches, {"batch_size": 4}))
+    ]
+    assert [stream.options().autotune.enabled for stream in streams] == [False] * 4

@@ -50,6 +50,7 @@ bench: $(TORCHED)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: $(STAMP)
+	$(BIN)/lint-imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/shellcheck -x .ci/run jobs/*.sh jobs/*.pbs

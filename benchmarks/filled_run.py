@@ -30,7 +30,7 @@ GRIDS = {
 _ARCHITECTURES = ("UNet", "Attention_UNet", "Attention_ResUNet")
 # Of 100 points: how they end, where they end otherwise than `done`.
 _OTHER = {
-    **dict.fromkeys(range(0, 4), "diverged"),
+    **dict.fromkeys(range(4), "diverged"),
     4: "oom",
     5: "error",
     6: "timeout",

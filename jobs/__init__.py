@@ -1,5 +1,5 @@
-"""Running the search: the grid, its index, the run directory, records, and the commands a user types.
+"""Running the search. The modules on this level are commands (``python -m jobs.NAME``); their machinery is in the rooms.
 
-Nothing in this package imports TensorFlow at module level: a command that answers a user at the
-prompt must not wait ten seconds for it.
+Each room may import those before it: common, grid, run, pbs, point, monitor, cost, commands. ``make lint`` checks
+that. Nothing here imports TensorFlow at module level: a command that answers at the prompt must not wait for it.
 """

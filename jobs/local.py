@@ -179,10 +179,14 @@ class Bar:
         self.progress.stop()
 
 
+# In this order: multiprocessing runs its parent's main module, this one, in each fork, and the second freezes all.
+PRELOADED = ("jobs.local", "jobs.point.fork_server")
+
+
 def _context(log: Path) -> Any:
     """The fork server with TensorFlow imported; what it and TensorFlow's start-up print goes to ``log``."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jobs.point.fork_server"])
+    context.set_forkserver_preload(list(PRELOADED))
     with captured(log, echo=False):
         forkserver.ensure_running()
     return context

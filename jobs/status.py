@@ -25,6 +25,7 @@ from rich.text import Text
 
 from jobs.common.errors import OK, UserError, run_command
 from jobs.common.states import STATES
+from jobs.common.units import whole_duration as duration
 from jobs.monitor.progress import Progress, summarise
 from jobs.monitor.scheduler_view import QUEUED, look
 from jobs.pbs.scheduler import Scheduler
@@ -41,19 +42,6 @@ _COLOURS = {
     QUEUED: "blue",
     "cancelled": "yellow",
 }
-
-
-def duration(seconds: float | None) -> str:
-    """``3 h 05 min``, ``12 min``, ``40 s``; ``?`` where it is not known."""
-    if seconds is None:
-        return "?"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 48:
-        return f"{hours // 24} d {hours % 24} h"
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 def _score(value: float | None) -> str:

@@ -27,10 +27,10 @@ from jobs.pbs.submissions import (
     read_submissions,
     shell_line,
     submit,
-    write_site,
 )
 from jobs.run.index import Run, read_run
 from jobs.run.provenance import REPOSITORY
+from jobs.run.site_file import write_site
 
 PROBE_MINUTES = (10, 5, 240)  # of a probe's walltime: for the job, more for each combination, at most
 

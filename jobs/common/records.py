@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import math
@@ -19,7 +20,12 @@ import socket
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
+
+from jobs.common.schema import Record
+from jobs.common.units import size
 
 SCHEMA = 1
 
@@ -52,18 +58,10 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and any(words in str(error) for words in _FULL.values())
 
 
-def _amount(size: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
-
-
 def disk_full(error: OSError, path: Path, needed: int | None) -> DiskFull:
     """``error`` as one that helps: ``needed`` bytes for ``path``, how much is free, what to do."""
     number = error.errno if error.errno in _FULL else errno.ENOSPC
-    need = _amount(needed) if needed is not None else "more space than there is"
+    need = size(needed) if needed is not None else "more space than there is"
     if number == errno.EDQUOT:
         state = "your quota there is used up (quota -s shows it)"
     else:
@@ -72,9 +70,9 @@ def disk_full(error: OSError, path: Path, needed: int | None) -> DiskFull:
         except OSError:
             state = "its file system is full"
         else:
-            state = f"{_amount(free)} are free in its file system"
+            state = f"{size(free)} are free in its file system"
             if needed is not None and needed > free:
-                state += f", {_amount(needed - free)} are missing"
+                state += f", {size(needed - free)} are missing"
     return DiskFull(
         number,
         f"{_FULL[number]}: {path} was not written and what stood there still stands. It needs {need}; {state}. "
@@ -266,6 +264,84 @@ def write_record(path: Path, payload: dict[str, Any]) -> None:
 def write_record_once(path: Path, payload: dict[str, Any]) -> bool:
     """:func:`write_record` where nothing stands at ``path``; ``False`` if something does: it is left alone."""
     return publish_once(_written_beside(path, _text(payload).encode()), path)
+
+
+R = TypeVar("R", bound=Record)
+
+
+class _Version(msgspec.Struct):
+    schema: Any = None
+
+
+def _decoded(path: Path, data: bytes, kind: type[R]) -> R:
+    """``data`` as a record of ``kind``; :class:`DamagedRecord` where its shape is wrong."""
+    try:
+        return _decoder(kind).decode(data)
+    except msgspec.ValidationError as error:
+        raise DamagedRecord(f"{path} is not a valid {kind.__name__} record ({error})") from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise DamagedRecord(f"{path} is not whole JSON ({error})") from error
+
+
+@functools.cache
+def _decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
+    return msgspec.json.Decoder(kind)
+
+
+def _check_version(path: Path, schema: object) -> None:
+    if type(schema) is not int or schema != SCHEMA:
+        newer = type(schema) is int and schema > SCHEMA
+        raise DamagedRecord(
+            f"{path} has schema {str(schema)[:40]}, expected {SCHEMA}"
+            + (": it was written by a newer version of this program; use that one" if newer else ""),
+            content=not newer,
+        )
+
+
+def read(path: Path, kind: type[R], *, verify: bool = True) -> R:
+    """The record of ``kind`` published at ``path``.
+
+    ``verify=False`` does not compare the checksum, which takes most of the time, and parses only the fields
+    of ``kind``.
+
+    Raises ``FileNotFoundError`` where there is no file, and :class:`DamagedRecord`, which names the file and what is
+    wrong with it, where it is not a whole record of this schema and kind.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            data = file.read()
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # no permission, a folder in its place, a stale network handle
+        raise DamagedRecord(f"{path} cannot be read ({error.strerror or error})", content=False) from error
+    if verify:
+        try:
+            payload = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise DamagedRecord(f"{path} is not whole JSON ({error})") from error
+        if not isinstance(payload, dict):
+            raise DamagedRecord(f"{path} contains a {type(payload).__name__}, expected a JSON object")
+        checksum = payload.pop("checksum", None)
+        _check_version(path, payload.get("schema"))
+        try:
+            expected = _checksum(payload)
+        except (ValueError, RecursionError, TypeError) as error:
+            raise DamagedRecord(f"{path} cannot be checked ({error})") from error
+        if checksum != expected:
+            raise DamagedRecord(f"{path} does not match its checksum: it was edited or damaged")
+    else:
+        _check_version(path, _decoded(path, data, _Version).schema)
+    return _decoded(path, data, kind)
+
+
+def write(path: Path, record: Record) -> None:
+    """Publish ``record`` at ``path`` with its schema version and checksum; NaN becomes null."""
+    write_record(path, record.fields())
+
+
+def write_once(path: Path, record: Record) -> bool:
+    """:func:`write` where there is no file at ``path``; ``False``, and no change, where there is one."""
+    return write_record_once(path, record.fields())
 
 
 def _without_list(data: bytes, key: str) -> bytes:

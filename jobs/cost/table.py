@@ -13,10 +13,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobs.common.units import duration
 from jobs.cost.estimate import SOURCES, Cost, Estimate
 from jobs.cost.measurements import COST
 from jobs.run.index import Run
-from jobs.status import duration as whole_duration
 
 WIDTH = 110  # of what goes into a pipe or a file
 _NAMES = {
@@ -27,13 +27,6 @@ _NAMES = {
     "tensor_float_32": "TF32",
     "jit_compile": "XLA",
 }
-
-
-def duration(seconds: float) -> str:
-    """``2 d 3 h``, ``3 h 05 min``, ``12 min``, ``40 s``, ``250 ms``."""
-    if seconds < 1:
-        return f"{1000 * seconds:.0f} ms" if seconds >= 0.0005 else "< 1 ms"
-    return f"{seconds:.1f} s" if seconds < 10 else whole_duration(seconds)
 
 
 def _hours(hours: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import shlex
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,19 +13,18 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from jobs.common.errors import UserError
-from jobs.common.records import DamagedRecord, read_record, write_record, write_text_atomically
+from jobs.common.records import DamagedRecord, read_record, write_record
 from jobs.grid.sites import collect_resources, gpu_resources, seconds, size_mb
 from jobs.pbs.arrays import arrays, groups, shares
 from jobs.pbs.index_ranges import expression, indices_of
 from jobs.pbs.scheduler import Scheduler, job_number
 from jobs.run.index import Run
 from jobs.run.provenance import REPOSITORY, now
+from jobs.run.site_file import write_site
 
 TRAIN_SCRIPT = Path("jobs") / "train_array.pbs"
 COLLECT_SCRIPT = Path("jobs") / "collect.pbs"
 PROBE_SCRIPT = Path("jobs") / "probe.pbs"
-# What the job scripts read of the site block, as SITE_NAME.
-_SHELL = ("queue", "modules", "container", "container_command", "container_binds", "environment", "ngpus")
 
 
 @dataclass(frozen=True)
@@ -41,17 +39,6 @@ class Plan:
 def shell_line(command: str, arguments: Sequence[str]) -> str:
     """The command as a user can paste it into a shell."""
     return shlex.join([command, *arguments])
-
-
-def write_site(run: Run) -> None:
-    """Write ``site.sh``: the job scripts must know modules and container before any Python runs."""
-    lines = ["# Made from the site block of grid.yaml by make_grid.py and jobs.submit; edits are lost."]
-    for key in _SHELL:
-        value = run.site[key]
-        if key in ("container", "environment", "container_binds") and value is not None:
-            value = os.path.expandvars(value)
-        lines.append(f"SITE_{key.upper()}={shlex.quote('' if value is None else str(value))}")
-    write_text_atomically(run.paths.site, "\n".join(lines) + "\n")
 
 
 def _variables(values: Mapping[str, str]) -> str:

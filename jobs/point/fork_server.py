@@ -1,15 +1,15 @@
-"""What every point's process needs, for the fork server of :mod:`jobs.local` to import once.
+"""What the process of every point needs, imported once by the fork server of :mod:`jobs.local`.
 
-Python's collector is told to leave these half a million objects alone for ever: no fork looks through them again,
-and their memory stays shared. What a point adds is looked through less often: building and tracing a network makes
-a million objects that stay.
+The garbage collector is told to ignore these half a million objects from then on: no fork scans them again, and
+their memory stays shared. It also scans less often what a point adds: building and tracing a network makes a
+million objects that stay.
 """
 
 # ruff: noqa: F401
 
 import gc
 
-import jobs.local  # multiprocessing runs its parent's main module in each fork
+import jobs.point.attempt
 import unet_models.pictures
 import unet_models.training.training
 from jobs.common.errors import COLLECTOR

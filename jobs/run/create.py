@@ -22,10 +22,10 @@ from jobs.common.records import (
 from jobs.grid.config import GridConfig, load_config
 from jobs.grid.points import Point, expand, extra_axes
 from jobs.grid.settings import HYPERPARAMETERS, POINT
-from jobs.pbs.submissions import write_site
 from jobs.run.index import Run, make_entry, read_run, write_index
 from jobs.run.paths import RUN_PREFIX, RunPaths
 from jobs.run.provenance import provenance
+from jobs.run.site_file import write_site
 from unet_models.data.dataset import PackedData, build, write_packed
 from unet_models.data.images import DataError
 

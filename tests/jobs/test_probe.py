@@ -195,7 +195,7 @@ def test_a_second_probe_of_a_run_leaves(tiny_run, capsys):
 
 
 def test_a_probe_of_other_data_or_another_recipe_or_a_damaged_one_is_refused_with_words(tiny_run):
-    other = {key: value for key, value in entry_of(tiny_run)["settings"].items()}
+    other = dict(entry_of(tiny_run)["settings"])
     write_probe(tiny_run, entry_of(tiny_run), fingerprint="8x8x8-0")
     with pytest.raises(UserError, match=r"measured with the data '8x8x8-0', expected those of this run"):
         read_probe(tiny_run)

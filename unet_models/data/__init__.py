@@ -1,0 +1,1 @@
+"""Images and masks: reading, pairing, cutting into patches, splitting, and batches for training."""

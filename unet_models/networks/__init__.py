@@ -1,0 +1,1 @@
+"""The three networks, their layers, and their size counted without TensorFlow."""

@@ -10,7 +10,9 @@ from jobs.run.provenance import REPOSITORY
 
 def test_it_imports_what_a_point_needs_and_keeps_it_from_the_collector():
     script = (
-        "import gc, sys, jobs.point.fork_server\n"
+        "import gc, sys, importlib\n"
+        "from jobs.local import PRELOADED\n"
+        "[importlib.import_module(name) for name in PRELOADED]\n"
         "wanted = ['jobs.local', 'jobs.point.attempt', 'unet_models.training.training', 'unet_models.pictures', 'tensorflow']\n"
         "print([name for name in wanted if name not in sys.modules], gc.get_freeze_count() > 100_000)\n"
         "import tensorflow.python.eager.context as context\n"

@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from analysis.figures.background import cores
+from analysis.figures.background import drawing_processes
 from analysis.report.report import write_report
 from jobs.common.errors import NOTHING, OK, UserError, run_command
 from jobs.run.paths import RunPaths
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         if summary is None:
             summary = RunPaths(arguments.run).summary
         output = one("--output_dir", arguments.output_dir) or RunPaths(summary.parent).analysis
-        report = write_report(summary, output, processes=cores())
+        report = write_report(summary, output, processes=drawing_processes())
         for file in report.files:
             print(file)
         if report.best is None:

@@ -32,6 +32,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from jobs.common.cores import usable_cores
 from jobs.common.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
 from jobs.common.signals import answered_by, held_back
 from jobs.common.states import STATES
@@ -288,9 +289,7 @@ def main(argv: list[str] | None = None) -> int:
         if not chosen:
             print(f"{run.paths.root}: nothing to train")
             return OK if all(STATES[name].ended for name in skipped) else PARTIAL
-        slots = share_out(arguments.workers, len(os.sched_getaffinity(0)), visible_gpus())[
-            : max(1, len(chosen))
-        ]
+        slots = share_out(arguments.workers, usable_cores(), visible_gpus())[: max(1, len(chosen))]
         chosen = longest_first(run, chosen)  # a long one that begins last would keep all others waiting
         print(f"{len(chosen)} points to train, {len(slots)} at a time; data: {run.source}", flush=True)
         console = Console()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import stat
 import textwrap
 from collections import Counter
@@ -22,7 +21,7 @@ from matplotlib.lines import Line2D
 from analysis.figures.heatmaps import best_first, limits, png, rate_text, say, source_text, spans_decades
 from analysis.summary import LARGEST, architectures
 from jobs.common.states import STATES
-from jobs.grid.points import LONGEST_STEM
+from jobs.grid.points import stem_of_name
 from jobs.run.paths import PointPaths, RunPaths
 from unet_models.training.history import read_history
 
@@ -31,8 +30,6 @@ MOST_FILES = 2000
 LARGEST_FILE = 20_000_000  # bytes: ten times the history of ten thousand epochs
 MOST_EPOCHS = 1000  # drawn of one curve: more than there are pixels
 MOST_PANELS = 24
-# No separator of paths: a name from a table that somebody edited never leads out of the run.
-_NAME = re.compile(rf"exp_[0-9]+_([A-Za-z0-9_.+-]{{1,{LONGEST_STEM}}})")
 _ENDS = {
     "waiting": "d",
     "running": ">",
@@ -49,8 +46,8 @@ History = Sequence[Mapping[str, Any]]
 
 def point_paths(run_root: Path, name: Any) -> PointPaths | None:
     """The files of the point called ``name``; ``None`` for what is no name of a point."""
-    match = _NAME.fullmatch(name) if isinstance(name, str) else None
-    return RunPaths(run_root).point(name, match[1]) if match else None
+    stem = stem_of_name(name)
+    return None if stem is None else RunPaths(run_root).point(name, stem)
 
 
 def is_readable(path: Path, run_root: Path, largest: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,11 +26,11 @@ from analysis.report.page_parts import (
 )
 from analysis.summary import extra_axes
 from jobs.common.states import STATES
+from jobs.grid.points import stem_of_name
 from jobs.run.paths import RunPaths
 
 MOST_CHECKED = 2000  # points whose files are looked for: each costs five questions to a shared file system
 LONGEST_REASON = 300
-_NAME = re.compile(r"exp_[0-9]+_([A-Za-z0-9_.+-]+)")
 # Title, column of the summary, format, whether it is text. "axes" and "links" are put in their places.
 _BEFORE = (
     ("index", "index", "{:.0f}", False),
@@ -71,10 +70,10 @@ def point_links(name: Any, run_root: Path, output_dir: Path) -> dict[str, str]:
 
     None for a name that is no point's, and none through a symbolic link: it may lead out of the run.
     """
-    match = _NAME.fullmatch(name) if isinstance(name, str) else None
-    if match is None:
+    stem = stem_of_name(name)
+    if stem is None:
         return {}
-    files = RunPaths(run_root).point(name, match[1])
+    files = RunPaths(run_root).point(name, stem)
     if not _is(files.folder, stat.S_ISDIR):
         return {}
     wanted = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.figures.background import begun
+from analysis.figures.background import in_background
 from analysis.figures.best_predictions import best_predictions
 from analysis.figures.comprehensive import comprehensive_analysis
 from analysis.figures.heatmaps import detailed_heatmaps
@@ -76,12 +76,12 @@ def _pictures(frame: pd.DataFrame, root: Path | None) -> dict[str, Callable[[], 
 def write_report(summary_file: Path, output_dir: Path, *, processes: int = 1) -> Report:
     """Read the summary and write pictures, text report, page and JSON into ``output_dir``, each atomically.
 
-    The pictures are drawn in ``processes`` processes beside the statistics (:func:`analysis.figures.background.begun`).
+    The pictures are drawn in ``processes`` processes beside the statistics (:func:`analysis.figures.background.in_background`).
     Raises :class:`UserError` where the summary cannot be used or the folder cannot be written.
     """
     frame = load_summary(summary_file)
     root = _run_of(summary_file)
-    with begun(_pictures(frame, root), processes) as drawn:
+    with in_background(_pictures(frame, root), processes) as drawn:
         found = findings(frame, summary=str(summary_file), root=root)
         pictures = {name: picture for name, picture in drawn().items() if picture is not None}
     page = html_page(found, frame, pictures, root, output_dir, _provenance(root))

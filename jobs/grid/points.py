@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from jobs.grid.settings import HYPERPARAMETERS, POINT, SEED
 
 MOST_POINTS = 100_000  # of one grid: more than any cluster trains, few enough to list
 LONGEST_STEM = 150  # characters: a file name has 255 at most, a temporary one the host and more in it
+# No path separator and nothing special to a shell or a terminal: a name never leads out of the run directory.
+_NAME = re.compile(rf"exp_[0-9]+_([A-Za-z0-9_.+-]{{1,{LONGEST_STEM}}})")
 _SHORT = {"architecture": "", "learning_rate": "lr", "batch_size": "bs"}
 
 
@@ -52,6 +55,16 @@ class Point:
 def point_name(index: int, stem: str) -> str:
     """The name of a point's directory, ``exp_01_UNet_lr0.0001_bs8``; ``index`` counts from 1."""
     return f"exp_{index:02d}_{stem}"
+
+
+def stem_of_name(name: object) -> str | None:
+    """The stem in ``name``, as :func:`point_name` made it; ``None`` if ``name`` is not the name of a point.
+
+    >>> stem_of_name("exp_01_UNet_lr0.0001_bs8"), stem_of_name("../exp_01_UNet")
+    ('UNet_lr0.0001_bs8', None)
+    """
+    match = _NAME.fullmatch(name) if isinstance(name, str) else None
+    return match[1] if match else None
 
 
 def _matches(settings: Mapping[str, Any], rule: Mapping[str, frozenset[Any]]) -> bool:

@@ -13,13 +13,11 @@ from typing import Any
 from jobs.common.errors import UserError, one_line, shown
 from jobs.common.records import DamagedRecord, read_record, write_text_atomically
 from jobs.grid.config import load_config
-from jobs.grid.points import LONGEST_STEM, Point, point_name
+from jobs.grid.points import Point, point_name, stem_of_name
 from jobs.grid.settings import HYPERPARAMETERS, POINT
 from jobs.run.paths import PointPaths, RunPaths
 
 FIXED = ("index", "name", "key")
-# No separator of paths, nothing that a shell or a terminal reads: a name never leads out of the run.
-_NAME = re.compile(rf"exp_[0-9]+_([A-Za-z0-9_.+-]{{1,{LONGEST_STEM}}})")
 
 
 @dataclass(frozen=True)
@@ -116,8 +114,8 @@ def _read_rows(path: Path, training: dict[str, Any], seed: int) -> tuple[tuple[s
                     values[axis, cell] = POINT[axis].from_text(cell)
                 settings[axis] = values[axis, cell]
             index, point = int(row[0]), Point({key: settings[key] for key in POINT})
-            name = _NAME.fullmatch(row[1])
-            if name is None or row[1] != point_name(index, name[1]):
+            stem = stem_of_name(row[1])
+            if stem is None or row[1] != point_name(index, stem):
                 raise ValueError(f"the name {point_name(index, point.stem)}, or one that begins so")
         except ValueError as error:
             raise UserError(

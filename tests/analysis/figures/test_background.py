@@ -1,4 +1,4 @@
-"""Work beside the program's own: the same results, every failure told, and no fork of a process with threads."""
+"""Work in other processes: the same results, every failure is reported, and a process with threads is not forked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from analysis.figures.background import MOST_PROCESSES, begun, cores
+from analysis.figures.background import MOST_PROCESSES, drawing_processes, in_background
 from tests.analysis.report.test_report import frame
 from tests.conftest import REPOSITORY
 
@@ -17,7 +17,7 @@ SCRIPT = """
 import os, signal, sys, threading, time
 from functools import partial
 
-from analysis.figures.background import begun
+from analysis.figures.background import in_background
 from jobs.common.errors import UserError
 
 def kill():
@@ -31,7 +31,7 @@ def wait(seconds):
 
 def main(case):
     tasks = {name: os.getpid for name in "abc"}
-    with begun(tasks | {"d": {"killed": kill, "refused": refuse}.get(case, os.getpid)}, 2) as results:
+    with in_background(tasks | {"d": {"killed": kill, "refused": refuse}.get(case, os.getpid)}, 2) as results:
         if case == "interrupted":
             os.killpg(0, signal.SIGINT)
             time.sleep(5)
@@ -76,7 +76,7 @@ def _run(case):
 
 
 @pytest.mark.parametrize(
-    ("case", "told"),
+    ("case", "reported"),
     [
         ("well", "a b c d False True"),
         ("refused", "ValueError no such thing"),
@@ -84,11 +84,11 @@ def _run(case):
         ("abandoned", "ended something else"),
     ],
 )
-def test_results_and_failures_come_back_from_other_processes(case, told):
-    assert _run(case) == (told, "")
+def test_results_and_failures_come_back_from_other_processes(case, reported):
+    assert _run(case) == (reported, "")
 
 
-def test_a_killed_process_is_told_with_what_to_do():
+def test_a_killed_process_is_reported_with_what_to_do():
     output, errors = _run("killed")
     assert (
         output.startswith("UserError one of the processes for a, b, c, d was killed") and "memory" in output
@@ -101,7 +101,7 @@ def test_a_process_with_threads_is_not_forked():
     thread = threading.Thread(target=held.wait)
     thread.start()
     try:
-        with begun({"a": os.getpid, "b": os.getpid}, 2) as results:
+        with in_background({"a": os.getpid, "b": os.getpid}, 2) as results:
             assert results() == {"a": os.getpid(), "b": os.getpid()}
     finally:
         held.set()
@@ -109,34 +109,34 @@ def test_a_process_with_threads_is_not_forked():
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"), [("1", 1), ("2", 2), ("64", 3), ("", 3), ("many", 3), ("0", 3)]
+    ("cores", "expected"), [(1, 1), (3, 3), (MOST_PROCESSES, MOST_PROCESSES), (128, MOST_PROCESSES)]
 )
-def test_a_job_takes_no_more_cores_than_it_asked_for(said, expected, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 5})
-    monkeypatch.setenv("NCPUS", said)
-    assert cores() == expected
-
-
-def test_a_shared_node_is_not_filled(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(128)))
+def test_a_shared_node_is_not_filled(cores, expected, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
     monkeypatch.delenv("NCPUS", raising=False)
-    assert cores() == MOST_PROCESSES
+    assert drawing_processes() == expected
+
+
+def test_a_job_draws_in_no_more_processes_than_it_requested_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(128)))
+    monkeypatch.setenv("NCPUS", "2")
+    assert drawing_processes() == 2
 
 
 def test_one_process_does_everything_itself():
-    with begun({"a": os.getpid, "b": os.getpid}, 1) as results:
+    with in_background({"a": os.getpid, "b": os.getpid}, 1) as results:
         assert results() == {"a": os.getpid(), "b": os.getpid()}
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core only: nothing is drawn beside")
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="only one core: there is no other process")
 def test_a_report_is_the_same_on_one_core_and_on_two(tmp_path):
     frame().to_csv(tmp_path / "summary.csv", index=False)
-    cores = sorted(os.sched_getaffinity(0))
+    available = sorted(os.sched_getaffinity(0))
     written = []
     for count in (1, 2):
         output = tmp_path / "analysis"
         subprocess.run(
-            [sys.executable, "-c", ON_CORES, repr(cores[:count]), tmp_path / "summary.csv", output],
+            [sys.executable, "-c", ON_CORES, repr(available[:count]), tmp_path / "summary.csv", output],
             cwd=REPOSITORY,
             check=True,
             capture_output=True,

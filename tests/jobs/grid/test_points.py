@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jobs.common.errors import UserError
 from jobs.grid.config import load_config
-from jobs.grid.points import Point, expand, point_name
+from jobs.grid.points import LONGEST_STEM, Point, expand, point_name, stem_of_name
 from jobs.grid.settings import POINT
 from tests.conftest import REPOSITORY
 
@@ -110,8 +110,44 @@ def test_different_settings_never_share_a_name_and_cells_give_them_back(first, s
     assert (a.stem == b.stem) == (first == second) == (a.key("d") == b.key("d"))
     assert POINT["learning_rate"].from_text(a.text("learning_rate")) == first
     name = point_name(index, a.stem)
-    assert name.split("_", 2)[2] == a.stem
+    assert name.split("_", 2)[2] == a.stem == stem_of_name(name)
     assert not set(name) & set("/\\ []%")
+
+
+@pytest.mark.parametrize("name", [f"exp_1_{'x' * LONGEST_STEM}", "exp_007_a", "exp_10000_a_b+c.d-e"])
+def test_the_stem_is_all_after_the_number(name):
+    assert stem_of_name(name) == name.split("_", 2)[2]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "exp_01_../../outside",
+            "../outside",
+            "/etc/exp_01_x",
+            "exp_01_a/b",
+            "exp_01_ä",
+            "exp_01_",
+            "exp_1",
+            "",
+        ),
+        *(
+            "exp__x",
+            "xexp_01_a",
+            "exp_01_x\\y",
+            "exp_01_a b",
+            "exp_08_\n",
+            "exp_01_a\n",
+            "exp_01_$x",
+            None,
+            7,
+        ),
+        f"exp_1_{'x' * (LONGEST_STEM + 1)}",
+    ],
+)
+def test_what_is_not_the_name_of_a_point_has_no_stem(name):
+    assert stem_of_name(name) is None
 
 
 @given(st.data())

@@ -271,9 +271,12 @@ class Made(Record, frozen=True):
     data_fingerprint: str | None = None
 
 
-class DataRecord(DataIdentity, frozen=True):
+class DataRecord(Record, frozen=True):
     """The packed data of a run: number of patches by part; ``chance_jaccard`` is the foreground share of validation."""
 
+    fingerprint: str
+    source: str
+    split: str
     notes: tuple[str, ...] = ()
     patches: dict[str, int] = {}
     chance_jaccard: float | None = None
@@ -282,8 +285,8 @@ class DataRecord(DataIdentity, frozen=True):
 class ProvenanceRecord(Record, frozen=True):
     """``provenance.json``."""
 
+    data: DataRecord
     made: tuple[Made, ...] = ()
-    data: DataRecord = DataRecord()
 
 
 class Measurement(Record, frozen=True):

@@ -1,4 +1,4 @@
-"""The grid: which points there are, what each is called, and the key that says two of them are the same.
+"""The points of a grid: which ones there are, their names, and the keys by which equal points are recognised.
 
 :func:`point_name` is the only place where a point's name is made. The predecessor made it twice, in two
 languages, and lost all 36 results to the difference.
@@ -10,9 +10,10 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from jobs.common.errors import UserError, shown
 from jobs.common.records import canonical_json
@@ -20,17 +21,19 @@ from jobs.grid.config import GridConfig
 from jobs.grid.settings import HYPERPARAMETERS, POINT, SEED
 
 MOST_POINTS = 100_000  # of one grid: more than any cluster trains, few enough to list
-LONGEST_STEM = 150  # characters: a file name has 255 at most, a temporary one the host and more in it
+LONGEST_STEM = (
+    150  # characters: a file name has at most 255, and a temporary one contains the host name as well
+)
 # No path separator and nothing special to a shell or a terminal: a name never leads out of the run directory.
 _NAME = re.compile(rf"exp_[0-9]+_([A-Za-z0-9_.+-]{{1,{LONGEST_STEM}}})")
 _SHORT = {"architecture": "", "learning_rate": "lr", "batch_size": "bs"}
 
 
-@dataclass(frozen=True)
-class Point:
-    """One configuration of the grid: every setting of :data:`jobs.grid.settings.POINT`, and its name's extras.
+class Point(msgspec.Struct, frozen=True, gc=False):
+    """One configuration of the grid.
 
-    ``named`` lists the settings beyond the three hyperparameters that the name carries.
+    ``settings`` holds a value for every key of :data:`jobs.grid.settings.POINT`. ``named`` lists the settings
+    that are part of the name in addition to the three hyperparameters.
     """
 
     settings: Mapping[str, Any]
@@ -38,18 +41,26 @@ class Point:
 
     @property
     def stem(self) -> str:
-        """What the point's files are called: ``UNet_lr0.0001_bs8``, with ``_seed2`` and the like appended."""
-        parts = [f"{_SHORT.get(key, key)}{self.text(key)}" for key in (*HYPERPARAMETERS, *self.named)]
-        return "_".join(parts)
+        """The beginning of the names of the point's files: ``UNet_lr0.0001_bs8``, or ``UNet_lr0.0001_bs8_seed2``."""
+        return join_stem(name_part(key, self.text(key)) for key in (*HYPERPARAMETERS, *self.named))
 
     def text(self, key: str) -> str:
         """The setting ``key`` as it is written in names and CSV cells."""
         return POINT[key].to_text(self.settings[key])
 
     def key(self, fingerprint: str) -> str:
-        """16 hexadecimal digits: equal for equal settings on equal data, whatever the point is called."""
-        text = canonical_json({"settings": dict(self.settings), "data": fingerprint})
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """16 hexadecimal digits: equal for equal settings on equal data, whatever the name of the point."""
+        return _digest(canonical_json({"data": fingerprint, "settings": dict(self.settings)}))
+
+
+def name_part(key: str, text: str) -> str:
+    """The part of a point's name for one setting, for example ``lr0.0001``."""
+    return f"{_SHORT.get(key, key)}{text}"
+
+
+def join_stem(parts: Iterable[str]) -> str:
+    """The stem made of the parts of :func:`name_part`."""
+    return "_".join(parts)
 
 
 def point_name(index: int, stem: str) -> str:
@@ -65,6 +76,37 @@ def stem_of_name(name: object) -> str | None:
     """
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
     return match[1] if match else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def key_part(key: str, value: Any) -> str:
+    """The part of the text of a key for one setting, for example ``"batch_size":8``."""
+    return f"{canonical_json(key)}:{canonical_json(value)}"
+
+
+class KeyTemplate:
+    """Makes the keys of many points that differ in a few settings; the same keys as :meth:`Point.key`.
+
+    The text that the points have in common is made once: a key takes a tenth of the time of :meth:`Point.key`.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], axes: Sequence[str], fingerprint: str) -> None:
+        names = sorted({*settings, *axes})
+        parts = ["%s" if name in axes else _literal(key_part(name, settings[name])) for name in names]
+        data = _literal(canonical_json(fingerprint))
+        self._text = f'{{"data":{data},"settings":{{{",".join(parts)}}}}}'
+        self._order = [axes.index(name) for name in names if name in axes]
+
+    def key(self, parts: Sequence[str]) -> str:
+        """The key of the point whose axes have these :func:`key_part`, in the order of ``axes``."""
+        return _digest(self._text % tuple([parts[place] for place in self._order]))
+
+
+def _literal(text: str) -> str:
+    return text.replace("%", "%%")
 
 
 def _matches(settings: Mapping[str, Any], rule: Mapping[str, frozenset[Any]]) -> bool:

@@ -261,7 +261,7 @@ class _Attempt:
                 "host": self.base["host"],
                 "job_id": self.base["job_id"],
                 "packages": package_versions(),
-                "git": git_state(),
+                "git": git_state().fields(),
             },
         ]
         self.log.line(
@@ -381,7 +381,7 @@ class _Attempt:
             "peak_host_memory_mb": peak_memory_mb(),
             "startup": {**self.startup, **trained.startup},
             "packages": package_versions(),
-            "git": git_state(),
+            "git": git_state().fields(),
             **hardware,
         }
         self.claim.check()

@@ -11,18 +11,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from jobs.common.errors import UserError
-from jobs.common.records import (
-    DamagedRecord,
-    publish,
-    read_record,
-    temporary_beside,
-    write_bytes_atomically,
-    write_record,
-)
+from jobs.common.records import publish, temporary_beside, write, write_bytes_atomically
+from jobs.common.schema import DataRecord, ProvenanceRecord
 from jobs.grid.config import GridConfig, load_config
 from jobs.grid.points import Point, expand, extra_axes
 from jobs.grid.settings import HYPERPARAMETERS, POINT
-from jobs.run.index import Run, make_entry, read_run, write_index
+from jobs.run.index import Run, make_entry, read_provenance, read_run, write_index
 from jobs.run.paths import RUN_PREFIX, RunPaths
 from jobs.run.provenance import provenance
 from jobs.run.site_file import write_site
@@ -99,10 +93,7 @@ def _make_locked(config: GridConfig, points: list[Point], data: PackedData, path
     if paths.index.exists():
         old = read_run(paths.root)
         _check_growth(load_config(paths.grid), config, old, data)
-        try:
-            history = list(read_record(paths.provenance)["made"])
-        except (DamagedRecord, KeyError, TypeError) as error:
-            raise UserError(f"{paths.provenance} cannot be used ({error})") from error
+        history = list(read_provenance(paths).made)
         entries, old_axes = list(old.entries), old.axes
     else:
         _check_new(paths)
@@ -120,20 +111,15 @@ def _make_locked(config: GridConfig, points: list[Point], data: PackedData, path
         write_packed(temporary, data)
         publish(temporary, paths.data)
     history.append(provenance(data.fingerprint))
-    write_record(
-        paths.provenance,
-        {
-            "made": history,
-            "data": {
-                "fingerprint": data.fingerprint,
-                "source": data.source,
-                "split": data.split,
-                "notes": list(data.notes),
-                "patches": {part: data.count(part) for part in ("train", "validation", "test")},
-                "chance_jaccard": data.foreground("validation"),
-            },
-        },
+    described = DataRecord(
+        fingerprint=data.fingerprint,
+        source=data.source,
+        split=data.split,
+        notes=tuple(data.notes),
+        patches={part: data.count(part) for part in ("train", "validation", "test")},
+        chance_jaccard=data.foreground("validation"),
     )
+    write(paths.provenance, ProvenanceRecord(made=tuple(history), data=described))
     # A new run is whole once its index is there. A growing one must be readable between the two writes:
     # the new index explains itself under the old grid.yaml, not the other way round.
     grid_text = config.path.read_bytes()

@@ -10,18 +10,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from jobs.common.errors import UserError, one_line, shown
-from jobs.common.records import DamagedRecord, read_record, write_text_atomically
+from jobs.common.records import DamagedRecord, read, write_text_atomically
+from jobs.common.schema import ProvenanceRecord
 from jobs.grid.config import load_config
-from jobs.grid.points import Point, point_name, stem_of_name
+from jobs.grid.points import (
+    KeyTemplate,
+    Point,
+    join_stem,
+    key_part,
+    name_part,
+    point_name,
+    stem_of_name,
+)
 from jobs.grid.settings import HYPERPARAMETERS, POINT
 from jobs.run.paths import PointPaths, RunPaths
 
 FIXED = ("index", "name", "key")
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One row of the index: a point with its number (from 1), its name and its key."""
 
     index: int
@@ -84,7 +94,32 @@ def write_index(path: Path, axes: Sequence[str], entries: Sequence[Entry]) -> No
     write_text_atomically(path, text.getvalue())
 
 
-def _read_rows(path: Path, training: dict[str, Any], seed: int) -> tuple[tuple[str, ...], tuple[Entry, ...]]:
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A cell of an axis: its value, and its part of the point's name and of the text of its key."""
+
+    value: Any
+    name_part: str
+    key_part: str
+
+
+class _Column(dict[str, _Cell]):
+    """The cells of one axis by their text: ten thousand rows have few different values."""
+
+    def __init__(self, axis: str) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def __missing__(self, text: str) -> _Cell:
+        """Parse the cell; ``ValueError`` with what is expected where it is not a value of the axis."""
+        value = POINT[self.axis].from_text(text)
+        name = name_part(self.axis, POINT[self.axis].to_text(value))
+        cell = self[text] = _Cell(value, name, key_part(self.axis, value))
+        return cell
+
+
+def _read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows, as text."""
     try:
         rows = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8")), strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -92,48 +127,76 @@ def _read_rows(path: Path, training: dict[str, Any], seed: int) -> tuple[tuple[s
             f"{path} cannot be read ({error}); expected the file that make_grid.py wrote"
         ) from error
     header = rows[0] if rows else []
-    axes = tuple(header[len(FIXED) :])
-    needed = (*HYPERPARAMETERS, "seed")
+    axes, needed = header[len(FIXED) :], (*HYPERPARAMETERS, "seed")
     if (
         tuple(header[: len(FIXED)]) != FIXED
-        or any(a not in POINT for a in axes)
-        or any(n not in axes for n in needed)
+        or any(axis not in POINT for axis in axes)
+        or len(set(axes)) != len(axes)
+        or any(axis not in axes for axis in needed)
     ):
         raise UserError(
-            f"{path} begins with the columns {shown(header)}; expected {[*FIXED, *needed]}: it is not an index of this version"
+            f"{path} begins with the columns {shown(header)}; expected {[*FIXED, *needed]}: "
+            "it is not an index of this version"
         )
+    return header, rows[1:]
+
+
+def _read_entries(
+    path: Path, recipe: Mapping[str, Any], fingerprint: str
+) -> tuple[tuple[str, ...], tuple[Entry, ...]]:
+    """The axes and the entries; ``recipe`` has a value for each setting that is not an axis.
+
+    Every row is checked: its cells, its name, and its key, which must be that of its settings.
+    """
+    header, rows = _read_cells(path)
+    axes = tuple(header[len(FIXED) :])
+    columns = [_Column(axis) for axis in axes]
+    common = {key: recipe[key] for key in POINT}
+    keys = KeyTemplate(common, axes, fingerprint)
+    hyperparameters = [axes.index(key) for key in HYPERPARAMETERS]
     entries = []
-    values: dict[tuple[str, str], Any] = {}  # ten thousand rows hold a few values of each axis
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in enumerate(rows, start=2):
         try:
             if len(row) != len(header):
                 raise ValueError(f"{len(header)} cells")
-            settings = {**training, "seed": seed}
-            for axis, cell in zip(axes, row[len(FIXED) :], strict=True):
-                if (axis, cell) not in values:
-                    values[axis, cell] = POINT[axis].from_text(cell)
-                settings[axis] = values[axis, cell]
-            index, point = int(row[0]), Point({key: settings[key] for key in POINT})
-            stem = stem_of_name(row[1])
-            if stem is None or row[1] != point_name(index, stem):
-                raise ValueError(f"the name {point_name(index, point.stem)}, or one that begins so")
+            cells = [column[text] for column, text in zip(columns, row[len(FIXED) :], strict=True)]
+            index, name, key = int(row[0]), row[1], row[2]
+            expected = join_stem([cells[place].name_part for place in hyperparameters])
+            stem = stem_of_name(name)
+            if stem is None or name != point_name(index, stem):
+                raise ValueError(f"the name {point_name(index, expected)}, or one that begins like it")
         except ValueError as error:
             raise UserError(
                 f"{path} line {number}: received {one_line(','.join(row), 200)}, expected {error}"
             ) from None
-        entries.append(Entry(index, row[1], row[2], point))
+        settings = common.copy()
+        settings.update(zip(axes, [cell.value for cell in cells], strict=True))
+        entry = Entry(index, name, key, Point(settings))
+        entries.append(entry)
+        if key != keys.key([cell.key_part for cell in cells]):
+            raise UserError(
+                f"{path}: the settings of {name} give the key {entry.point.key(fingerprint)}, "
+                f"expected {one_line(key, 40)}: grid.yaml or index.csv of the run was edited after it was made. "
+                "Undo the edit, or make a new run"
+            )
+        if stem != expected and not stem.startswith(f"{expected}_"):
+            # The point's files would be looked for, and written, under the name of other settings.
+            raise UserError(
+                f"{path}: received the name {name}, expected {point_name(index, expected)} "
+                "or one that begins like it: it was edited after it was made. Undo the edit, or make a new run"
+            )
     if not entries or len({entry.index for entry in entries}) != len(entries):
         raise UserError(
-            f"{path} holds no point, or one index twice; expected the file that make_grid.py wrote"
+            f"{path} contains no point, or one index twice; expected the file that make_grid.py wrote"
         )
     return axes, tuple(entries)
 
 
 def read_run(root: Path) -> Run:
-    """Read a run directory: frozen ``grid.yaml``, ``index.csv`` and ``provenance.json``.
+    """Read a run directory: its own copy of ``grid.yaml``, ``index.csv`` and ``provenance.json``.
 
-    Raises :class:`UserError` where it is missing, half made, or was edited so that a point is no longer
-    the one whose key stands in the index.
+    Raises :class:`UserError` where a file is missing or damaged, where the making of the run was interrupted, and
+    where a file was edited so that a point no longer has the key that the index gives for it.
     """
     paths = RunPaths(root)
     if not root.is_dir():
@@ -143,33 +206,32 @@ def read_run(root: Path) -> Run:
     missing = [path.name for path in (paths.grid, paths.index, paths.provenance) if not path.is_file()]
     if missing:
         raise UserError(
-            f"{root} is not a whole run directory: {', '.join(missing)} missing; "
-            f"finish or make it with: python make_grid.py --run-dir {root}"
+            f"{root} is not a complete run directory: {', '.join(missing)} missing; "
+            f"complete or make it with: python make_grid.py --run-dir {root}"
         )
     config = load_config(paths.grid)
-    axes, entries = _read_rows(paths.index, dict(config.training), config.seeds[0])
+    data = read_provenance(paths).data
+    recipe = {**config.training, **{key: setting.default for key, setting in HYPERPARAMETERS.items()}}
+    axes, entries = _read_entries(paths.index, {**recipe, "seed": config.seeds[0]}, data.fingerprint)
+    return Run(
+        paths,
+        axes,
+        entries,
+        data.fingerprint,
+        one_line(data.source),
+        one_line(data.split),
+        config.site,
+    )
+
+
+def read_provenance(paths: RunPaths) -> ProvenanceRecord:
+    """The record of how the run was made; :class:`UserError` where there is none, or it is damaged."""
     try:
-        record = read_record(paths.provenance)
-        fingerprint = str(record["data"]["fingerprint"])
-        source, split = (one_line(record["data"][key]) for key in ("source", "split"))
-    except (DamagedRecord, FileNotFoundError, KeyError, TypeError) as error:
+        return read(paths.provenance, ProvenanceRecord)
+    except (DamagedRecord, FileNotFoundError) as error:
         raise UserError(
-            f"{paths.provenance} cannot be used ({one_line(error)}); expected the file make_grid.py wrote"
+            f"{paths.provenance} cannot be used ({one_line(error)}); expected the file that make_grid.py wrote"
         ) from error
-    for entry in entries:
-        if entry.point.key(fingerprint) != entry.key:
-            raise UserError(
-                f"{paths.index}: the settings of {entry.name} give the key {entry.point.key(fingerprint)}, "
-                f"expected {one_line(entry.key, 40)}: grid.yaml or index.csv of the run was edited after it was made. "
-                "Undo the edit, or make a new run"
-            )
-        if not f"{entry.stem}_".startswith(f"{entry.point.stem}_"):
-            # Its files would be looked for, and written, under a name that tells of other settings.
-            raise UserError(
-                f"{paths.index}: received the name {entry.name}, expected {point_name(entry.index, entry.point.stem)} "
-                "or one that begins so: it was edited after it was made. Undo the edit, or make a new run"
-            )
-    return Run(paths, axes, entries, fingerprint, source, split, config.site)
 
 
 def parse_indices(text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Where a run comes from: commit, packages, command, machine. Answers "what made this figure?" a year later."""
+"""The origin of a run: commit, packages, command, machine. A year later it shows what made a figure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+
+from jobs.common.schema import Git, Made
 
 PACKAGES = (
     "tensorflow",
@@ -31,7 +32,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def package_versions() -> dict[str, str]:
-    """Installed versions, by package; those that are not installed are left out. Imports none of them."""
+    """The installed versions by package, without those that are not installed; imports none of them."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -51,11 +52,11 @@ def _git(*arguments: str) -> str | None:
     return answer.stdout.strip()
 
 
-def git_state() -> dict[str, Any]:
-    """``commit`` and ``dirty`` of the code; both ``None`` where there is no git or no repository."""
+def git_state() -> Git:
+    """The commit of the code and whether files differ from it; ``None`` for both without git or a repository."""
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain")
-    return {"commit": commit, "dirty": None if commit is None or changes is None else bool(changes)}
+    return Git(commit=commit, dirty=None if commit is None or changes is None else bool(changes))
 
 
 def _user() -> str:
@@ -70,15 +71,15 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def provenance(fingerprint: str) -> dict[str, Any]:
-    """One entry of ``provenance.json``: what was known when the run was made or grown."""
-    return {
-        "made": now(),
-        "command": [sys.executable, *sys.argv],
-        "git": git_state(),
-        "packages": package_versions(),
-        "python": platform.python_version(),
-        "host": socket.gethostname(),
-        "user": _user(),
-        "data_fingerprint": fingerprint,
-    }
+def provenance(fingerprint: str) -> Made:
+    """One entry of ``provenance.json``: the state of code and machine when the run is made or extended."""
+    return Made(
+        made=now(),
+        command=(sys.executable, *sys.argv),
+        git=git_state(),
+        packages=package_versions(),
+        python=platform.python_version(),
+        host=socket.gethostname(),
+        user=_user(),
+        data_fingerprint=fingerprint,
+    )

@@ -9,8 +9,7 @@ from jobs.common.errors import UserError
 from jobs.common.records import read_record
 from jobs.grid.config import load_config
 from jobs.run.create import make_run
-from jobs.run.index import parse_indices, read_run
-from jobs.run.paths import RunPaths
+from jobs.run.index import read_run
 from tests.conftest import TINY
 
 
@@ -127,58 +126,3 @@ def test_a_bad_data_folder_is_named_and_nothing_is_made(write_grid, tmp_path):
     with pytest.raises(UserError, match=r"grid.yaml: data: data\.path .*data is not a folder"):
         make_run(load_config(write_grid()), tmp_path / "run", say=lambda text: None)
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("missing", ["grid.yaml", "index.csv", "provenance.json"])
-def test_a_half_made_run_is_refused_with_what_to_do(tiny_run, missing):
-    (tiny_run.paths.root / missing).unlink()
-    with pytest.raises(UserError, match=f"{missing} missing.*make_grid.py --run-dir"):
-        read_run(tiny_run.paths.root)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        ("UNet,0.005,8,1", "UNet,0.05,8,1", "give the key .* was edited"),
-        ("UNet,0.005,8,1", "UNet,x,8,1", "line 3: .*expected a positive number"),
-        ("UNet,0.005,8,1", "UNet,0.005,8", "line 3: .*expected 7 cells"),
-        ("exp_02_UNet", "exp_02_../../UNet", "line 3"),
-        ("exp_02_UNet", "exp_03_UNet", "line 3"),
-        ("index,name", "number,name", "not an index of this version"),
-        ("2,exp_02", "1,exp_01", "one index twice"),
-    ],
-)
-def test_an_edited_index_is_refused(tiny_run, old, new, words):
-    path = tiny_run.paths.index
-    path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(UserError, match=words):
-        read_run(tiny_run.paths.root)
-
-
-def test_an_edited_recipe_of_a_made_run_is_refused(tiny_run):
-    path = tiny_run.paths.grid
-    path.write_text(path.read_text().replace("epochs: 2", "epochs: 3"))
-    with pytest.raises(UserError, match="was edited after it was made"):
-        read_run(tiny_run.paths.root)
-
-
-def test_no_run_is_refused(tmp_path):
-    with pytest.raises(UserError, match="is not a folder"):
-        read_run(tmp_path / "none")
-
-
-def test_indices_are_numbers_and_ranges():
-    assert parse_indices("3,7-9, 3") == [3, 7, 8, 9]
-    for text in ("", "a", "3-", "9-7", "1,,2", "-1", "1-99999999"):
-        with pytest.raises(UserError, match="--indices: received"):
-            parse_indices(text)
-
-
-def test_every_point_has_a_folder_of_its_own(tiny_run):
-    paths = [tiny_run.point_paths(entry) for entry in tiny_run.entries]
-    root = RunPaths(tiny_run.paths.root).root
-    assert [path.folder.parent for path in paths] == [root, root]
-    assert paths[0].results.name == "UNet_lr0.001_bs8_results.json"
-    assert paths[0].model.name == "UNet_lr0.001_bs8_model.hdf5"
-    assert paths[0].history.name == "UNet_lr0.001_bs8_history.csv"
-    assert paths[0].log.name == "training_log.txt"

@@ -37,6 +37,7 @@ from jobs.point.deadline import deadline
 from jobs.point.endings import class_of_exit, is_out_of_memory, oom_kills, peak_memory_mb
 from jobs.point.gpus import ask_driver, claimed_gpu, named_gpus
 from jobs.point.log import captured
+from jobs.point.preparation import prepare
 from jobs.point.worker import die_with_parent
 from jobs.run.index import Entry, Run, read_run
 from jobs.run.paths import PointPaths
@@ -90,10 +91,8 @@ class _Clock:
         before, self._last = self._last, time.monotonic()
         return self._last - before
 
-    def built(self, text: str) -> None:
-        print(text, flush=True)
-        if self.build is None:  # the first line follows the building, others are only said
-            self.build = self._lap()
+    def built(self) -> None:
+        self.build = self._lap()
 
     def batch(self) -> None:
         if self.ended:
@@ -119,7 +118,6 @@ class _Clock:
 
 def _measure(run: Run, entry: Entry, options: dict[str, Any], tell: Callable[..., None]) -> None:
     """Train shortly and ``tell`` each number as soon as it is known: what follows may need too much memory."""
-    from unet_models.data.dataset import read_packed
     from unet_models.training import training
 
     settings = {
@@ -127,13 +125,8 @@ def _measure(run: Run, entry: Entry, options: dict[str, Any], tell: Callable[...
         "learning_rate": LEARNING_RATE,
         "early_stopping_patience": None,
     }
-    training.prepare_process(settings, threads=options["threads"])
-    startup = {"import": time.monotonic() - options["begun"]}
-    since = time.monotonic()
-    data = read_packed(run.paths.data)
-    if data.fingerprint != run.fingerprint:
-        raise UserError(f"{run.paths.data} holds the data {data.fingerprint}, expected {run.fingerprint}")
-    startup["data"] = time.monotonic() - since
+    prepared = prepare(run, settings, threads=options["threads"])
+    data, startup = prepared.data, prepared.startup
     tell(startup=dict(startup), device=training.hardware()["device"])
     part, settings["epochs"] = short_training(data, settings, options["steps"])
     held = _held_back(data, part)  # kept until the end
@@ -172,10 +165,11 @@ def _measure(run: Run, entry: Entry, options: dict[str, Any], tell: Callable[...
             settings,
             part,
             model_file=scratch.model,
+            on_built=clock.built,
             on_batch=clock.batch,
             on_epoch=clock.epoch,
             on_state=clock.state,
-            say=clock.built,
+            say=lambda text: print(text, flush=True),
         )
         report()
         scored = math.ceil(part.count("train") / settings["validation_batch_size"]) + batches
@@ -261,7 +255,7 @@ def measure(
     shutil.rmtree(run.paths.probe_scratch, ignore_errors=True)
     (run.paths.probe_scratch / "state").mkdir(parents=True)
     begun = time.monotonic()
-    options = {"steps": steps, "threads": threads, "begun": begun}
+    options = {"steps": steps, "threads": threads}
     process = context.Process(
         target=target, args=(str(run.paths.root), entry.index, os.getpid(), sending, options)
     )

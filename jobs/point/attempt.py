@@ -34,11 +34,12 @@ from jobs.common.signals import answered_by
 from jobs.common.states import STATES
 from jobs.point.checkpoints import Checkpoint, Checkpoints
 from jobs.point.circuit_breaker import session, why_not_to_start
-from jobs.point.claim import INTERVAL, Busy, Claim, TakenOver, claimed, guarded, identity, process_age
+from jobs.point.claim import INTERVAL, Busy, Claim, TakenOver, claimed, guarded, identity
 from jobs.point.deadline import Deadline, OutOfTime, deadline
 from jobs.point.endings import is_out_of_memory, peak_memory_mb
 from jobs.point.gpus import GpuUse
 from jobs.point.log import PointLog, captured
+from jobs.point.preparation import prepare
 from jobs.point.status import PointStatus, read_result, read_status
 from jobs.run.index import Entry, Run
 from jobs.run.paths import PointPaths
@@ -161,21 +162,12 @@ class _Attempt:
 
     def train(self, threads: int | None, termination: _Termination) -> str:
         """Train and publish; the state that the point ended in."""
-        from unet_models.data.dataset import read_packed
         from unet_models.training import training
 
-        # From the start of the process, which is a fork's where a server has imported TensorFlow.
-        self.startup = {"import": process_age()}
-        since = time.monotonic()
         settings = self.entry.point.settings
-        training.prepare_process(settings, threads=threads)
         self.hardware = training.hardware
-        data = read_packed(self.run.paths.data)
-        self.startup["data"] = time.monotonic() - since
-        if data.fingerprint != self.run.fingerprint:
-            raise UserError(
-                f"{self.run.paths.data} holds the data {data.fingerprint}, expected {self.run.fingerprint}"
-            )
+        prepared = prepare(self.run, settings, threads=threads)
+        data, self.startup = prepared.data, prepared.startup
         self.log.line(f"data: {data.describe()}")
         if self.parts > 1:
             self.log.line(f"memory did not suffice before: {self._note()}")

@@ -269,11 +269,3 @@ def test_the_gpu_that_was_used_tells_its_memory(tmp_path, monkeypatch):
     assert probing_command.gpu_memory_mb("CPU") is None
     smi.write_text("#!/bin/sh\necho '[N/A]'\n")
     assert probing_command.gpu_memory_mb("NVIDIA A40") is None
-
-
-def test_only_the_first_line_of_a_training_ends_its_building(capsys):
-    clock = probing_command._Clock(lambda state: None)
-    clock.built("read back")
-    building = clock.build
-    clock.built("steps not compiled by XLA")
-    assert clock.build == building and "XLA" in capsys.readouterr().out

@@ -481,6 +481,7 @@ def train(
     accumulation: int = 1,
     resume: TrainingState | None = None,
     resident: bool | None = None,
+    on_built: Callable[[], None] = lambda: None,
     on_batch: Callable[[], None] = lambda: None,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
     on_state: Callable[[TrainingState], None] = lambda state: None,
@@ -489,7 +490,7 @@ def train(
     """Train the configuration ``settings`` on ``data`` and leave the best weights in ``model_file``.
 
     ``settings`` holds every key of :data:`jobs.grid.settings.POINT`; ``model_file`` ends in ``.hdf5`` or
-    ``.keras``. ``on_batch`` is called after each batch, ``on_epoch`` gets each history row as it is made,
+    ``.keras``. ``on_built`` is called once, before the first step, ``on_batch`` after each batch, ``on_epoch`` gets each history row as it is made,
     ``on_state`` what a checkpoint must hold, after each epoch that did not diverge, ``say`` one plain line
     of text; an exception of theirs ends the training. With ``resume`` the training goes on after that state
     and ends as if it had never been interrupted: the same history but for ``seconds``, the same weights (to
@@ -533,6 +534,7 @@ def train(
     effective |= {"jit_compile": compile_steps, "resident": patches is not None}
     model.optimizer.build(model.trainable_variables)
     built = time.monotonic()
+    on_built()
     steps = len(images) // settings["batch_size"]
     parted = f" in {accumulation} parts" if accumulation > 1 else ""
     say(

@@ -91,6 +91,22 @@ def test_an_ignored_learning_rate_stops_the_point_before_it_trains(monkeypatch, 
     assert epochs == [] and not (tmp_path / "m.hdf5").exists()
 
 
+def test_the_callbacks_follow_the_phases_of_a_training(tmp_path):
+    seen = []
+    training.train(
+        SETTINGS,
+        discs(train=16),
+        model_file=tmp_path / "m.keras",
+        on_built=lambda: seen.append("built"),
+        on_batch=lambda: seen.append("batch"),
+        on_epoch=lambda row: seen.append("epoch"),
+        on_state=lambda state: seen.append("ended" if state.ended else "state"),
+    )
+    one = ["batch", "batch", "epoch"]
+    # Three more between the parts of the end: the model is written, the training part and the test part are scored.
+    assert seen == ["built", *one, "state", *one, "ended", "batch", "batch", "batch"]
+
+
 def test_it_learns_and_the_model_file_scores_what_it_says(tmp_path):
     rows = []
     trained = training.train(

@@ -1,0 +1,46 @@
+"""The start of a training process: TensorFlow is imported and set up, and the run's data are read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jobs.common.errors import UserError
+from jobs.point.claim import process_age
+from jobs.run.index import Run
+
+if TYPE_CHECKING:
+    from unet_models.data.dataset import PackedData
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The run's data, and the seconds of ``import`` (since the process started) and ``data`` so far."""
+
+    data: PackedData
+    startup: dict[str, float | None]
+
+
+def prepare(run: Run, settings: Mapping[str, Any], *, threads: int | None = None) -> Prepared:
+    """Prepare this process to train a point of ``run`` with ``settings``, on at most ``threads`` cores.
+
+    Raises :class:`UserError` where the packed data are not those from which the run was made, and what
+    :func:`unet_models.data.dataset.read_packed` raises where they cannot be read.
+    """
+    from unet_models.data.dataset import read_packed
+    from unet_models.training import training
+
+    # Measured from the start of the process: a fork of a server that has imported TensorFlow imports nothing.
+    startup = {"import": process_age()}
+    since = time.monotonic()
+    training.prepare_process(settings, threads=threads)
+    data = read_packed(run.paths.data)
+    startup["data"] = time.monotonic() - since
+    if data.fingerprint != run.fingerprint:
+        raise UserError(
+            f"{run.paths.data} contains the data {data.fingerprint}, expected {run.fingerprint}: "
+            "it was replaced after the run was made; make a new run"
+        )
+    return Prepared(data, startup)

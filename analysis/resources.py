@@ -17,7 +17,7 @@ import pandas as pd
 
 from jobs.common.errors import shown
 from jobs.common.records import DamagedRecord, read_record
-from jobs.cost.estimate import MARGINS, mem_for, walltime_for
+from jobs.cost.requests import MARGINS, mem_for, walltime_for
 from jobs.grid.sites import seconds, size_mb
 from jobs.pbs.index_ranges import indices_of
 from jobs.pbs.scheduler import job_number

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 PointClass = Literal["waiting", "running", "done", "diverged", "oom", "timeout", "cancelled", "error", "lost"]
+MeasurementStatus = Literal["measured", "oom", "timeout", "lost", "error"]
 Count = Annotated[int, Meta(ge=0, le=10**6)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Megabytes = Annotated[float, Meta(ge=0, le=1e9)]
@@ -289,11 +290,44 @@ class ProvenanceRecord(Record, frozen=True):
     made: tuple[Made, ...] = ()
 
 
-class Measurement(Record, frozen=True):
-    """One combination of ``probe.json``; :mod:`jobs.cost.measurements` explains the fields. ``None``: not reached."""
+class CostSettings(Record, frozen=True, forbid_unknown_fields=True):
+    """The settings that change what a training step costs: points with equal ones are of one kind.
 
-    settings: dict[str, Any]
-    status: Literal["measured", "oom", "timeout", "lost", "error"]
+    The other settings (rates, seeds, thresholds, number of epochs) do not. ``dropout`` is whether there is any: its
+    rate does not matter.
+    """
+
+    architecture: str
+    batch_size: Annotated[int, Meta(ge=1)]
+    base_filters: Annotated[int, Meta(ge=1)]
+    levels: Annotated[int, Meta(ge=1)]
+    dropout: bool
+    optimizer: str
+    loss: str
+    augment: bool
+    validation_batch_size: Annotated[int, Meta(ge=1)]
+    precision: str
+    tensor_float_32: bool
+    jit_compile: str
+    deterministic: bool
+
+
+class Measurement(Record, frozen=True):
+    """One kind of point in ``probe.json``. ``None``: not measured, because the process ended before.
+
+    ``status`` is ``measured`` or how it failed, ``reason`` why. ``point`` is the name of the point that was trained.
+    ``step_seconds`` is the median of ``steps`` training steps after the first ones, ``step_seconds_range`` the fastest
+    and the slowest of them. ``validation_seconds`` is the time of one validation batch (including the copy of the best
+    weights), ``epoch_end_seconds`` that of what follows an epoch: its checkpoint in the run directory.
+    ``finish_seconds`` is the time from the last epoch to the end: the model is written, read, and scored on
+    ``finish_batches`` batches. ``startup`` contains the seconds of ``import``, ``data``, ``build`` and ``first_step``
+    (which traces and compiles). ``peak_memory_mb`` is the most GPU memory allocated (``None`` on a CPU),
+    ``gpu_memory_mb`` what the GPU has, ``peak_host_memory_mb`` the most resident host memory of the process.
+    ``threads`` is the limit on cores; ``made`` is when.
+    """
+
+    settings: CostSettings
+    status: MeasurementStatus
     reason: str = ""
     point: str = ""
     step_seconds: Seconds | None = None
@@ -313,6 +347,10 @@ class Measurement(Record, frozen=True):
     made: str = ""
     packages: dict[str, str] = {}
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.status == "measured" and not (self.step_seconds and self.validation_seconds):
+            raise ValueError("step_seconds and validation_seconds must be above 0 where status is measured")
 
 
 class Measurements(Record, frozen=True):

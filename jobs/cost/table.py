@@ -1,4 +1,4 @@
-"""An :class:`jobs.cost.estimate.Estimate` in words: a table for people, JSON for programs, a line for a dry run."""
+"""An estimate as a table for people, as JSON for programs, and as one line for a dry run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.common.units import duration
-from jobs.cost.estimate import SOURCES, Cost, Estimate
+from jobs.common.units import duration, gigabytes
+from jobs.cost.costs import Cost
+from jobs.cost.estimate import Estimate
 from jobs.cost.measurements import COST
+from jobs.cost.prediction import SOURCES
 from jobs.run.index import Run
 
-WIDTH = 110  # of what goes into a pipe or a file
+WIDTH = 110  # columns of what is printed into a pipe or a file
 _NAMES = {
     "architecture": "architecture",
     "batch_size": "batch",
@@ -34,20 +36,16 @@ def _hours(hours: float) -> str:
 
 
 def unit(found: Estimate) -> str:
-    """What the hours are of."""
-    return "GPU hours" if found.ngpus else "hours of sub-jobs (no GPU is asked for)"
-
-
-def _gb(megabytes: float | None) -> str:
-    return "-" if megabytes is None else f"{megabytes / 1024:.1f} GB"
+    """The unit of the hours: of GPUs, or of sub-jobs where none has a GPU."""
+    return "GPU hours" if found.ngpus else "hours of sub-jobs (no GPU is requested)"
 
 
 def _varied(costs: Sequence[Cost]) -> list[str]:
-    """The settings that a row must name: the two that always matter, and whatever else differs."""
+    """The settings that are columns: architecture and batch size, and all others that differ."""
     return [
         key
         for key in COST
-        if key in ("architecture", "batch_size") or len({str(cost.settings[key]) for cost in costs}) > 1
+        if key in ("architecture", "batch_size") or len({getattr(cost.settings, key) for cost in costs}) > 1
     ]
 
 
@@ -62,12 +60,12 @@ def _table(found: Estimate) -> Table:
     epochs = {cost.epochs for cost in found.costs}
     if len(epochs) > 1:
         table.add_column("epochs", justify="right")
-    for name in ("points", "step", "epoch", "a point", "hours", "walltime", "mem", "GPU mem"):
+    for name in ("points", "step", "epoch", "point", "hours", "walltime", "mem", "GPU mem"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("from", overflow="fold", min_width=12)
     for cost in found.costs:
         table.add_row(
-            *(str(cost.settings[key]) for key in keys),
+            *(str(getattr(cost.settings, key)) for key in keys),
             *([str(cost.epochs)] if len(epochs) > 1 else []),
             str(len(cost.indices)),
             duration(cost.step_seconds),
@@ -76,7 +74,7 @@ def _table(found: Estimate) -> Table:
             _hours(cost.seconds * len(cost.indices) / 3600),
             cost.walltime or "-",
             cost.mem or "-",
-            _gb(cost.gpu_memory_mb),
+            gigabytes(cost.gpu_memory_mb),
             Text(_source(cost), "red" if cost.fault or cost.source == "flops" else ""),
         )
     return table
@@ -90,7 +88,7 @@ def _source(cost: Cost) -> str:
 
 
 def sources(found: Estimate) -> str:
-    """Where the numbers are from, most points first: ``probe.json (NVIDIA A40): 9 kinds``."""
+    """The sources of the numbers, most kinds first: ``probe.json (NVIDIA A40): 9 of 9 kinds``."""
     counts = Counter((cost.source, cost.device if cost.source != "flops" else "") for cost in found.costs)
     parts = [
         f"{SOURCES[source]}{f' ({device})' if device else ''}: {count} of {len(found.costs)} kinds"
@@ -116,13 +114,13 @@ def _epochs(found: Estimate) -> str:
 
 
 def totals(found: Estimate) -> str:
-    """``at most 31.0 GPU hours (all epochs), at least 12.4 (...)``."""
+    """The hours in one sentence: ``at most 31.0 GPU hours, with all 30 epochs of each point; at least 12.4, ...``."""
     factor = max(1, found.ngpus)
     text = f"at most {_hours(found.gpu_hours)} {unit(found)}, with {_epochs(found)}"
     if found.least_hours < 0.99 * found.hours:
-        text += f"; at least {_hours(found.least_hours * factor)}, where early stopping ends each point as soon as it can"
+        text += f"; at least {_hours(found.least_hours * factor)}, if early stopping ends each point as soon as it can"
     if 0 < found.finished < found.points:
-        text += f"; {_hours(found.left_hours * factor)} of them for the {found.points - found.finished} points to come"
+        text += f"; {_hours(found.left_hours * factor)} of them for the {found.points - found.finished} points without a result"
     return text
 
 
@@ -143,7 +141,7 @@ def render(run: Run, found: Estimate) -> Group:
     if any(cost.walltime for cost in found.costs):
         parts.append(
             Text(
-                "walltime, mem: what to ask for, with the margins of docs/cost.md; --proposed submits with them",
+                "walltime, mem: what to request, with the margins of docs/cost.md; --proposed submits with them",
                 "dim",
             )
         )
@@ -152,7 +150,7 @@ def render(run: Run, found: Estimate) -> Group:
 
 
 def show(run: Run, found: Estimate) -> None:
-    """Print it."""
+    """Print the estimate of ``run``."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
@@ -160,14 +158,16 @@ def show(run: Run, found: Estimate) -> None:
 
 
 def as_json(found: Estimate) -> str:
-    """Every field of :class:`jobs.cost.estimate.Estimate`, ``gpu_hours`` and ``measured`` too."""
+    """All fields of :class:`jobs.cost.estimate.Estimate`, and ``gpu_hours``, ``measured`` and ``sources``."""
     content: dict[str, Any] = asdict(found)
+    for cost in content["costs"]:
+        cost["settings"] = cost["settings"].fields()
     content |= {"gpu_hours": found.gpu_hours, "measured": found.measured, "sources": SOURCES}
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
 
 
 def one_line_summary(found: Estimate) -> str:
-    """For a dry run: ``at most 31 GPU hours, 4 h 10 min with 8 at a time; from probe.json (NVIDIA A40)``."""
+    """The estimate of a dry run: ``at most 31 GPU hours, 4 h 10 min with 8 at a time; from probe.json (NVIDIA A40)``."""
     places = min(found.at_once or found.points, found.points)
     return (
         f"at most {_hours(found.gpu_hours)} {unit(found)}, {duration(found.wall_seconds[places])} with {places} at a time, "

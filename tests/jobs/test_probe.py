@@ -11,48 +11,26 @@ import time
 import numpy as np
 import pytest
 from filelock import FileLock
+from msgspec.structs import replace
 
-from jobs import probe as probing_command
+from jobs import probe as command
 from jobs.common.errors import UserError
 from jobs.common.records import read_record, write_record
-from jobs.cost.measurements import kind, kinds, read_probe
+from jobs.cost import probe_training
+from jobs.cost.measurements import kinds, read_probe
+from jobs.cost.probe_process import gpu_memory_mb, measure
+from jobs.cost.probe_training import occupied_memory, short_training
 from jobs.grid.config import load_config
-from jobs.probe import measure, probe, short_training
+from jobs.probe import probe
 from jobs.run.create import make_run
+from jobs.run.index import read_run
 from tests.conftest import REPOSITORY, TINY, write_images
+from tests.jobs.cost.builders import measurement, write_probe
 from unet_models.data.dataset import PackedData, read_packed
 
 
 def contents(path):
     return {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
-
-
-def entry_of(run, place=0, **more):
-    """An entry of probe.json as a probe of ``run`` writes it."""
-    from jobs.cost.measurements import cost_settings
-
-    return {
-        "settings": cost_settings(run.entries[place].point.settings),
-        "point": run.entries[place].name,
-        "status": "measured",
-        "reason": "",
-        "device": "CPU",
-        "step_seconds": 0.5,
-        "validation_seconds": 0.25,
-        "epoch_end_seconds": 0.1,
-        "finish_seconds": 3.0,
-        "finish_batches": 4,
-        "startup": {"import": 4.0, "data": 0.5, "build": 1.0, "first_step": 6.0},
-        "peak_memory_mb": None,
-        "gpu_memory_mb": None,
-        "peak_host_memory_mb": 1000.0,
-        **more,
-    }
-
-
-def write_probe(run, *combinations, **more):
-    record = {"fingerprint": run.fingerprint, "source": run.source, "combinations": list(combinations)}
-    write_record(run.paths.probe, {**record, **more})
 
 
 def test_a_probe_measures_through_the_code_that_trains_and_leaves_only_its_record(tiny_run):
@@ -115,26 +93,27 @@ def test_a_short_training_has_enough_steps_of_full_batches(train, batch, steps, 
     assert (part.count("train"), part.count("validation"), found) == (patches, 8, epochs)
 
 
-def _stuck(root, index, parent, connection, options):
-    connection.send({"device": "GPU of a test", "startup": {"import": 1.0}})
+def _reporter(order, connection):
+    return probe_training.Reporter(read_run(order.root).entry(order.index), connection)
+
+
+def _stuck(order, connection):
+    _reporter(order, connection).update(device="GPU of a test", startup={"import": 1.0})
     time.sleep(600)
 
 
-def _killed(root, index, parent, connection, options):
-    connection.send({"peak_host_memory_mb": 12.0})
+def _killed(order, connection):
+    _reporter(order, connection).update(peak_host_memory_mb=12.0)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _no_memory(root, index, parent, connection, options):
-    class Model:
-        pass
-
-    def run_out(run, entry, options, tell):
-        tell(startup={"import": 1.0})
+def _no_memory(order, connection):
+    def run_out(run, entry, order, reporter):
+        reporter.update(startup={"import": 1.0})
         raise MemoryError("OOM when allocating tensor")
 
-    probing_command._measure = run_out
-    probing_command._child(root, index, parent, connection, options)
+    probe_training.train_shortly = run_out
+    probe_training.work(order, connection)
 
 
 @pytest.mark.parametrize(
@@ -150,11 +129,11 @@ def test_what_becomes_of_one_combination_is_classed_and_harms_no_other(
 ):
     tiny_run.paths.logs.mkdir(exist_ok=True)
     found = measure(tiny_run, tiny_run.entries[0], limit=limit, target=target)
-    assert found["status"] in statuses and words in found["reason"]
+    assert found.status in statuses and words in found.reason
     assert not tiny_run.paths.probe_scratch.exists()
     write_probe(tiny_run, found)
     (measured,) = read_probe(tiny_run).values()
-    assert measured.status == found["status"] and measured.step_seconds is None
+    assert measured.status == found.status and measured.step_seconds is None
 
 
 def test_what_was_measured_before_stays_until_it_is_measured_again(tmp_path, write_grid, monkeypatch):
@@ -168,9 +147,9 @@ def test_what_was_measured_before_stays_until_it_is_measured_again(tmp_path, wri
         asked.append(entry.name)
         if len(asked) == 4:
             raise KeyboardInterrupt
-        return entry_of(run, entry.index - 1, step_seconds=float(len(asked)))
+        return measurement(run, entry.index - 1, step_seconds=float(len(asked)))
 
-    monkeypatch.setattr(probing_command, "measure", fake)
+    monkeypatch.setattr(command, "measure", fake)
     assert list(probe(run, say=lambda text: None).values()) == ["measured", "measured"]
     with pytest.raises(KeyboardInterrupt):
         probe(run, say=lambda text: None)
@@ -182,27 +161,28 @@ def test_what_was_measured_before_stays_until_it_is_measured_again(tmp_path, wri
 def test_in_a_job_nothing_is_begun_that_its_walltime_may_not_hold(tiny_run, monkeypatch, capsys):
     monkeypatch.setenv("JOB_STARTED", str(time.time() - 100))
     monkeypatch.setenv("WALLTIME_SECONDS", "150")
-    assert probing_command.main([str(tiny_run.paths.root)]) == 3
+    assert command.main([str(tiny_run.paths.root)]) == 3
     said = capsys.readouterr().out
-    assert "not begun: the walltime may not hold it" in said and "--missing" in said
+    assert "not started: it may not fit into the walltime" in said and "--missing" in said
     assert not tiny_run.paths.probe.exists()
 
 
 def test_a_second_probe_of_a_run_leaves(tiny_run, capsys):
     with FileLock(tiny_run.paths.probe_lock):
-        assert probing_command.main([str(tiny_run.paths.root)]) == 6
+        assert command.main([str(tiny_run.paths.root)]) == 6
     assert "being probed by another process" in capsys.readouterr().err
 
 
 def test_a_probe_of_other_data_or_another_recipe_or_a_damaged_one_is_refused_with_words(tiny_run):
-    other = dict(entry_of(tiny_run)["settings"])
-    write_probe(tiny_run, entry_of(tiny_run), fingerprint="8x8x8-0")
+    write_probe(tiny_run, measurement(tiny_run), fingerprint="8x8x8-0")
     with pytest.raises(UserError, match=r"measured with the data '8x8x8-0', expected those of this run"):
         read_probe(tiny_run)
-    write_probe(tiny_run, entry_of(tiny_run, settings={**other, "base_filters": 64}))
+    write_probe(
+        tiny_run, measurement(tiny_run, settings=replace(measurement(tiny_run).settings, base_filters=64))
+    )
     with pytest.raises(UserError, match=r"another recipe.*base_filters: received 64, expected 2"):
         read_probe(tiny_run)
-    write_probe(tiny_run, entry_of(tiny_run))
+    write_probe(tiny_run, measurement(tiny_run))
     text = tiny_run.paths.probe.read_text()
     tiny_run.paths.probe.write_text(text.replace("0.25", "0.26"))
     with pytest.raises(UserError, match=r"checksum: it was edited or damaged; move it away"):
@@ -218,27 +198,39 @@ def test_a_probe_of_other_data_or_another_recipe_or_a_damaged_one_is_refused_wit
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"step_seconds": -1}, "step_seconds: received -1, expected a number from 0"),
-        ({"step_seconds": None}, "expected both, above zero"),
-        ({"validation_seconds": "fast"}, "validation_seconds: received 'fast'"),
-        ({"peak_host_memory_mb": True}, "peak_host_memory_mb: received True"),
-        ({"status": ["done"]}, r"status: received \['done'\]"),
-        ({"settings": {"architecture": "UNet"}}, "settings: received"),
-        ({"settings": None}, "expected an object with its settings"),
-        ({"startup": {"import": 1e12}}, "startup.import"),
+        ({"step_seconds": -1}, r"Expected `float` >= 0.0 - at `\$.combinations\[0\].step_seconds`"),
+        ({"step_seconds": None}, "step_seconds and validation_seconds must be above 0"),
+        ({"validation_seconds": 0.0}, "step_seconds and validation_seconds must be above 0"),
+        ({"validation_seconds": "fast"}, "Expected `float | null`, got `str`"),
+        ({"peak_host_memory_mb": True}, "Expected `float | null`, got `bool`"),
+        ({"status": ["done"]}, "Expected `str`, got `array`"),
+        ({"status": "done"}, "Invalid enum value 'done'"),
+        ({"settings": {"architecture": "UNet"}}, "missing required field `batch_size`"),
+        ({"settings": None}, "Expected `object`, got `null`"),
+        ({"startup": {"import": 1e12}}, "Expected `float` <= 1000000000.0"),
     ],
 )
 def test_impossible_values_in_a_record_that_is_whole_are_refused(tiny_run, change, words):
-    write_probe(tiny_run, {**entry_of(tiny_run), **change})
-    with pytest.raises(UserError, match=words):
+    content = {**measurement(tiny_run).fields(), **change}
+    write_record(tiny_run.paths.probe, {"fingerprint": tiny_run.fingerprint, "combinations": [content]})
+    with pytest.raises(UserError, match=words) as caught:
+        read_probe(tiny_run)
+    text = str(caught.value)
+    assert text.startswith(f"{tiny_run.paths.probe} is not a valid Measurements record (")
+    assert text.endswith(f"; move it away and measure again: python -m jobs.probe {tiny_run.paths.root}")
+
+
+def test_a_setting_of_another_version_is_refused(tiny_run):
+    content = measurement(tiny_run).fields()
+    content["settings"]["width"] = 2
+    write_record(tiny_run.paths.probe, {"fingerprint": tiny_run.fingerprint, "combinations": [content]})
+    with pytest.raises(UserError, match="unknown field `width`"):
         read_probe(tiny_run)
 
 
-def test_values_that_no_setting_has_are_passed_over(tiny_run):
-    odd = {**entry_of(tiny_run)["settings"], "batch_size": [8]}
-    write_probe(tiny_run, entry_of(tiny_run, settings=odd), entry_of(tiny_run))
-    assert list(read_probe(tiny_run)) == [kind(tiny_run.entries[0].point.settings)]
-    write_probe(tiny_run, combinations=[])
+def test_a_record_without_measurements_is_empty(tiny_run):
+    assert read_probe(tiny_run) == {}
+    write_probe(tiny_run)
     assert read_probe(tiny_run) == {}
 
 
@@ -246,14 +238,14 @@ def test_values_that_no_setting_has_are_passed_over(tiny_run):
     "arguments", [["--steps", "0"], ["--threads", "0"], ["--limit", "nan"], ["--limit", "0"]]
 )
 def test_bad_arguments_are_refused(tiny_run, arguments, capsys):
-    assert probing_command.main([str(tiny_run.paths.root), *arguments]) == 2
+    assert command.main([str(tiny_run.paths.root), *arguments]) == 2
     assert f"{arguments[0]}: received" in capsys.readouterr().err
 
 
 def test_the_memory_of_what_a_probe_leaves_out_is_held(tiny_run):
     data = read_packed(tiny_run.paths.data)
     part, _ = short_training(data, {"batch_size": 2, "validation_batch_size": 1}, 2)
-    held = probing_command._held_back(data, part)
+    held = occupied_memory(data, part)
     left = data.count("train") + data.count("validation") - part.count("train") - part.count("validation")
     assert left > 0 and sum(len(one) for one in held) == 4 * left
 
@@ -264,8 +256,8 @@ def test_the_gpu_that_was_used_tells_its_memory(tmp_path, monkeypatch):
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a")
-    assert probing_command.gpu_memory_mb("NVIDIA A40") == 46068.0
+    assert gpu_memory_mb("NVIDIA A40") == 46068.0
     assert "-i GPU-a --query-gpu=memory.total" in (tmp_path / "asked").read_text()
-    assert probing_command.gpu_memory_mb("CPU") is None
+    assert gpu_memory_mb("CPU") is None
     smi.write_text("#!/bin/sh\necho '[N/A]'\n")
-    assert probing_command.gpu_memory_mb("NVIDIA A40") is None
+    assert gpu_memory_mb("NVIDIA A40") is None

@@ -274,8 +274,7 @@ def test_the_run_read_again_has_its_site(run):
 @pytest.fixture
 def uneven(tmp_path, write_grid):
     """Eight points of which those of batch 4 take twice as long, by a probe."""
-    from tests.jobs.cost.test_estimate import GPU
-    from tests.jobs.test_probe import entry_of, write_probe
+    from tests.jobs.cost.builders import GPU, measurement, write_probe
 
     write_images(tmp_path / "data")
     grid = TINY.replace("[1e-3, 5e-3]", "[1e-4, 2e-4, 1e-3, 5e-3]").replace("[8]", "[4, 8]")
@@ -286,8 +285,8 @@ def uneven(tmp_path, write_grid):
     ).run
     write_probe(
         run,
-        entry_of(run, 0, **GPU, step_seconds=9.0, peak_host_memory_mb=9000.0),
-        entry_of(run, 1, **GPU, step_seconds=9.0, peak_host_memory_mb=500.0),
+        measurement(run, 0, **GPU, step_seconds=9.0, peak_host_memory_mb=9000.0),
+        measurement(run, 1, **GPU, step_seconds=9.0, peak_host_memory_mb=500.0),
     )
     return run
 

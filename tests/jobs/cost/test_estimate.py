@@ -11,31 +11,21 @@ import pytest
 from jobs import submit
 from jobs.common.errors import UserError
 from jobs.common.records import read_record, write_record
-from jobs.cost.estimate import (
-    REFERENCE_GPU_MB,
-    _guess,
-    _Size,
-    estimate,
-    longest_first,
-    mem_for,
-    proposals,
-    walltime_for,
-)
-from jobs.cost.measurements import kinds
+from jobs.cost.advice import REFERENCE_GPU_MB
+from jobs.cost.estimate import estimate, longest_first, proposals
+from jobs.cost.measurements import kind
+from jobs.cost.prediction import guessed
+from jobs.cost.requests import mem_for, walltime_for
+from jobs.cost.workload import Workload
 from jobs.grid.config import load_config
+from jobs.grid.settings import POINT
 from jobs.grid.sites import seconds
 from jobs.run.create import make_run
-from tests.conftest import REPOSITORY, TINY, write_images
-from tests.jobs.test_probe import entry_of, write_probe
+from tests.conftest import REPOSITORY, write_images
+from tests.jobs.cost.builders import GPU, GRID, failed, finish, measurement, probe_all, write_probe
 from unet_models.networks.flops import forward_flops
 
 PREDECESSOR = REPOSITORY.parent / "shared" / "data" / "predecessor" / "results.csv"
-GRID = (
-    TINY.replace("[UNet]", "[UNet, Attention_ResUNet]")
-    .replace("[8]", "[4, 8]")
-    .replace("epochs: 2", "epochs: 20")
-)
-GPU = {"device": "NVIDIA A40", "gpu_memory_mb": 46068.0, "peak_memory_mb": 9000.0}
 
 
 @pytest.fixture
@@ -48,38 +38,8 @@ def make(tmp_path, write_grid):
     return build
 
 
-def probe_of(run, **more):
-    """Every kind measured alike, but for what ``more`` says of its place."""
-    places = [run.entries.index(entries[0]) for entries in kinds(run.entries).values()]
-    write_probe(run, *(entry_of(run, place, **GPU, **more) for place in places))
-
-
-def finish(run, index, *, each=10.0, epochs=20, device="NVIDIA A40", around=30.0, **more):
-    """A result as a point publishes it: ``epochs`` of ``each`` seconds (the first 5 more), ``around`` outside training."""
-    entry = run.entry(index)
-    paths = run.point_paths(entry)
-    paths.state.mkdir(parents=True, exist_ok=True)
-    rows = [{"epoch": n + 1, "seconds": each + (5.0 if n == 0 else 0.0)} for n in range(epochs)]
-    training = sum(row["seconds"] for row in rows)
-    minutes, rest = divmod(training + around, 60)
-    record = {
-        "key": entry.key,
-        "status": "done",
-        "metrics": {"training_time_seconds": training},
-        "history": rows,
-        "attempts": 1,
-        "resumed": [],
-        "started": "2026-01-01T00:00:00+00:00",
-        "ended": f"2026-01-01T00:{minutes:02.0f}:{rest:02.0f}+00:00",
-        "device": device,
-        "peak_memory_mb": 7000.0,
-        "peak_host_memory_mb": 3000.0,
-    }
-    write_record(paths.results, {**record, **more})
-
-
 def by_name(found):
-    return {(cost.settings["architecture"], cost.settings["batch_size"]): cost for cost in found.costs}
+    return {(cost.settings.architecture, cost.settings.batch_size): cost for cost in found.costs}
 
 
 def test_without_any_measurement_it_is_a_guess_that_says_so(make, capsys):
@@ -106,7 +66,7 @@ def test_the_guess_knows_what_precision_gives(make):
 
 def test_a_probe_gives_times_by_arithmetic(make):
     run = make()
-    probe_of(run)
+    probe_all(run)
     found = estimate(run)
     cost = by_name(found)["UNet", 8]
     steps, batches = found.patches["train"] // 8, -(-found.patches["validation"] // 16)
@@ -122,7 +82,7 @@ def test_a_probe_gives_times_by_arithmetic(make):
 
 def test_finished_points_are_trusted_more_than_a_probe(make):
     run = make()
-    probe_of(run)
+    probe_all(run)
     finish(run, 1, each=10.0)
     finish(run, 3, each=14.0)  # the same kind: another rate
     found = by_name(estimate(run))
@@ -165,10 +125,10 @@ def test_what_was_measured_on_a_cpu_is_not_taken_for_a_gpu(make):
     run = make()
     finish(run, 1, device="CPU")
     found = estimate(run)
-    assert not found.measured and "measured on CPU while the site block asks for 1 GPU" in found.warnings[0]
+    assert not found.measured and "measured on CPU while the site block requests 1 GPU" in found.warnings[0]
     with pytest.raises(UserError, match="another kind of device"):
         proposals(run, found)
-    write_probe(run, entry_of(run, 1, **GPU))
+    write_probe(run, measurement(run, 1, **GPU))
     found = by_name(estimate(run))  # the one GPU measurement now stands for all
     assert found["UNet", 8].source == "probe" and found["UNet", 4].detail == "from UNet batch 8"
     without = make(GRID + "site: {ngpus: 0}\n", "cpu")
@@ -178,9 +138,8 @@ def test_what_was_measured_on_a_cpu_is_not_taken_for_a_gpu(make):
 
 def test_what_runs_out_of_memory_in_the_probe_is_named(make):
     run = make()
-    oom = entry_of(run, 0, **GPU)
-    oom |= {"status": "oom", "step_seconds": None, "reason": "ResourceExhaustedError: OOM when allocating"}
-    write_probe(run, oom, entry_of(run, 1, **GPU))
+    oom = failed(run, 0, reason="ResourceExhaustedError: OOM when allocating", **GPU)
+    write_probe(run, oom, measurement(run, 1, **GPU))
     found = estimate(run)
     assert by_name(found)["UNet", 4].fault.startswith("oom in the probe on NVIDIA A40 with 45 GB")
     assert any("UNet batch 4: oom in the probe" in text for text in found.warnings)
@@ -190,11 +149,12 @@ def test_what_runs_out_of_memory_in_the_probe_is_named(make):
 
 def test_more_gpu_memory_than_an_a40_has_is_told(make):
     run = make()
-    probe_of(run)
+    probe_all(run)
     write_probe(
-        run, {**entry_of(run, 0, **GPU), "device": "NVIDIA H200", "peak_memory_mb": REFERENCE_GPU_MB + 1.0}
+        run,
+        measurement(run, 0, **{**GPU, "device": "NVIDIA H200", "peak_memory_mb": REFERENCE_GPU_MB + 1.0}),
     )
-    assert any("a 48 GB A40 does not hold that" in text for text in estimate(run).warnings)
+    assert any("more than a 48 GB A40 has" in text for text in estimate(run).warnings)
 
 
 @pytest.mark.parametrize(
@@ -202,11 +162,11 @@ def test_more_gpu_memory_than_an_a40_has_is_told(make):
     [
         (
             "walltime: '00:02:00'",
-            r"walltime 00:02:00 is too small .* would end as timeout after about \d+ of 20",
+            r"walltime 00:02:00 is too short .* would end as timeout after about \d+ of 20",
         ),
-        ("walltime: '48:00:00'", r'walltime 48:00:00 is more than 4 times .*"00:15:00" would do'),
+        ("walltime: '48:00:00'", r'walltime 48:00:00 is more than 4 times .*"00:15:00" is enough'),
         ("mem: 500mb", r"mem 500mb is too small .* 1.0 GB were used. Set mem: 3gb"),
-        ("mem: 200gb", r"mem 200gb is more than 4 times .* mem: 3gb would do"),
+        ("mem: 200gb", r"mem 200gb is more than 4 times .* mem: 3gb is enough"),
     ],
 )
 def test_too_little_and_too_much_is_told_with_what_to_set(make, site, words):
@@ -216,16 +176,16 @@ def test_too_little_and_too_much_is_told_with_what_to_set(make, site, words):
     key, value = site.split(": ", 1)
     text = ", ".join(f"{name}: {v}" for name, v in {**defaults, key: value}.items())
     run = make(GRID + f"site: {{{text}}}\n")
-    probe_of(run)
+    probe_all(run)
     assert re.search(words, " ".join(estimate(run).warnings))
     fine = make(GRID + "site: {walltime: '00:30:00', mem: 4gb}\n", "fine")
-    probe_of(fine)
+    probe_all(fine)
     assert estimate(fine).warnings == ()
 
 
 def test_the_wall_time_is_that_of_the_longest_first_on_so_many_places(make):
     run = make(GRID + "site: {max_running: 3}\n")
-    probe_of(run)
+    probe_all(run)
     found = estimate(run)
     from jobs.pbs.arrays import makespan
 
@@ -270,7 +230,7 @@ def test_a_run_that_does_not_tell_its_patches_is_refused_with_words(make, capsys
     del record["data"]["patches"]
     write_record(run.paths.provenance, record)
     assert submit.main([str(run.paths.root), "--estimate"]) == 2
-    assert "does not tell how many patches there are" in capsys.readouterr().err
+    assert "does not contain the number of patches" in capsys.readouterr().err
     assert longest_first(run, run.entries) == list(run.entries)
 
 
@@ -295,8 +255,10 @@ def test_walltimes_and_memory_are_rounded_up():
 
 def test_the_longest_points_come_first_and_others_keep_their_order(make):
     run = make(GRID.replace("  base_filters: 2\n", "").replace("[4, 8]", "[4]\n  base_filters: [2, 8]"))
-    probe_of(run)
-    write_probe(run, *(entry_of(run, place, step_seconds=float(place + 1), **GPU) for place in (0, 1, 4, 5)))
+    probe_all(run)
+    write_probe(
+        run, *(measurement(run, place, step_seconds=float(place + 1), **GPU) for place in (0, 1, 4, 5))
+    )
     found = estimate(run).durations
     slow = {index for index, duration in found.items() if duration * 1.25 < max(found.values())}
     order = [entry.index for entry in longest_first(run, run.entries)]
@@ -314,8 +276,8 @@ def test_the_guess_is_within_its_own_bounds_of_what_the_old_system_took_on_an_a4
     with PREDECESSOR.open() as file:
         rows = [r for r in csv.DictReader(file) if r["repeat"] == "3" and r["architecture"] == architecture]
     seen = statistics.median(float(r["training_time_seconds"]) / int(r["epochs_completed"]) for r in rows)
-    settings = {"architecture": architecture, "base_filters": 64, "levels": 5, "batch_size": 16}
-    settings |= {"validation_batch_size": 16, "precision": "float32", "tensor_float_32": True}
-    guess = _guess(settings, _Size(1683, 297, 0, 256)).epoch
+    defaults = {key: setting.default for key, setting in POINT.items()}
+    of_kind = kind({**defaults, "architecture": architecture, "batch_size": 16})
+    guess = guessed(of_kind, Workload(1683, 297, 0, 256)).epoch
     assert seen / 3 < guess < seen * 3
     print(f"{architecture}: {guess:.0f} s guessed, {seen:.0f} s seen")

@@ -1,4 +1,4 @@
-"""``index.csv``: index, name, key and one column for each axis. The contract between all parts of a run."""
+"""``index.csv``: index, name, key and one column per axis. All parts of a run agree on points through this file."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def stem(self) -> str:
-        """The name without ``exp_NN_``: what the point's files begin with."""
+        """The name without ``exp_NN_``; the names of the point's files begin with it."""
         return self.name.split("_", 2)[2]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory that has been made: its paths, its points and what they were made from.
+    """A run directory: its paths, its points and the data that they are trained on.
 
-    ``axes`` are the columns of the index beyond ``index, name, key``; ``site`` is the checked site block of
-    the run's ``grid.yaml``.
+    ``axes`` are the columns of the index after ``index, name, key``. ``fingerprint``, ``source`` and ``split``
+    describe the data. ``site`` is the checked site block of the run's ``grid.yaml``.
     """
 
     paths: RunPaths
@@ -66,7 +66,7 @@ class Run:
         self._by_index.update({entry.index: entry for entry in self.entries})
 
     def entry(self, index: int) -> Entry:
-        """The point with this index; :class:`UserError` naming the valid range where there is none."""
+        """The point with this index; :class:`UserError` with the valid range where there is none."""
         if index not in self._by_index:
             numbers = list(self._by_index)
             raise UserError(
@@ -77,6 +77,10 @@ class Run:
     def point_paths(self, entry: Entry) -> PointPaths:
         """The files of ``entry``."""
         return self.paths.point(entry.name, entry.stem, entry.point.settings["model_format"])
+
+    def results_text(self, entry: Entry) -> str:
+        """The path of the result of ``entry`` as text; see :meth:`RunPaths.results_text`."""
+        return self.paths.results_text(entry.name, entry.stem)
 
 
 def make_entry(index: int, point: Point, fingerprint: str) -> Entry:
@@ -235,7 +239,11 @@ def read_provenance(paths: RunPaths) -> ProvenanceRecord:
 
 
 def parse_indices(text: str) -> list[int]:
-    """``3,7-9`` -> [3, 7, 8, 9], sorted, each once; :class:`UserError` for anything else."""
+    """The indices in ``text``, sorted and without duplicates; :class:`UserError` where it is not such a list.
+
+    >>> parse_indices("7-9,3")
+    [3, 7, 8, 9]
+    """
     chosen: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)

@@ -8,9 +8,13 @@ from pathlib import Path
 RUN_PREFIX = "hyperparameter_optimization_"
 
 
+def _results_name(stem: str) -> str:
+    return f"{stem}_results.json"
+
+
 @dataclass(frozen=True)
 class PointPaths:
-    """The files of one point: ``folder`` is ``RUN/exp_01_...``, ``stem`` starts the names in it."""
+    """The files of one point: ``folder`` is ``RUN/exp_01_...``, and ``stem`` begins the names in it."""
 
     folder: Path
     stem: str
@@ -18,66 +22,75 @@ class PointPaths:
 
     @property
     def log(self) -> Path:
+        """Everything that the point printed, all attempts."""
         return self.folder / "training_log.txt"
 
     @property
     def history(self) -> Path:
+        """One row per epoch."""
         return self.folder / f"{self.stem}_history.csv"
 
     @property
     def results(self) -> Path:
-        return self.folder / f"{self.stem}_results.json"
+        """The published result."""
+        return self.folder / _results_name(self.stem)
 
     @property
     def model(self) -> Path:
+        """The best weights, in the format that ``grid.yaml`` chose."""
         return self.folder / f"{self.stem}_model.{self.model_format}"
 
     @property
     def curves(self) -> Path:
+        """The learning curves."""
         return self.folder / f"{self.stem}_curves.png"
 
     @property
     def predictions(self) -> Path:
+        """Example predictions."""
         return self.folder / f"{self.stem}_predictions.png"
 
     @property
     def state(self) -> Path:
+        """The folder for the files that only the programs read."""
         return self.folder / "state"
 
     @property
     def lock(self) -> Path:
+        """Held while the claim of the point is changed."""
         return self.state / "claim.lock"
 
     @property
     def status(self) -> Path:
+        """The status record of the newest attempt."""
         return self.state / "status.json"
 
     @property
     def claims(self) -> Path:
-        """One file for each attempt: who has, or had, the point."""
+        """One file per attempt: the process that has, or had, the point."""
         return self.state / "claims"
 
     def claim(self, number: int) -> Path:
-        """The claim of attempt ``number``, from 1; its time of modification is the holder's sign of life."""
+        """The claim of attempt ``number``, from 1; its modification time is the holder's heartbeat."""
         return self.claims / f"{number:04d}.json"
 
     @property
     def checkpoint(self) -> Path:
-        """Names the files of the newest checkpoint; those that it does not name are leftovers."""
+        """The record of the newest checkpoint; it names its array files, and all others are leftovers."""
         return self.state / "checkpoint.json"
 
     def checkpoint_file(self, kind: str, epoch: int, attempt: int) -> Path:
-        """Arrays after ``epoch`` (from 1); ``kind`` is ``model`` or ``optimizer``. No two attempts share a file."""
+        """The arrays after ``epoch`` (from 1); ``kind`` is ``model`` or ``optimizer``. Attempts share no file."""
         return self.state / f"epoch_{epoch:05d}_{kind}_{attempt:04d}.npz"
 
     @property
     def checkpoint_pattern(self) -> str:
-        """Matches the names of all files in :attr:`state` that :meth:`checkpoint_file` makes."""
+        """A pattern for the names of all files in :attr:`state` that :meth:`checkpoint_file` returns."""
         return "epoch_*.npz"
 
     @property
     def quarantine(self) -> Path:
-        """Where damaged files of this point are kept."""
+        """The folder for damaged files of this point."""
         return self.state / "quarantine"
 
 
@@ -89,22 +102,27 @@ class RunPaths:
 
     @property
     def grid(self) -> Path:
+        """The copy of ``grid.yaml`` that the run was made from."""
         return self.root / "grid.yaml"
 
     @property
     def index(self) -> Path:
+        """One row per point: index, name, key and axes."""
         return self.root / "index.csv"
 
     @property
     def provenance(self) -> Path:
+        """The commit, packages and data that the run was made from."""
         return self.root / "provenance.json"
 
     @property
     def data(self) -> Path:
+        """The packed data."""
         return self.root / "data.npz"
 
     @property
     def logs(self) -> Path:
+        """The folder for the output of jobs."""
         return self.root / "logs"
 
     @property
@@ -114,51 +132,62 @@ class RunPaths:
 
     @property
     def submissions(self) -> Path:
+        """The jobs that were submitted."""
         return self.root / "submissions.json"
 
     def captured(self, submission: int, index: str) -> Path:
-        """What PBS captures of one sub-job; a resubmission has a file of its own."""
+        """The output of one sub-job, as PBS captured it; each submission has its own file per index."""
         return self.logs / f"submission_{submission:02d}_{index}.log"
 
     @property
     def captured_probe(self) -> Path:
-        """What PBS captures of a probe job."""
+        """The output of a probe job, as PBS captured it."""
         return self.logs / "probe_job.log"
 
     @property
     def workers_log(self) -> Path:
+        """What the fork server of a local run printed."""
         return self.logs / "local_workers.txt"
 
     @property
     def probe(self) -> Path:
-        """What ``jobs.probe`` has measured."""
+        """The measurements of ``jobs.probe``."""
         return self.root / "probe.json"
 
     @property
     def probe_lock(self) -> Path:
+        """Held by the probe that is running."""
         return self.root / ".probe.lock"
 
     @property
     def probe_scratch(self) -> Path:
-        """Where a probe writes a model and checkpoints as a point does; nothing is left of it."""
+        """The folder where a probe writes a model and checkpoints as a point does; it is removed afterwards."""
         return self.root / ".probe"
 
     @property
     def probe_log(self) -> Path:
+        """What a probe printed."""
         return self.logs / "probe.txt"
 
     @property
     def summary(self) -> Path:
+        """The summary: one row per point."""
         return self.root / "hyperparameter_summary.csv"
 
     @property
     def analysis(self) -> Path:
+        """The folder for statistics, figures and reports."""
         return self.root / "analysis"
 
     @property
     def lock(self) -> Path:
+        """Held while the run is made or extended."""
         return self.root / ".make_grid.lock"
 
     def point(self, name: str, stem: str, model_format: str = "hdf5") -> PointPaths:
         """The paths of the point called ``name`` (``exp_01_...``)."""
         return PointPaths(self.root / name, stem, model_format)
+
+    def results_text(self, name: str, stem: str) -> str:
+        """:attr:`PointPaths.results` as text, in a tenth of the time: a look at a run opens thousands of them."""
+        return f"{self.root}/{name}/{_results_name(stem)}"

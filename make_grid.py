@@ -14,7 +14,7 @@ from pathlib import Path
 from jobs.common.errors import run_command
 from jobs.grid.config import load_config
 from jobs.grid.explain import explain
-from jobs.pbs.submissions import by_hand
+from jobs.pbs.qsub_arguments import by_hand
 from jobs.run.create import default_run_directory, make_run
 
 

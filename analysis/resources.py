@@ -20,7 +20,7 @@ from jobs.common.records import DamagedRecord, read_record
 from jobs.cost.requests import MARGINS, mem_for, walltime_for
 from jobs.grid.sites import seconds, size_mb
 from jobs.pbs.index_ranges import indices_of
-from jobs.pbs.scheduler import job_number
+from jobs.pbs.job_ids import job_number
 from jobs.run.paths import RunPaths
 
 _LARGEST = {"wall_seconds": 1e8, "earlier_seconds": 1e8, "peak_host_memory_mb": 1e8, "peak_memory_mb": 1e8}
@@ -45,7 +45,7 @@ def asked_of(job: Mapping[str, Any]) -> dict[str, Any]:
     return {key: found[key] for key in ("walltime", "mem", "ngpus")}
 
 
-def submitted(root: Path | None) -> tuple[dict[str, list[tuple[range, dict[str, Any]]]], str]:
+def submitted(root: Path | None) -> tuple[dict[int, list[tuple[range, dict[str, Any]]]], str]:
     """By the number of each job: the indices it runs and what it asked for. And why nothing is known, if so."""
     if root is None:
         return {}, "the summary is not in a run directory, so what was asked for is not known"
@@ -55,7 +55,7 @@ def submitted(root: Path | None) -> tuple[dict[str, list[tuple[range, dict[str, 
         return {}, ""
     except DamagedRecord as error:
         return {}, f"what was asked for is not known: {error}"
-    found: dict[str, list[tuple[range, dict[str, Any]]]] = defaultdict(list)
+    found: dict[int, list[tuple[range, dict[str, Any]]]] = defaultdict(list)
     submissions = record.get("submissions")
     for submission in submissions if isinstance(submissions, list) else []:
         jobs = submission.get("jobs") if isinstance(submission, dict) else None
@@ -106,7 +106,7 @@ def resources(frame: pd.DataFrame, root: Path | None) -> dict[str, Any]:
         number = job_number(job_id)
         matching = [
             what
-            for indices, what in jobs.get(number or "", ())
+            for indices, what in jobs.get(number or 0, ())
             if not pd.isna(index) and int(index) in indices
         ]
         if matching:

@@ -1,9 +1,10 @@
-"""``python -m jobs.resubmit RUN``: any set of points again, in as few array jobs as possible.
+"""``python -m jobs.resubmit RUN``: submit any set of points again, as few job arrays as possible.
 
-Without a choice: every point without a result that is run again by default (not oom), and every point that
-was never submitted. Each sub-job keeps its true index. A collect job that still waits is made to wait for
-the new arrays, too; otherwise a new one follows. Exit codes: 0 submitted (or shown, or nothing to do), 2 bad
-arguments or no usable run, 5 PBS refused, did not answer or is not there, 6 a chosen point is at work.
+Without a choice: every point without a result whose failure is worth repeating (not oom), and every point that
+was never submitted. Each sub-job keeps its index. A collect job that still waits is changed to wait for the new
+arrays as well; otherwise a new one follows. Only one process at a time submits a run; a second one waits. Exit
+codes: 0 submitted (or shown, or nothing to do), 2 bad arguments or no usable run, 5 PBS refused, did not answer
+or is not there, 6 a chosen point is queued or running, or the run is being submitted by another process.
 """
 
 from __future__ import annotations
@@ -12,25 +13,41 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec import structs
+
 from jobs.common.errors import ACTIVE, OK, UserError, run_command
+from jobs.common.schema import CollectJob
 from jobs.common.states import STATES
 from jobs.cost.estimate import Estimate, proposals
 from jobs.grid.settings import SITE
 from jobs.monitor.scheduler_view import Picture, View, look
 from jobs.monitor.summary import describe
-from jobs.pbs.scheduler import Scheduler, job_number
-from jobs.pbs.submissions import by_hand, plan, submit
+from jobs.pbs.commands import Scheduler
+from jobs.pbs.job_ids import job_number
+from jobs.pbs.qsub_arguments import PlannedJob, by_hand, plan_jobs
+from jobs.pbs.submissions import locked_submissions
+from jobs.pbs.submitter import submit
 from jobs.run.index import Run, parse_indices, read_run
 from jobs.submit import array_limit, check_max_running, predict
 
 CLASSES = tuple(name for name, state in STATES.items() if name != "running")
 
 
+@dataclass(frozen=True)
+class Resubmission:
+    """The points to submit again, the jobs that run them, and the collect job that can wait for them, if any."""
+
+    number: int
+    views: tuple[View, ...]
+    planned: tuple[PlannedJob, ...]
+    waiting: CollectJob | None
+
+
 def parse_classes(text: str) -> list[str]:
-    """``oom,timeout`` -> the names; :class:`UserError` for one that is none."""
+    """``oom,timeout`` -> the names; :class:`UserError` for a name that is not a class."""
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in CLASSES:
@@ -41,9 +58,9 @@ def parse_classes(text: str) -> list[str]:
 def choose(
     picture: Picture, *, indices: str | None = None, classes: str | None = None, all_failed: bool = False
 ) -> list[View]:
-    """The points to run again; finished ones only where ``indices`` or ``classes`` names them.
+    """The points to submit again; finished ones only where ``indices`` or ``classes`` names them.
 
-    Raises :class:`UserError` with exit code 6 if a named point is running or queued.
+    Raises :class:`UserError` with exit code 6 if a point named by ``indices`` is running or queued.
     """
     views = {view.entry.index: view for view in picture.views}
     if indices is not None:
@@ -52,7 +69,7 @@ def choose(
         if active:
             raise UserError(
                 f"--indices: {', '.join(str(view.entry.index) for view in active[:20])}: {active[0].entry.name} is "
-                f"{active[0].state}; expected points that are not at work. Wait, or end it first with qdel",
+                f"{active[0].state}; expected points that are neither queued nor running. Wait, or end it first with qdel",
                 exit_code=ACTIVE,
             )
         return chosen
@@ -66,22 +83,21 @@ def choose(
     return [view for view in picture.views if view.state in STATES and STATES[view.state].rerun]
 
 
-def waiting_collect(picture: Picture) -> tuple[str, list[str]] | None:
-    """The newest collect job if it has not begun, and the ids it waits for that have not vanished."""
+def waiting_collect(picture: Picture) -> CollectJob | None:
+    """The newest collect job if it has not started; ``waits_for`` without the ids that PBS no longer reports."""
     if picture.answer is None or picture.answer.problem:
         return None
-    for submission in reversed(picture.submissions):
-        collect = submission.get("collect")
-        if not isinstance(collect, dict):
-            continue
-        number = job_number(collect.get("id", ""))
-        job = picture.answer.jobs.get((number, None)) if number is not None else None
-        if job is None or job.state not in ("H", "W"):
-            return None
-        known = {number for number, _ in picture.answer.jobs}
-        before = [name for name in collect.get("waits_for") or [] if job_number(name) in known]
-        return collect["id"], before
-    return None
+    newest = next((one.collect for one in reversed(picture.submissions) if one.collect is not None), None)
+    number = job_number(newest.id) if newest is not None else None
+    if newest is None or number is None:
+        return None
+    job = picture.answer.jobs.get((number, None))
+    if job is None or job.state not in ("H", "W"):
+        return None
+    known = {reported for reported, _ in picture.answer.jobs}
+    return structs.replace(
+        newest, waits_for=tuple(one for one in newest.waits_for if job_number(one) in known)
+    )
 
 
 def _with_resources(run: Run, walltime: str | None, mem: str | None) -> Run:
@@ -99,14 +115,14 @@ def _with_resources(run: Run, walltime: str | None, mem: str | None) -> Run:
 def _proposed(
     run: Run, predicted: Estimate, walltime: str | None, mem: str | None
 ) -> dict[int, tuple[str, str | None]]:
-    """What is proposed for each point; what the user names for all of them stands before it."""
+    """What is proposed for each point; a walltime or mem that the user gave overrides it."""
     return {
         index: (walltime or own_walltime, mem or own_mem)
         for index, (own_walltime, own_mem) in proposals(run, predicted).items()
     }
 
 
-def main(argv: list[str] | None = None) -> int:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jobs.resubmit",
         description=__doc__,
@@ -116,70 +132,88 @@ def main(argv: list[str] | None = None) -> int:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--indices", help="for example 3,7-9; a finished point named here is trained again")
     which.add_argument("--class", dest="classes", metavar="CLASS", help="for example oom,timeout")
-    which.add_argument("--all-failed", action="store_true", help="everything that failed, oom included")
+    which.add_argument("--all-failed", action="store_true", help="every point that failed, including oom")
     parser.add_argument("--walltime", help="for these sub-jobs, HH:MM:SS")
     parser.add_argument("--mem", help="for these sub-jobs, for example 64gb")
     parser.add_argument(
         "--proposed",
         action="store_true",
-        help="ask for the walltime and mem that jobs.submit --estimate proposes",
+        help="request the walltime and mem that jobs.submit --estimate proposes",
     )
-    parser.add_argument("--max-running", type=int, metavar="N", help="at most N sub-jobs at a time")
-    parser.add_argument("--dry-run", action="store_true", help="print the exact qsub lines; submit nothing")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--max-running", type=int, metavar="N", help="run at most N sub-jobs at a time")
+    parser.add_argument("--dry-run", action="store_true", help="print the exact qsub lines; do not submit")
+    return parser
 
-    def command() -> int:
-        check_max_running(arguments.max_running)
-        run = _with_resources(read_run(arguments.run), arguments.walltime, arguments.mem)
-        scheduler = Scheduler()
-        # A dry run must work where there is no PBS; what it would not see then is said below.
-        picture = look(run, scheduler)
-        if picture.answer is not None and picture.answer.problem:
-            print(f"note: the scheduler does not say what is queued ({picture.answer.problem})")
-        chosen = choose(
-            picture, indices=arguments.indices, classes=arguments.classes, all_failed=arguments.all_failed
-        )
-        if not chosen:
-            states = Counter(view.state for view in picture.views)
-            print(f"{run.paths.root}: nothing to run again ({describe(states, tuple(sorted(states)))})")
-            return OK
-        finished = [view for view in chosen if view.ended]
-        if finished:
-            print(
-                f"note: {len(finished)} of these points have a result, which stands until the new one takes its place"
-            )
-        number = len(picture.submissions) + 1
-        places = arguments.max_running or run.site["max_running"]
-        predicted, problem = predict(run, places, needed=arguments.proposed)
-        if problem:
-            print(f"note: the longest points do not start first: {problem}")
-        plans = plan(
-            run,
-            [view.entry.index for view in chosen],
-            submission=number,
-            limit=array_limit(run, None if arguments.dry_run else scheduler),
-            max_running=places,
-            again=bool(finished),
-            durations=predicted.durations if predicted else None,
-            proposed=_proposed(run, predicted, arguments.walltime, arguments.mem)
-            if predicted and arguments.proposed
-            else None,
-        )
-        print(_chosen(chosen))
-        if arguments.dry_run:
-            print("\n".join(by_hand(run, submission=number, plans=plans)))
-            return OK
-        record = submit(
-            run, plans, scheduler, kind="resubmit", number=number, waiting_collect=waiting_collect(picture)
-        )
-        jobs = ", ".join(job["id"] for job in record["jobs"])
-        print(f"\n{len(chosen)} points submitted as {jobs}; collected by {record['collect']['id']}")
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command with ``argv`` (default: the process's arguments); returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    return run_command("jobs.resubmit", lambda: _command(arguments))
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    check_max_running(arguments.max_running)
+    run = _with_resources(read_run(arguments.run), arguments.walltime, arguments.mem)
+    scheduler = Scheduler()
+    if arguments.dry_run:
+        prepared = _prepare(run, arguments, scheduler)
+        if prepared is not None:
+            print("\n".join(by_hand(run, submission=prepared.number, planned=prepared.planned)))
         return OK
+    # The choice is made under the lock: of two resubmissions at once the second must see the jobs of the first.
+    with locked_submissions(run) as record:
+        prepared = _prepare(run, arguments, scheduler)
+        if prepared is None:
+            return OK
+        submission = submit(
+            run, record, prepared.planned, scheduler, kind="resubmit", waiting=prepared.waiting
+        )
+    ids = ", ".join(job.id for job in submission.jobs)
+    collect = submission.collect.id if submission.collect is not None else ""
+    print(f"\n{len(prepared.views)} points submitted as {ids}; collected by {collect}")
+    return OK
 
-    return run_command("jobs.resubmit", command)
+
+def _prepare(run: Run, arguments: argparse.Namespace, scheduler: Scheduler) -> Resubmission | None:
+    """What is to be submitted; ``None``, and a line that says so, if nothing is."""
+    picture = look(run, scheduler)
+    if picture.answer is not None and picture.answer.problem:
+        # No error: a dry run must work where there is no PBS.
+        print(f"note: the scheduler does not report what is queued ({picture.answer.problem})")
+    chosen = choose(
+        picture, indices=arguments.indices, classes=arguments.classes, all_failed=arguments.all_failed
+    )
+    if not chosen:
+        states = Counter(view.state for view in picture.views)
+        print(f"{run.paths.root}: nothing to run again ({describe(states, tuple(sorted(states)))})")
+        return None
+    finished = [view for view in chosen if view.ended]
+    if finished:
+        print(
+            f"note: {len(finished)} of these points have a result, which is kept until a new one replaces it"
+        )
+    number = len(picture.submissions) + 1
+    max_running = arguments.max_running or run.site["max_running"]
+    predicted, problem = predict(run, max_running, needed=arguments.proposed)
+    if problem:
+        print(f"note: the longest points are not submitted first: {problem}")
+    planned = plan_jobs(
+        run,
+        [view.entry.index for view in chosen],
+        submission=number,
+        limit=array_limit(run, None if arguments.dry_run else scheduler),
+        max_running=max_running,
+        again=bool(finished),
+        durations=predicted.durations if predicted else None,
+        proposed=_proposed(run, predicted, arguments.walltime, arguments.mem)
+        if predicted and arguments.proposed
+        else None,
+    )
+    print(_summary(chosen))
+    return Resubmission(number, tuple(chosen), tuple(planned), waiting_collect(picture))
 
 
-def _chosen(views: Sequence[View]) -> str:
+def _summary(views: Sequence[View]) -> str:
     states = Counter(view.state for view in views)
     names = ", ".join(view.entry.name for view in views[:5]) + (", ..." if len(views) > 5 else "")
     return f"{len(views)} points ({describe(states, tuple(sorted(states)))}): {names}"

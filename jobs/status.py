@@ -28,7 +28,7 @@ from jobs.common.states import STATES
 from jobs.common.units import whole_duration as duration
 from jobs.monitor.progress import Progress, summarise
 from jobs.monitor.scheduler_view import QUEUED, look
-from jobs.pbs.scheduler import Scheduler
+from jobs.pbs.commands import Scheduler
 from jobs.run.index import read_run
 
 SHOWN = 10  # failed points in full; running points in the table

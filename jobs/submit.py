@@ -1,10 +1,11 @@
-"""``python -m jobs.submit RUN``: one array job with a sub-job for each point, and the collect that follows it.
+"""``python -m jobs.submit RUN``: submit a run to PBS, one sub-job for each point, and the job that collects afterwards.
 
-Prints the qsub commands and the ids, and records both in RUN/submissions.json. Points that are predicted to take
-clearly longer than others are submitted first, as arrays of their own. --estimate shows what the search will cost,
---probe submits one short job that measures it, --proposed asks PBS for what was measured (docs/cost.md). Exit
-codes: 0 submitted (or, with --dry-run or --estimate, shown), 2 no usable run or bad arguments, 5 PBS refused, did
-not answer or is not there, 6 the run is queued or running already.
+Prints the qsub commands and the ids of the jobs, and records both in RUN/submissions.json. Points that are
+predicted to take clearly longer than others are submitted first, as arrays of their own. --estimate shows what
+the search will cost, --probe submits one short job that measures it, --proposed requests what was measured
+(docs/cost.md). Only one process at a time submits a run; a second one waits. Exit codes: 0 submitted (or, with
+--dry-run or --estimate, shown), 2 no usable run or bad arguments, 5 PBS refused, did not answer or is not there,
+6 the run is queued, running or being submitted already.
 """
 
 from __future__ import annotations
@@ -15,24 +16,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.common.errors import ACTIVE, OK, UserError, one_line, run_command
+from jobs.common.units import clock
 from jobs.cost.estimate import Estimate, estimate, proposals
 from jobs.cost.measurements import kinds
 from jobs.cost.table import as_json, one_line_summary, show
 from jobs.monitor.scheduler_view import look
-from jobs.pbs.scheduler import Scheduler
-from jobs.pbs.submissions import (
-    by_hand,
-    plan,
-    probe_arguments,
-    read_submissions,
-    shell_line,
-    submit,
-)
+from jobs.pbs.commands import Scheduler
+from jobs.pbs.qsub_arguments import PlannedJob, by_hand, plan_jobs, probe_arguments, shell_line
+from jobs.pbs.submissions import LockedSubmissions, locked_submissions, read_submissions
+from jobs.pbs.submitter import submit
 from jobs.run.index import Run, read_run
 from jobs.run.provenance import REPOSITORY
 from jobs.run.site_file import write_site
 
-PROBE_MINUTES = (10, 5, 240)  # of a probe's walltime: for the job, more for each combination, at most
+PROBE_MINUTES = (10, 5, 240)  # walltime of a probe: for the job, more for each combination, at most
 
 
 def array_limit(run: Run, scheduler: Scheduler | None) -> int | None:
@@ -41,81 +38,16 @@ def array_limit(run: Run, scheduler: Scheduler | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def check_max_running(asked: int | None) -> None:
+def check_max_running(requested: int | None) -> None:
     """Refuse ``--max-running 0``: PBS accepts ``%0``, and such an array never starts."""
-    if asked is not None and asked < 1:
-        raise UserError(f"--max-running: received {asked}, expected at least 1")
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.submit",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", metavar="RUN", type=Path, help="the run directory that make_grid.py made")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--estimate", action="store_true", help="show what it will cost; submit nothing")
-    what.add_argument("--probe", action="store_true", help="submit one short job that measures the cost")
-    what.add_argument(
-        "--proposed", action="store_true", help="ask for the walltime and mem that --estimate proposes"
-    )
-    parser.add_argument("--json", action="store_true", help="with --estimate: everything, for programs")
-    parser.add_argument("--dry-run", action="store_true", help="print the exact qsub lines; submit nothing")
-    parser.add_argument("--max-running", type=int, metavar="N", help="at most N sub-jobs at a time")
-    parser.add_argument("--force", action="store_true", help="submit even if it is queued or running already")
-    arguments = parser.parse_args(argv)
-
-    def command() -> int:
-        check_max_running(arguments.max_running)
-        if arguments.json and not arguments.estimate:
-            raise UserError(
-                "--json: received without --estimate, expected both; the state of a run: jobs.status --json"
-            )
-        run = read_run(arguments.run)
-        run = replace(run, paths=replace(run.paths, root=run.paths.root.resolve()))
-        places = arguments.max_running or run.site["max_running"]
-        if arguments.estimate:
-            found = estimate(run, max_running=places)
-            print(as_json(found)) if arguments.json else show(run, found)
-            return OK
-        if arguments.probe:
-            return _probe(run, dry_run=arguments.dry_run)
-        scheduler = Scheduler()
-        number = len(read_submissions(run)) + 1
-        predicted, problem = predict(run, places, needed=arguments.proposed)
-        plans = plan(
-            run,
-            [entry.index for entry in run.entries],
-            submission=number,
-            limit=array_limit(run, None if arguments.dry_run else scheduler),
-            max_running=places,
-            durations=predicted.durations if predicted else None,
-            proposed=proposals(run, predicted) if predicted and arguments.proposed else None,
-        )
-        if arguments.dry_run:
-            print(f"# estimate: {one_line_summary(predicted) if predicted else problem}")
-            print(
-                f"# the whole estimate: {shell_line('python', ['-m', 'jobs.submit', '--estimate', str(run.paths.root)])}"
-            )
-            print("\n".join(by_hand(run, submission=number, plans=plans)))
-            return OK
-        _check_inactive(run, scheduler, force=arguments.force)
-        if problem:
-            print(f"note: the longest points do not start first: {problem}")
-        record = submit(run, plans, scheduler, kind="submit", number=number)
-        jobs = ", ".join(job["id"] for job in record["jobs"])
-        print(f"\n{len(run.entries)} points submitted as {jobs}; collected by {record['collect']['id']}")
-        print(f"how far it is: python -m jobs.status {arguments.run}")
-        return OK
-
-    return run_command("jobs.submit", command)
+    if requested is not None and requested < 1:
+        raise UserError(f"--max-running: received {requested}, expected at least 1")
 
 
 def predict(run: Run, max_running: int | None, *, needed: bool = False) -> tuple[Estimate | None, str]:
-    """The estimate, or ``None`` and why there is none; where it is ``needed``, that is a :class:`UserError`.
+    """The estimate, or ``None`` and the reason; where it is ``needed``, a :class:`UserError` instead.
 
-    The order of points is a convenience: a damaged probe must not keep a search from being submitted.
+    The order of points is a convenience: a damaged probe must not keep a run from being submitted.
     """
     try:
         return estimate(run, max_running=max_running), ""
@@ -126,10 +58,87 @@ def predict(run: Run, max_running: int | None, *, needed: bool = False) -> tuple
 
 
 def probe_walltime(run: Run) -> str:
-    """Of a probe job: from how many combinations there are; what it does not reach is measured by --missing."""
+    """The walltime of a probe job, by the number of combinations; those it does not reach are measured by --missing."""
     base, each, most = PROBE_MINUTES
-    minutes = min(most, base + each * len(kinds(run.entries)))
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:00"
+    return clock(60 * min(most, base + each * len(kinds(run.entries))))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.submit",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="the run directory that make_grid.py made")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--estimate", action="store_true", help="show what the run will cost; do not submit it")
+    what.add_argument("--probe", action="store_true", help="submit one short job that measures the cost")
+    what.add_argument(
+        "--proposed", action="store_true", help="request the walltime and mem that --estimate proposes"
+    )
+    parser.add_argument("--json", action="store_true", help="with --estimate: print everything as JSON")
+    parser.add_argument("--dry-run", action="store_true", help="print the exact qsub lines; do not submit")
+    parser.add_argument("--max-running", type=int, metavar="N", help="run at most N sub-jobs at a time")
+    parser.add_argument(
+        "--force", action="store_true", help="submit even if the run is queued or running already"
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command with ``argv`` (default: the process's arguments); returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    return run_command("jobs.submit", lambda: _command(arguments))
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    check_max_running(arguments.max_running)
+    if arguments.json and not arguments.estimate:
+        raise UserError(
+            "--json: received without --estimate, expected both; for the progress of a run: jobs.status --json"
+        )
+    run = read_run(arguments.run)
+    run = replace(run, paths=replace(run.paths, root=run.paths.root.resolve()))
+    max_running = arguments.max_running or run.site["max_running"]
+    if arguments.estimate:
+        found = estimate(run, max_running=max_running)
+        print(as_json(found)) if arguments.json else show(run, found)
+        return OK
+    if arguments.probe:
+        return _probe(run, dry_run=arguments.dry_run)
+    scheduler = Scheduler()
+    predicted, problem = predict(run, max_running, needed=arguments.proposed)
+    limit = array_limit(run, None if arguments.dry_run else scheduler)
+
+    def planned(number: int) -> list[PlannedJob]:
+        return plan_jobs(
+            run,
+            [entry.index for entry in run.entries],
+            submission=number,
+            limit=limit,
+            max_running=max_running,
+            durations=predicted.durations if predicted else None,
+            proposed=proposals(run, predicted) if predicted and arguments.proposed else None,
+        )
+
+    if arguments.dry_run:
+        number = len(read_submissions(run)) + 1
+        whole = shell_line("python", ["-m", "jobs.submit", "--estimate", str(run.paths.root)])
+        print(f"# estimate: {one_line_summary(predicted) if predicted else problem}")
+        print(f"# the whole estimate: {whole}")
+        print("\n".join(by_hand(run, submission=number, planned=planned(number))))
+        return OK
+    # The check is under the lock: of two submissions at once the second must see the jobs of the first.
+    with locked_submissions(run) as record:
+        _check_inactive(run, record, scheduler, force=arguments.force)
+        if problem:
+            print(f"note: the longest points are not submitted first: {problem}")
+        submission = submit(run, record, planned(record.number), scheduler, kind="submit")
+    ids = ", ".join(job.id for job in submission.jobs)
+    collect = submission.collect.id if submission.collect is not None else ""
+    print(f"\n{len(run.entries)} points submitted as {ids}; collected by {collect}")
+    print(f"to follow the progress: python -m jobs.status {arguments.run}")
+    return OK
 
 
 def _probe(run: Run, *, dry_run: bool) -> int:
@@ -142,38 +151,37 @@ def _probe(run: Run, *, dry_run: bool) -> int:
     write_site(run)
     print(line)
     print(f"  {Scheduler().qsub(arguments, REPOSITORY)}")
-    print(
-        f"\n{len(kinds(run.entries))} combinations are measured; what it prints: {run.paths.captured_probe}"
-    )
+    print(f"\n{len(kinds(run.entries))} combinations are measured; its output: {run.paths.captured_probe}")
     print(
         f"when it has ended: {shell_line('python', ['-m', 'jobs.submit', '--estimate', str(run.paths.root)])}"
     )
     return OK
 
 
-def _check_inactive(run: Run, scheduler: Scheduler, *, force: bool) -> None:
-    recorded = read_submissions(run)
-    picture = look(run, scheduler if recorded else None)
+def _check_inactive(run: Run, record: LockedSubmissions, scheduler: Scheduler, *, force: bool) -> None:
+    """Refuse a run that is queued or running, or whose jobs PBS does not report."""
+    picture = look(run, scheduler if record.earlier else None)
     ended = sum(view.ended for view in picture.views)
     if ended:
-        print(f"note: {ended} points have their result; their sub-jobs leave at once")
-    active = [view for view in picture.views if view.active]
-    unsure = [view for view in picture.views if view.scheduler == "unknown" and not view.ended]
-    if force or not (active or (unsure and picture.answer is not None and picture.answer.problem)):
+        print(f"note: {ended} points have a result already; their sub-jobs end at once")
+    if force:
         return
+    active = [view for view in picture.views if view.active]
     if active:
         states = ", ".join(sorted({view.state for view in active}))
         raise UserError(
-            f"{run.paths.root} is at work already: {len(active)} points are {states}, the first {active[0].entry.name}; "
-            "expected a run that is not. To watch it: python -m jobs.status; what failed: python -m jobs.resubmit; "
-            "to submit all the same: --force",
+            f"{run.paths.root} is active: {len(active)} points are {states}, the first {active[0].entry.name}; "
+            "expected a run that is neither queued nor running. To follow it: python -m jobs.status; to repeat failed points: "
+            "python -m jobs.resubmit; to submit anyway: --force",
             exit_code=ACTIVE,
         )
-    raise UserError(
-        f"{run.paths.root} was submitted before, and the scheduler does not say what became of it "
-        f"({picture.answer.problem if picture.answer else ''}); look with qstat, or submit all the same with --force",
-        exit_code=ACTIVE,
-    )
+    unsure = any(view.scheduler == "unknown" and not view.ended for view in picture.views)
+    if unsure and picture.answer is not None and picture.answer.problem:
+        raise UserError(
+            f"{run.paths.root} was submitted before, and the scheduler does not report whether its jobs are still queued "
+            f"({picture.answer.problem}); check with qstat, or submit anyway with --force",
+            exit_code=ACTIVE,
+        )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from jobs.common.errors import one_line
 from jobs.common.states import STATES
 from jobs.grid.sites import seconds
 from jobs.monitor.scheduler_view import QUEUED, Picture, View
-from jobs.pbs.submissions import jobs_of, shell_line
+from jobs.pbs.qsub_arguments import shell_line
+from jobs.pbs.submissions import jobs_of
 from jobs.point.log import last_lines
 from jobs.run.index import Entry, Run
 

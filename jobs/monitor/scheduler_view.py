@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from jobs.common.errors import UserError
+from jobs.common.schema import Submission
 from jobs.common.states import STATES
-from jobs.pbs.scheduler import Answer, Job, Scheduler, job_number
+from jobs.pbs.commands import Scheduler
+from jobs.pbs.job_ids import array_id, job_number
+from jobs.pbs.qstat_output import Answer, Job
 from jobs.pbs.submissions import jobs_of, read_submissions
 from jobs.point.status import PointStatus, read_status
 from jobs.run.index import Entry, Run
@@ -46,31 +48,33 @@ class Picture:
 
     run: Run
     views: tuple[View, ...]
-    submissions: tuple[Mapping[str, Any], ...]
+    submissions: tuple[Submission, ...]
     problem: str = ""
     answer: Answer | None = None
 
 
-def _ids(submissions: Iterable[Mapping[str, Any]], statuses: Iterable[PointStatus]) -> list[str]:
-    """Every job that may concern the run, each once: on record, or named by a point (submitted by hand)."""
-    found: dict[str, str] = {}
+def _own_job(status: PointStatus) -> str | None:
+    """The id of the job that trained the point last, as the point recorded it."""
+    job_id = (status.record or {}).get("job_id")
+    return job_id if isinstance(job_id, str) else None
+
+
+def _ids(submissions: Iterable[Submission], statuses: Iterable[PointStatus]) -> list[str]:
+    """Every job that may concern the run, each once: those on record, and those named by a point (submitted by hand)."""
+    found: dict[int, str] = {}
     for submission in submissions:
-        jobs = [job for job, _ in jobs_of([submission])]
-        collect = submission.get("collect")
-        if isinstance(collect, dict) and isinstance(collect.get("id"), str):
-            jobs.append(collect["id"])
-        for job in jobs:
-            number = job_number(job)
+        ids = [job_id for job_id, _ in jobs_of([submission])]
+        if submission.collect is not None:
+            ids.append(submission.collect.id)
+        for job_id in ids:
+            number = job_number(job_id)
             if number is not None:
-                found[number] = job
+                found[number] = job_id
     for status in statuses:
-        job = (status.record or {}).get("job_id")
-        number = job_number(job) if isinstance(job, str) else None
-        if number is not None and number not in found:
-            # A sub-job's id to its array's.
-            found[number] = (
-                job if "[" not in job else job[: job.index("[")] + "[]" + job[job.index("]") + 1 :]
-            )
+        own = _own_job(status)
+        number = job_number(own)
+        if own is not None and number is not None:
+            found.setdefault(number, array_id(own))
     return list(found.values())
 
 
@@ -84,15 +88,15 @@ def look(run: Run, scheduler: Scheduler | None = None) -> Picture:
     try:
         submissions = read_submissions(run)
     except UserError as error:
-        submissions, problem = [], str(error)
+        submissions, problem = (), str(error)
     if scheduler is None:
         views = [
             View(entry, status, status.state, status.reason)
             for entry, status in zip(run.entries, statuses, strict=True)
         ]
-        return Picture(run, tuple(views), tuple(submissions), problem)
+        return Picture(run, tuple(views), submissions, problem)
     answer = scheduler.qstat(_ids(submissions, statuses))
-    newest: dict[int, str] = {}
+    newest: dict[int, int] = {}
     for job, indices in jobs_of(submissions):
         number = job_number(job)
         newest.update({index: number for index in indices if number is not None})
@@ -100,19 +104,18 @@ def look(run: Run, scheduler: Scheduler | None = None) -> Picture:
         _join(entry, status, newest.get(entry.index), answer)
         for entry, status in zip(run.entries, statuses, strict=True)
     ]
-    return Picture(run, tuple(views), tuple(submissions), problem or answer.problem, answer)
+    return Picture(run, tuple(views), submissions, problem or answer.problem, answer)
 
 
-def _sub_job(answer: Answer, number: str, index: int) -> Job | None:
+def _sub_job(answer: Answer, number: int, index: int) -> Job | None:
     return answer.jobs.get((number, index)) or answer.jobs.get((number, None))
 
 
-def _join(entry: Entry, status: PointStatus, submitted: str | None, answer: Answer) -> View:
-    record = status.record or {}
-    own = job_number(record.get("job_id") or "")
+def _join(entry: Entry, status: PointStatus, submitted: int | None, answer: Answer) -> View:
+    own = job_number(_own_job(status))
     number = submitted if submitted is not None else own
-    # A retry by hand is newer than what is on record: PBS counts upwards.
-    if own is not None and number is not None and int(own) > int(number):
+    # A job that was submitted by hand may be newer than the one on record: PBS counts upwards.
+    if own is not None and number is not None and own > number:
         number = own
     if number is None:
         return View(entry, status, status.state, status.reason)

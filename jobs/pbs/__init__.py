@@ -1,4 +1,5 @@
-"""The scheduler: ``qsub``, ``qstat`` and ``qalter``, array jobs, and the record of what was submitted.
+"""PBS: its commands, the arguments of ``qsub``, job arrays, and the record of what was submitted.
 
-May import :mod:`jobs.common`, :mod:`jobs.grid` and :mod:`jobs.run`. Only :mod:`jobs.pbs.scheduler` runs PBS commands.
+May import :mod:`jobs.common`, :mod:`jobs.grid` and :mod:`jobs.run`. :mod:`jobs.pbs.commands` is the only module
+that calls ``qsub``, ``qstat`` and ``qalter``.
 """

@@ -6,7 +6,7 @@ import contextlib
 import os
 
 from jobs.common.errors import UserError
-from jobs.pbs.scheduler import job_number
+from jobs.pbs.job_ids import job_number
 from jobs.pbs.submissions import read_submissions
 from jobs.point.status import read_status
 from jobs.run.index import Run
@@ -31,10 +31,8 @@ def session(run: Run) -> str | None:
         UserError
     ):  # a damaged record of submissions is told by the commands that need it
         for submission in read_submissions(run):
-            jobs = submission.get("jobs")
-            for job in jobs if isinstance(jobs, list) else []:
-                if isinstance(job, dict) and job_number(str(job.get("id"))) == number:
-                    return f"submission {submission.get('number')} of {submission.get('made')}"
+            if any(job_number(job.id) == number for job in submission.jobs):
+                return f"submission {submission.number} of {submission.made}"
     return f"job {number}"
 
 

@@ -120,7 +120,7 @@ def test_a_run_loses_points_in_three_ways_and_ends_complete(root):
         text=True,
         check=False,
     )
-    assert again.returncode == 6 and "is at work already" in again.stderr
+    assert again.returncode == 6 and "is active: " in again.stderr
 
     deadline = time.monotonic() + 120
     while read_status(run, run.entry(TOO_SLOW)).state != "running":

@@ -11,8 +11,8 @@ import pytest
 
 from jobs.common.records import read_record
 from jobs.grid.config import load_config
-from jobs.pbs.submissions import write_site
 from jobs.run.create import make_run
+from jobs.run.site_file import write_site
 from tests.conftest import REPOSITORY, TINY, write_images
 from tests.jobs.test_submit import give_result
 

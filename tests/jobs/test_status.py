@@ -9,8 +9,10 @@ import pytest
 from jobs import status
 from jobs.monitor.progress import summarise
 from jobs.monitor.scheduler_view import look
-from jobs.pbs.scheduler import Scheduler
-from jobs.pbs.submissions import plan, submit
+from jobs.pbs.commands import Scheduler
+from jobs.pbs.qsub_arguments import plan_jobs
+from jobs.pbs.submissions import locked_submissions
+from jobs.pbs.submitter import submit
 from jobs.point.log import last_lines
 from tests.conftest import REPOSITORY
 from tests.jobs.test_submit import give_result, give_state, run  # noqa: F401 - the fixture
@@ -23,14 +25,9 @@ def states(run, live=True):  # noqa: F811
 
 @pytest.fixture
 def array(run, pbs):  # noqa: F811
-    submit(
-        run,
-        plan(run, range(1, 13), submission=1),
-        Scheduler(),
-        kind="submit",
-        number=1,
-        say=lambda text: None,
-    )
+    planned = plan_jobs(run, range(1, 13), submission=1)
+    with locked_submissions(run) as record:
+        submit(run, record, planned, Scheduler(), kind="submit", say=lambda text: None)
     return pbs
 
 

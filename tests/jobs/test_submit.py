@@ -104,7 +104,7 @@ def test_a_run_whose_scheduler_does_not_answer_is_not_submitted_twice(run, pbs, 
     submit.main([str(run.paths.root)])
     pbs.trouble("qstat", {}, {"code": 0, "stdout": "not json"}, {"code": 0, "stdout": "not json"})
     assert submit.main([str(run.paths.root)]) == 6
-    assert "does not say what became of it" in capsys.readouterr().err
+    assert "does not report whether its jobs are still queued" in capsys.readouterr().err
 
 
 def test_a_run_that_trains_is_not_submitted(run, pbs, capsys):
@@ -137,7 +137,7 @@ def test_a_path_with_a_comma_arrives_whole_and_one_with_a_quote_is_refused(tmp_p
         made = make_run(load_config(write_grid(TINY)), tmp_path / name, say=lambda text: None).run
         assert submit.main([str(made.paths.root)]) == code
     assert f"RUN_DIR='{tmp_path}/a,b'" in qsubs(pbs)[0]["-v"]
-    assert "qsub -v cannot carry" in capsys.readouterr().err
+    assert "qsub -v cannot pass on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("root", ["missing", "."])

@@ -1,0 +1,134 @@
+"""The PBS commands: the only module that calls ``qsub``, ``qstat`` and ``qalter``.
+
+Written against OpenPBS 23.06; other versions may print other texts, so their output is parsed with care.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.common.errors import SCHEDULER, UserError
+from jobs.pbs.job_ids import job_number
+from jobs.pbs.qstat_output import Answer, parse_qstat
+
+TIMEOUT_SECONDS = 60.0
+PAUSES = (1.0, 3.0, 9.0)  # seconds between attempts where the server could not be reached
+
+# Printed before the server has accepted anything, so that a second attempt cannot submit a job twice.
+_TRANSIENT = re.compile(
+    r"cannot connect to server|connection refused|server (?:is )?busy|unable to authenticate|temporarily unavailable",
+    re.IGNORECASE,
+)
+_NO_HISTORY = re.compile(r"not configured to maintain job history", re.IGNORECASE)
+
+
+def _words(answer: subprocess.CompletedProcess[str]) -> str:
+    """What the command printed, as one line of at most 500 characters."""
+    text = " ".join((answer.stderr.strip() or answer.stdout.strip()).split())
+    return text[:500] or f"exit code {answer.returncode}, and no message"
+
+
+class Scheduler:
+    """The PBS commands on PATH.
+
+    Each call may take ``timeout`` seconds. A call that could not reach the server is repeated after each of
+    ``pauses`` (seconds).
+    """
+
+    def __init__(self, *, timeout: float = TIMEOUT_SECONDS, pauses: Sequence[float] = PAUSES) -> None:
+        self.timeout = timeout
+        self.pauses = tuple(pauses)
+
+    def _call(self, command: Sequence[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+        if shutil.which(command[0]) is None:
+            raise UserError(
+                f"{command[0]} is not on PATH; expected the PBS commands: log in to the cluster's login node, or load "
+                "its PBS module. To train on this machine: python -m jobs.local RUN",
+                exit_code=SCHEDULER,
+            )
+        for attempt in itertools.count():
+            try:
+                answer = subprocess.run(
+                    command,
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    timeout=self.timeout,
+                    check=False,
+                )
+            except OSError as error:
+                raise UserError(f"{command[0]} cannot be run: {error}", exit_code=SCHEDULER) from error
+            repeat = answer.returncode != 0 and _TRANSIENT.search(answer.stderr) is not None
+            if not repeat or attempt == len(self.pauses):
+                break
+            time.sleep(self.pauses[attempt])
+        return answer
+
+    def qsub(self, arguments: Sequence[str], folder: Path) -> str:
+        """Submit a job from ``folder``, which becomes its ``PBS_O_WORKDIR``; returns the id of the job.
+
+        Raises :class:`UserError` with exit code 5 where PBS refuses, does not answer or prints no id.
+        """
+        try:
+            answer = self._call(["qsub", *arguments], folder)
+        except subprocess.TimeoutExpired:
+            raise UserError(
+                f"qsub did not answer within {self.timeout:g} s, and the job may or may not be in the queue; "
+                "check with  qstat -u $USER  before you repeat the command",
+                exit_code=SCHEDULER,
+            ) from None
+        if answer.returncode != 0:
+            raise UserError(
+                f"qsub refused the job (exit code {answer.returncode}): {_words(answer)}", exit_code=SCHEDULER
+            )
+        words = answer.stdout.split()
+        if not words or job_number(words[-1]) is None:
+            raise UserError(
+                f"qsub printed {answer.stdout.strip()[:500]!r}, expected the id of a job; check with: qstat -u $USER",
+                exit_code=SCHEDULER,
+            )
+        return words[-1]
+
+    def qalter(self, arguments: Sequence[str]) -> str:
+        """Change a job; returns why that failed (the job may just have started), empty if it did not."""
+        try:
+            answer = self._call(["qalter", *arguments])
+        except subprocess.TimeoutExpired:
+            return f"qalter did not answer within {self.timeout:g} s"
+        return "" if answer.returncode == 0 else _words(answer)
+
+    def array_limit(self) -> int | None:
+        """The server's ``max_array_size``, the most sub-jobs of one array; ``None`` if PBS does not report it."""
+        if shutil.which("qstat") is None:
+            return None
+        try:
+            answer = self._call(["qstat", "-Bf"])
+        except (subprocess.TimeoutExpired, UserError):
+            return None
+        found = [int(number) for number in re.findall(r"max_array_size\s*=\s*(\d+)", answer.stdout)]
+        return min(found, default=None)
+
+    def qstat(self, ids: Sequence[str]) -> Answer:
+        """The states of ``ids`` and their sub-jobs, by one call; never raises.
+
+        A server that keeps no history of finished jobs refuses ``-x``. A second call, without ``-x``, follows then.
+        """
+        if not ids:
+            return Answer({})
+        try:
+            answer = self._call(["qstat", "-x", "-t", "-f", "-F", "json", *ids])
+            if _NO_HISTORY.search(answer.stderr + answer.stdout):
+                answer = self._call(["qstat", "-t", "-f", "-F", "json", *ids])
+        except subprocess.TimeoutExpired:
+            return Answer({}, f"qstat did not answer within {self.timeout:g} s")
+        except UserError as error:
+            return Answer({}, str(error))
+        return parse_qstat(answer.stdout, answer.stderr, answer.returncode)

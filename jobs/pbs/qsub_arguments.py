@@ -1,0 +1,186 @@
+"""The arguments of ``qsub``: for the jobs that train points, the one that collects, and the probe.
+
+Nothing is submitted here: :mod:`jobs.pbs.submitter` does that, by :mod:`jobs.pbs.commands`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.common.errors import UserError
+from jobs.common.schema import Requested
+from jobs.grid.sites import collect_resources, gpu_resources, seconds, size_mb
+from jobs.pbs.arrays import arrays, groups, shares
+from jobs.pbs.index_ranges import expression
+from jobs.run.index import Run
+from jobs.run.provenance import REPOSITORY
+
+TRAIN_SCRIPT = Path("jobs") / "train_array.pbs"
+COLLECT_SCRIPT = Path("jobs") / "collect.pbs"
+PROBE_SCRIPT = Path("jobs") / "probe.pbs"
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One ``qsub`` for points: the indices it runs, its arguments, and what each sub-job requests."""
+
+    indices: tuple[int, ...]
+    arguments: tuple[str, ...]
+    requested: Requested
+
+
+def shell_line(command: str, arguments: Sequence[str]) -> str:
+    """The command as a user can paste it into a shell."""
+    return shlex.join([command, *arguments])
+
+
+def _variables(values: Mapping[str, str]) -> str:
+    """The argument of ``-v``. Commas separate the variables, so a value that contains one is put in single quotes."""
+    parts = []
+    for name, value in values.items():
+        if any(character in value for character in "'\"\\\n"):
+            raise UserError(
+                f"the path {value!r} contains a quote, a backslash or a line break, which qsub -v cannot pass on; "
+                "expected a path without them: move the run or the repository"
+            )
+        parts.append(f"{name}='{value}'" if "," in value else f"{name}={value}")
+    return ",".join(parts)
+
+
+def _common(site: Mapping[str, Any], *, queue: str | None) -> list[str]:
+    arguments = []
+    if queue is not None:
+        arguments += ["-q", queue]
+    if site["project"] is not None:
+        arguments += ["-P", site["project"]]
+    return arguments + shlex.split(site["extra_options"] or "") + shlex.split(site["log_options"])
+
+
+def plan_jobs(
+    run: Run,
+    indices: Iterable[int],
+    *,
+    submission: int,
+    limit: int | None = None,
+    max_running: int | None = None,
+    again: bool = False,
+    durations: Mapping[int, float] | None = None,
+    proposed: Mapping[int, tuple[str, str | None]] | None = None,
+) -> list[PlannedJob]:
+    """The jobs that run exactly ``indices``, as few as possible, in the order in which they are to be submitted.
+
+    ``submission``: its number, part of the names of the logs. ``limit``: the most sub-jobs of one array.
+    ``max_running``: the most sub-jobs of all arrays at a time. ``again``: also train points that have a result.
+    ``durations``: predicted seconds by index; points of clearly different duration become arrays of their own, the
+    longest first. ``proposed``: walltime and mem by index (mem ``None``: the site block's); an array requests the
+    largest of its points'. Everything else that a job requests is in ``run.site``.
+
+    Raises :class:`UserError` where a path cannot be passed to a job.
+    """
+    site = run.site
+    if site["job_arrays"]:
+        parts = arrays(
+            indices,
+            limit=limit,
+            max_running=max_running,
+            durations=durations,
+            apart=proposed is not None,
+        )
+    else:
+        parts = [[index] for group in groups(durations or {}, indices) for index in group]
+    planned = []
+    for part, share in zip(parts, shares(parts, durations or {}, max_running), strict=True):
+        requested = _requested(site, part, proposed or {})
+        walltime = requested.walltime or site["walltime"]
+        variables = {**_directories(run), "WALLTIME_SECONDS": str(seconds(walltime))}
+        if again:
+            variables["TRAIN_AGAIN"] = "yes"
+        arguments = ["-N", "unet_grid", "-r", "y"]
+        if site["job_arrays"]:
+            at_a_time = f"%{share}" if share is not None else ""
+            arguments += ["-J", expression(part) + at_a_time]
+            log = run.paths.captured(submission, "^array_index^")
+        else:
+            # -C '' makes qsub ignore the script's own -J.
+            arguments += ["-C", ""]
+            variables["POINT_INDEX"] = str(part[0])
+            log = run.paths.captured(submission, str(part[0]))
+        resources = gpu_resources({**site, "mem": requested.mem or site["mem"]})
+        arguments += ["-l", resources, "-l", f"walltime={walltime}"]
+        arguments += _common(site, queue=site["queue"])
+        arguments += ["-o", str(log.resolve()), "-v", _variables(variables), str(REPOSITORY / TRAIN_SCRIPT)]
+        planned.append(PlannedJob(tuple(part), tuple(arguments), requested))
+    return planned
+
+
+def _directories(run: Run) -> dict[str, str]:
+    return {"RUN_DIR": str(run.paths.root.resolve()), "REPOSITORY": str(REPOSITORY)}
+
+
+def _requested(
+    site: Mapping[str, Any], part: Sequence[int], proposed: Mapping[int, tuple[str, str | None]]
+) -> Requested:
+    """What a sub-job of an array with these indices requests: the largest proposal, if there is one for each index."""
+    walltime, mem = site["walltime"], site["mem"]
+    own = [proposed[index] for index in part if index in proposed]
+    if own and len(own) == len(part):
+        walltime = max((own_walltime for own_walltime, _ in own), key=seconds)
+        memory = [own_mem for _, own_mem in own if own_mem is not None]
+        if len(memory) == len(own):
+            mem = max(memory, key=size_mb)
+    return Requested(walltime=walltime, mem=mem, ncpus=site["ncpus"], ngpus=site["ngpus"])
+
+
+def probe_arguments(run: Run, walltime: str) -> list[str]:
+    """The arguments for the job that measures ``run``; except for ``walltime`` it requests what a sub-job does."""
+    site = run.site
+    variables = {**_directories(run), "WALLTIME_SECONDS": str(seconds(walltime))}
+    return [
+        *("-N", "unet_probe", "-r", "y", "-l", gpu_resources(site), "-l", f"walltime={walltime}"),
+        *_common(site, queue=site["queue"]),
+        *("-o", str(run.paths.captured_probe.resolve()), "-v", _variables(variables)),
+        str(REPOSITORY / PROBE_SCRIPT),
+    ]
+
+
+def collect_arguments(run: Run, ids: Sequence[str], *, submission: int) -> list[str]:
+    """The arguments for the job that collects after all jobs in ``ids`` have ended, whether they failed or not."""
+    site = run.site
+    log = run.paths.captured(submission, "collect")
+    return [
+        *("-N", "unet_collect", "-W", f"depend={dependency(ids)}"),
+        *("-l", collect_resources(site), "-l", f"walltime={site['collect_walltime']}"),
+        *_common(site, queue=site["collect_queue"] or site["queue"]),
+        *("-o", str(log.resolve()), "-v", _variables(_directories(run)), str(REPOSITORY / COLLECT_SCRIPT)),
+    ]
+
+
+def by_hand(run: Run, *, submission: int = 1, planned: Sequence[PlannedJob] | None = None) -> list[str]:
+    """The exact ``qsub`` lines for ``planned`` (default: the whole run) and for the job that collects afterwards."""
+    if planned is None:
+        planned = plan_jobs(
+            run,
+            [entry.index for entry in run.entries],
+            submission=submission,
+            limit=run.site["max_array_size"],
+            max_running=run.site["max_running"],
+        )
+    names = [f"job{number}" if len(planned) > 1 else "job" for number in range(1, len(planned) + 1)]
+    lines = [
+        f"{name}=$({shell_line('qsub', job.arguments)})" for name, job in zip(names, planned, strict=True)
+    ]
+    collect = shell_line("qsub", collect_arguments(run, ["@"], submission=submission))
+    # The shell inserts the ids; in double quotes it leaves the brackets of an array's id alone.
+    return [
+        *lines,
+        collect.replace("afterany:@", 'afterany:"' + ":".join(f"${name}" for name in names) + '"'),
+    ]
+
+
+def dependency(ids: Sequence[str]) -> str:
+    """``afterany:A[]:B[]``. PBS would accept an array's id without brackets, and then delete the job."""
+    return "afterany:" + ":".join(ids)

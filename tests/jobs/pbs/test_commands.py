@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from jobs.common.errors import SCHEDULER, UserError
+from jobs.pbs.commands import Scheduler
+from jobs.pbs.qstat_output import Answer, Job
+from tests.conftest import REPOSITORY
+
+DOWN = {"code": 1, "stderr": "qsub: cannot connect to server pbshost (errno=15010)\n"}
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script"
+    path.write_text("#!/bin/sh\n")
+    return str(path)
+
+
+def test_a_server_that_cannot_be_reached_is_tried_again(pbs, script, tmp_path):
+    pbs.trouble("qsub", DOWN, DOWN)
+    assert Scheduler(pauses=(0, 0)).qsub([script], tmp_path) == "1.pbshost"
+    assert len(pbs.calls("qsub")) == 3
+
+
+def test_after_the_last_attempt_the_error_has_the_servers_words(pbs, script, tmp_path):
+    pbs.trouble("qsub", DOWN, DOWN, DOWN, DOWN)
+    with pytest.raises(UserError, match="cannot connect to server pbshost") as error:
+        Scheduler(pauses=(0, 0)).qsub([script], tmp_path)
+    assert error.value.exit_code == SCHEDULER
+    assert len(pbs.calls("qsub")) == 3
+
+
+def test_without_pauses_there_is_one_attempt(pbs, script, tmp_path):
+    pbs.trouble("qsub", DOWN)
+    with pytest.raises(UserError, match="cannot connect"):
+        Scheduler(pauses=()).qsub([script], tmp_path)
+    assert len(pbs.calls("qsub")) == 1
+
+
+def test_a_refused_job_is_not_submitted_again(pbs, tmp_path):
+    with pytest.raises(UserError) as error:
+        Scheduler(pauses=(0, 0)).qsub(["-J", "5-5", str(REPOSITORY / "jobs/train_array.pbs")], tmp_path)
+    assert str(error.value) == "qsub refused the job (exit code 2): qsub: illegal -J value"
+    assert error.value.exit_code == SCHEDULER
+    assert len(pbs.calls("qsub")) == 1
+
+
+def test_a_refusal_without_a_message_names_the_exit_code(pbs, tmp_path):
+    pbs.trouble("qsub", {"code": 17})
+    with pytest.raises(UserError, match=r"\(exit code 17\): exit code 17, and no message"):
+        Scheduler().qsub(["x"], tmp_path)
+
+
+def test_a_qsub_that_hangs_is_not_repeated_because_it_may_have_submitted(pbs, tmp_path):
+    pbs.trouble("qsub", {"sleep": 30})
+    with pytest.raises(UserError, match="may or may not be in the queue") as error:
+        Scheduler(timeout=0.5, pauses=(0, 0)).qsub(["x"], tmp_path)
+    assert error.value.exit_code == SCHEDULER
+
+
+@pytest.mark.parametrize("stdout", ["Welcome!\n", "", "12[x]\n", "12.pbs was submitted\n"])
+def test_output_that_does_not_end_in_an_id_is_an_error(pbs, tmp_path, stdout):
+    pbs.trouble("qsub", {"code": 0, "stdout": stdout})
+    with pytest.raises(UserError, match="expected the id of a job") as error:
+        Scheduler().qsub(["x"], tmp_path)
+    assert error.value.exit_code == SCHEDULER
+
+
+@pytest.mark.parametrize(
+    ("stdout", "job_id"),
+    [
+        ("12.pbshost\n", "12.pbshost"),
+        ("12[].pbshost", "12[].pbshost"),
+        ("Welcome to the cluster!\nYour project has 9 hours left.\n  13[].pbshost \n\n", "13[].pbshost"),
+    ],
+)
+def test_the_id_is_the_last_word_that_qsub_prints(pbs, tmp_path, stdout, job_id):
+    pbs.trouble("qsub", {"code": 0, "stdout": stdout, "stderr": "a warning\n"})
+    assert Scheduler().qsub(["x"], tmp_path) == job_id
+
+
+def test_without_pbs_the_error_contains_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"qsub is not on PATH.*jobs\.local") as error:
+        Scheduler().qsub(["x"], tmp_path)
+    assert error.value.exit_code == SCHEDULER
+    assert Scheduler().qstat(["1"]).problem.startswith("qstat is not on PATH")
+    assert Scheduler().array_limit() is None
+
+
+def test_qstat_about_no_job_calls_nothing(pbs):
+    assert Scheduler().qstat([]) == Answer({})
+    assert pbs.calls("qstat") == []
+
+
+def test_a_qstat_that_hangs_leaves_everything_unknown(pbs):
+    pbs.trouble("qstat", {"sleep": 30})
+    assert Scheduler(timeout=0.5).qstat(["1[]"]) == Answer({}, "qstat did not answer within 0.5 s")
+
+
+def test_jobs_and_sub_jobs_come_with_one_call(pbs, script, tmp_path):
+    scheduler = Scheduler()
+    assert [scheduler.qsub(arguments, tmp_path) for arguments in (["-J", "9-10", script], [script])] == [
+        "1[].pbshost",
+        "2.pbshost",
+    ]
+    pbs.sub_job(1, 9, job_state="X", run_count=1, Exit_status=3)
+    assert scheduler.qstat(["1[].pbshost", "2.pbshost", "7.pbshost"]) == Answer(
+        {(1, None): Job("Q"), (1, 9): Job("X", 3, ran=True), (1, 10): Job("Q"), (2, None): Job("Q")}
+    )
+    assert pbs.calls("qstat") == [["-x", "-t", "-f", "-F", "json", "1[].pbshost", "2.pbshost", "7.pbshost"]]
+
+
+def test_without_history_a_second_call_finds_the_jobs_that_have_not_ended(pbs, script, tmp_path):
+    Scheduler().qsub([script], tmp_path)
+    pbs.set(history=False)
+    assert Scheduler().qstat(["1.pbshost", "2[]"]) == Answer({(1, None): Job("Q")})
+    assert ["-x" in call for call in pbs.calls("qstat")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("stdout", "limit"),
+    [
+        ("Server: x\n    max_array_size = 10000\n", 10000),
+        (
+            "    max_array_size = 900\nServer: y\n    max_array_size=10000\n",
+            900,
+        ),  # the smaller number, not text
+        ("Server: x\n", None),
+        ("    max_array_size = many\n", None),
+    ],
+)
+def test_the_array_limit_is_the_smallest_number_that_the_servers_report(pbs, stdout, limit):
+    pbs.trouble("qstat", {"code": 0, "stdout": stdout})
+    assert Scheduler().array_limit() == limit
+
+
+def test_the_array_limit_is_unknown_if_qstat_hangs(pbs):
+    pbs.trouble("qstat", {"sleep": 30})
+    assert Scheduler(timeout=0.5).array_limit() is None
+
+
+def test_qalter_returns_why_it_failed(pbs):
+    pbs.trouble(
+        "qalter", {"code": 0, "stderr": "a warning\n"}, {"code": 35, "stderr": "qalter: Job has\n finished\n"}
+    )
+    assert Scheduler().qalter(["2"]) == ""
+    assert Scheduler().qalter(["2"]) == "qalter: Job has finished"
+    pbs.trouble("qalter", {"sleep": 30})
+    assert Scheduler(timeout=0.5).qalter(["2"]) == "qalter did not answer within 0.5 s"
+
+
+def test_the_stand_in_is_first_on_path(pbs):
+    where = subprocess.run(["sh", "-c", "command -v qsub"], capture_output=True, text=True, check=True).stdout
+    assert where.startswith(str(pbs.bin))

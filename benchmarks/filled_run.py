@@ -17,6 +17,7 @@ import make_grid
 from jobs.common.records import write_record, write_record_once, write_text_atomically
 from jobs.point.claim import read_holder
 from jobs.run.index import Entry, Run, read_run
+from unet_models.networks.parameters import ARCHITECTURES
 from unet_models.training.history import history_csv, summarise
 
 EPOCHS = 30
@@ -27,7 +28,6 @@ GRIDS = {
     1_000: (2, 5, 5, 2, 10),
     10_000: (2, 10, 5, 5, 20),
 }
-_ARCHITECTURES = ("UNet", "Attention_UNet", "Attention_ResUNet")
 # Of 100 points: how they end, where they end otherwise than `done`.
 _OTHER = {
     **dict.fromkeys(range(4), "diverged"),
@@ -52,7 +52,7 @@ def grid_text(points: int) -> str:
     steps = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.0002, 0.002, 0.00005, 0.00002, 0.02]
     return (
         "hyperparameters:\n"
-        f"  architecture: [{', '.join(_ARCHITECTURES[:architectures])}]\n"
+        f"  architecture: [{', '.join(ARCHITECTURES[:architectures])}]\n"
         f"  learning_rate: {steps[:rates]}\n"
         f"  batch_size: {[8, 16, 32, 4, 2][:batches]}\n"
         f"{widths}"

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table import keep, show
-from jobs.grid.settings import ARCHITECTURES
 from jobs.point.status import read_result
 from jobs.run.index import read_run
 from jobs.run.provenance import REPOSITORY
+from unet_models.networks.parameters import ARCHITECTURES
 
 SIZE, WIDTH, BATCH = 64, 8, 8
 PARTS = ("import", "data", "build", "first_step")

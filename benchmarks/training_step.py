@@ -21,8 +21,9 @@ import numpy as np
 
 from benchmarks.bursts import Gate, Worker, median_ratio, take_turns
 from benchmarks.table import keep, show
-from jobs.grid.settings import ARCHITECTURES, POINT
+from jobs.grid.settings import POINT
 from unet_models.networks.flops import training_flops
+from unet_models.networks.parameters import ARCHITECTURES
 
 LEVELS = 5
 
@@ -37,7 +38,7 @@ def _patches(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def train_product(gate: Gate, *, threads: int, size: int, **settings: Any) -> None:
     """This product's own training, as a point runs it."""
-    from unet_models.data.dataset import PackedData
+    from unet_models.data.packed import PackedData
     from unet_models.training import training
 
     settings = {name: one.default for name, one in POINT.items()} | {"epochs": 10_000} | settings

@@ -81,8 +81,8 @@ def check_tensorflow() -> Iterator[Check]:
 
 def check_run(run: Run) -> Iterator[Check]:
     """The packed data are those that the run was made from."""
-    from unet_models.data.dataset import read_packed
     from unet_models.data.images import DataError
+    from unet_models.data.packed import read_packed
 
     yield "ok", f"run: {len(run.entries)} points"
     try:

@@ -35,8 +35,8 @@ from jobs.run.paths import PointPaths
 from jobs.run.provenance import now
 
 if TYPE_CHECKING:
-    from unet_models.data.dataset import PackedData
-    from unet_models.training.training import TrainingState
+    from unet_models.data.packed import PackedData
+    from unet_models.training.state import TrainingState
 
 LEAST_EPOCHS = 2  # the first epoch compiles its validation and is not measured
 MOST_EPOCHS = 20

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-ARCHITECTURES = ("UNet", "Attention_UNet", "Attention_ResUNet")
+from unet_models.networks.parameters import ARCHITECTURES
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ from jobs.run.paths import PointPaths
 from jobs.run.provenance import git_state, now, package_versions
 
 if TYPE_CHECKING:
-    from unet_models.training.training import Trained, TrainingState
+    from unet_models.training.state import Trained, TrainingState
 
 
 class Cancelled(BaseException):

@@ -31,7 +31,7 @@ from jobs.common.records import (
 from jobs.run.paths import PointPaths
 
 if TYPE_CHECKING:  # TensorFlow would come with it
-    from unet_models.training.training import TrainingState
+    from unet_models.training.state import TrainingState
 
 
 _FILE = re.compile(r"epoch_\d{5,9}_(model|optimizer)_\d{4,9}\.npz")
@@ -175,7 +175,7 @@ class Checkpoints:
             raise DamagedRecord(f"{path} holds other things than expected ({error!r})") from error
 
     def _build(self, record: Mapping[str, Any]) -> Checkpoint:
-        from unet_models.training.training import TrainingState
+        from unet_models.training.state import TrainingState
 
         epoch, best_epoch = int(record["epoch"]), int(record["best_epoch"])
         rows = [dict(row) for row in record["rows"]]

@@ -20,8 +20,9 @@ from jobs.run.index import Run, make_entry, read_provenance, read_run, write_ind
 from jobs.run.paths import RUN_PREFIX, RunPaths
 from jobs.run.provenance import provenance
 from jobs.run.site_file import write_site
-from unet_models.data.dataset import PackedData, build, write_packed
+from unet_models.data.dataset import build
 from unet_models.data.images import DataError
+from unet_models.data.packed import PackedData, write_packed
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""A training that takes milliseconds and no TensorFlow, behind the interface of the real one.
+"""A training that takes milliseconds and no TensorFlow, with the interface of the real one.
 
-It lets the fault trials kill a point thousands of times where the real network could be killed a few. What it
-computes in an epoch depends on the state after the epoch before, as in a real training, so a training that was
-resumed wrongly ends with other numbers.
+With it the fault trials can kill a point thousands of times. What it computes in an epoch depends on the state after
+the epoch before, as in a real training, so a training that was resumed wrongly ends with different numbers.
 """
 
 from __future__ import annotations
@@ -11,46 +10,20 @@ import os
 import sys
 import time
 import types
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unet_models.training.state import ResumeError, Trained, TrainingState
+
+__all__ = ["ResumeError", "Trained", "TrainingState", "hardware", "prepare_process", "train"]
+
 BATCHES = 4
-# Set by the trials: seconds that a batch takes, and a file that gets a line for each training that came to its end.
+# Set by the trials: seconds per batch, and a file that gets one line for each training that reached its end.
 batch_seconds = 0.0
 ends: Path | None = None
 epochs_trained = 0
-
-
-class ResumeError(Exception):
-    pass
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    epoch: int
-    ended: bool
-    rows: list[dict[str, Any]]
-    model: list[np.ndarray]
-    optimizer: list[np.ndarray]
-    best: list[np.ndarray]
-    best_epoch: int
-    schedules: dict[str, dict[str, float | None]]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Trained:
-    outcome: str
-    reason: str
-    history: list[dict[str, Any]]
-    metrics: dict[str, Any]
-    effective: dict[str, Any]
-    shown: np.ndarray
-    probabilities: np.ndarray
-    startup: dict[str, float]
 
 
 def prepare_process(settings, *, threads=None) -> None:
@@ -110,7 +83,7 @@ def train(settings, data, *, model_file, accumulation, resume, on_batch, on_epoc
 
 
 def install() -> None:
-    """Put this in the place of the real training and pictures, in this process."""
+    """Replace the real training and pictures by this, in this process."""
     module = sys.modules[__name__]
     sys.modules["unet_models.training.training"] = module
     pictures = types.ModuleType("unet_models.pictures")

@@ -26,7 +26,7 @@ from jobs.run.create import make_run
 from jobs.run.index import read_run
 from tests.conftest import REPOSITORY, TINY, write_images
 from tests.jobs.cost.builders import measurement, write_probe
-from unet_models.data.dataset import PackedData, read_packed
+from unet_models.data.packed import PackedData, read_packed
 
 
 def contents(path):

@@ -169,7 +169,7 @@ def test_a_second_copy_leaves_at_once_and_names_the_first(tiny_run, monkeypatch)
 def test_other_data_in_the_packed_file_stop_the_point(tiny_run, tmp_path):
     from dataclasses import replace
 
-    from unet_models.data.dataset import fingerprint, read_packed, write_packed
+    from unet_models.data.packed import fingerprint, read_packed, write_packed
 
     packed = read_packed(tiny_run.paths.data)
     masks = ~packed.masks

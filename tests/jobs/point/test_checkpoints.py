@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jobs.common.records import DamagedRecord, read_record, write_record
 from jobs.point.checkpoints import Checkpoint, Checkpoints
 from jobs.run.paths import PointPaths
-from unet_models.training.training import TrainingState
+from unet_models.training.state import TrainingState
 
 
 def state(epoch=3, best_epoch=2, ended=False):

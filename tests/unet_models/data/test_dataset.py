@@ -8,18 +8,12 @@ from PIL import Image
 
 from jobs.grid.settings import DATA
 from tests.conftest import REAL_DATA, write_images
-from unet_models.data.dataset import (
-    PARTS,
-    Slice,
-    Stack,
-    build,
-    cut,
-    fingerprint,
-    read_packed,
-    split_slices,
-    write_packed,
-)
+from unet_models.data.dataset import build
 from unet_models.data.images import DataError
+from unet_models.data.packed import PARTS, fingerprint, read_packed, write_packed
+from unet_models.data.patches import cut
+from unet_models.data.splits import split_slices
+from unet_models.data.stacks import Slice, Stack
 
 
 def block(**changes):
@@ -121,7 +115,7 @@ def test_the_epfl_volumes_are_read_with_their_test_volume(tmp_path):
     assert packed.count("test") == 6
     assert packed.count("train") + packed.count("validation") == 2 * (12 - 1)
     (tmp_path / "testing_groundtruth.tif").unlink()
-    with pytest.raises(DataError, match=r"testing.tif is there but its partner testing_groundtruth.tif"):
+    with pytest.raises(DataError, match=r"testing.tif exists but its partner testing_groundtruth.tif"):
         build(block(path=str(tmp_path)))
 
 
@@ -143,8 +137,8 @@ def test_a_different_shape_names_both_files(folder):
     [
         ({"patch_size": 128}, "z000.png is 64x64 pixels, smaller than a patch of 128x128"),
         ({"path": "/nonexistent"}, "is not a folder"),
-        ({"expected_patches": 1980}, "gives 28 patches, but data.expected_patches states 1980"),
-        ({"expected_fingerprint": "x"}, "data.expected_fingerprint states x"),
+        ({"expected_patches": 1980}, "gives 28 patches, but data.expected_patches is 1980"),
+        ({"expected_fingerprint": "x"}, "data.expected_fingerprint is x"),
         ({"slice_pattern": r"q(\d+)"}, "finds no number in the name 'z000'"),
     ],
 )

@@ -29,13 +29,13 @@ def test_parameters_counted_on_paper_are_those_of_the_network(architecture, base
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("suffix", ["hdf5", "keras"])
 def test_a_saved_network_loads_by_itself_and_predicts_the_same(architecture, suffix, tmp_path):
-    from unet_models.training.training import _save
+    from unet_models.training.saving import save
 
     keras.utils.set_random_seed(1)  # with some initial weights so small a network is dead
     network = build_network(architecture, patch_size=32, base_filters=2, dropout=0.1)
     image = np.random.default_rng(0).random((3, 32, 32, 1), np.float32)
     before = network.predict_on_batch(image)
-    _save(network, tmp_path / f"m.{suffix}")
+    save(network, tmp_path / f"m.{suffix}")
     after = keras.saving.load_model(tmp_path / f"m.{suffix}", compile=False).predict_on_batch(image)
     assert before.shape == (3, 32, 32, 1)
     np.testing.assert_array_equal(before, after)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from unet_models.training.fused_adam import FusedAdam
-from unet_models.training.training import ACCUMULATES
+from unet_models.training.model import ACCUMULATES
 
 SHAPES = [(3, 3, 2, 4), (4,), (1, 1, 4, 1)]
 

@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 
 from jobs.grid.settings import POINT
-from unet_models.data.dataset import PackedData
+from unet_models.data.packed import PackedData
 from unet_models.data.pipeline import training_batches
-from unet_models.training import training
+from unet_models.networks.networks import build_network
+from unet_models.training import saving, training
+from unet_models.training.callbacks import EpochRecorder
+from unet_models.training.metrics import Jaccard
+from unet_models.training.model import ACCUMULATES, build_model, compiles
+from unet_models.training.read_back import read_back
 
 SETTINGS = {key: setting.default for key, setting in POINT.items()} | {
     "base_filters": 2,
@@ -43,7 +48,7 @@ def _fresh_process():
 
 def built(settings=SETTINGS):
     data = discs()
-    model, _ = training.build_model(settings, 32)
+    model, _ = build_model(settings, 32)
     batches = training_batches(
         *data.select("train"),
         batch_size=settings["batch_size"],
@@ -58,7 +63,7 @@ def built(settings=SETTINGS):
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
 def test_what_is_built_is_what_was_asked_for(optimizer):
     settings = {**SETTINGS, "optimizer": optimizer, "learning_rate": 5e-4}
-    effective = training.read_back(settings, *built(settings), 32)
+    effective = read_back(settings, *built(settings), 32)
     assert effective["learning_rate"] == 5e-4
     assert (effective["optimizer"], effective["clipnorm"]) == (optimizer, 1.0)
     assert effective["batch_shape"] == [8, 32, 32, 1]
@@ -79,12 +84,14 @@ def test_what_is_built_is_what_was_asked_for(optimizer):
 )
 def test_the_read_back_catches_what_is_not_as_asked(key, asked, words):
     with pytest.raises(training.ReadBackError, match=words):
-        training.read_back({**SETTINGS, key: asked}, *built(), 32)
+        read_back({**SETTINGS, key: asked}, *built(), 32)
 
 
 def test_an_ignored_learning_rate_stops_the_point_before_it_trains(monkeypatch, tmp_path):
     """The predecessor's fault: whatever the grid said, the optimizer ran at its default."""
-    monkeypatch.setattr(training, "build_optimizer", lambda *asked: keras.optimizers.Adam(clipnorm=1.0))
+    monkeypatch.setattr(
+        "unet_models.training.model.build_optimizer", lambda *asked: keras.optimizers.Adam(clipnorm=1.0)
+    )
     epochs = []
     with pytest.raises(training.ReadBackError, match=r"learning_rate: received 0\.001, expected 0\.005"):
         training.train(SETTINGS, discs(), model_file=tmp_path / "m.hdf5", on_epoch=epochs.append)
@@ -147,8 +154,8 @@ def test_a_rate_that_explodes_is_a_result_called_diverged(tmp_path):
     data = discs()
     data.images[:] = 255
     settings["loss"] = "binary_crossentropy"
-    model, _ = training.build_model(settings, 32)
-    epochs = training._Epochs(training.Jaccard(), lambda row: None, lambda: None)
+    model, _ = build_model(settings, 32)
+    epochs = EpochRecorder(Jaccard(), lambda row: None, lambda: None)
     epochs.set_model(model)
     epochs.on_train_batch_end(4, {"loss": math.nan})
     assert model.stop_training and "nan in batch 5 of epoch 1" in epochs.diverged
@@ -156,7 +163,8 @@ def test_a_rate_that_explodes_is_a_result_called_diverged(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_at_once(monkeypatch, tmp_path):
     monkeypatch.setattr(
-        training, "build_loss", lambda settings: lambda truth, found: keras.ops.log(-1.0 - found)
+        "unet_models.training.model.build_loss",
+        lambda settings: lambda truth, found: keras.ops.log(-1.0 - found),
     )
     trained = training.train({**SETTINGS, "epochs": 5}, discs(), model_file=tmp_path / "m.hdf5")
     assert trained.outcome == "diverged" and "nan" in trained.reason
@@ -203,7 +211,7 @@ def test_half_precision_keeps_a_float32_head_and_reads_back(precision, tmp_path)
     assert trained.probabilities.dtype == np.float32
 
 
-@pytest.mark.skipif(not training.ACCUMULATES, reason="Keras before 3.5 accumulates no gradients")
+@pytest.mark.skipif(not ACCUMULATES, reason="Keras before 3.5 accumulates no gradients")
 def test_accumulated_parts_make_the_same_number_of_steps_and_are_read_back(tmp_path):
     states = []
     trained = training.train(
@@ -212,9 +220,9 @@ def test_accumulated_parts_make_the_same_number_of_steps_and_are_read_back(tmp_p
     assert trained.effective["gradient_accumulation_steps"] == 4
     assert trained.effective["batch_shape"] == [2, 32, 32, 1]
     assert trained.metrics["steps_per_epoch"] == 8 and len(trained.history) == 2
-    plain = training.build_model({**SETTINGS, "batch_size": 2}, 32)[0]
+    plain = build_model({**SETTINGS, "batch_size": 2}, 32)[0]
     with pytest.raises(training.ReadBackError, match="gradient_accumulation_steps: received 1, expected 4"):
-        training.read_back(SETTINGS, plain, built()[1], 32, 4)
+        read_back(SETTINGS, plain, built()[1], 32, 4)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
@@ -223,7 +231,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     training.train({**SETTINGS, "epochs": 1}, discs(), **options)
     with pytest.raises(training.ResumeError, match="arrays of the best network"):
         training.train({**SETTINGS, "base_filters": 3}, discs(), resume=states[0], **options)
-    with pytest.raises(training.ResumeError, match="counts for"):
+    with pytest.raises(training.ResumeError, match="has the counters of"):
         training.train({**SETTINGS, "early_stopping_patience": None}, discs(), resume=states[0], **options)
 
 
@@ -259,9 +267,10 @@ def test_the_quick_form_gives_the_history_of_keras_own_layers(architecture, monk
     """Whole trainings, same seed, dropout on: losses within 1e-4, the index within 0.005, over three epochs."""
     settings = {**STEADY, "architecture": architecture, "dropout": 0.1}
     quick, _ = _history(settings, tmp_path)
-    build = training.build_network
+    build = build_network
     monkeypatch.setattr(
-        training, "build_network", lambda *names, quick=False, **options: build(*names, **options)
+        "unet_models.training.model.build_network",
+        lambda *names, quick=False, **options: build(*names, **options),
     )
     plain, trained = _history(settings, tmp_path)
     assert trained.outcome == "done" and len(plain) == 3
@@ -269,11 +278,11 @@ def test_the_quick_form_gives_the_history_of_keras_own_layers(architecture, monk
 
 
 def test_a_file_that_was_not_written_as_trained_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(training, "copy_weights", lambda source, target: None)
+    monkeypatch.setattr("unet_models.training.saving.copy_weights", lambda source, target: None)
     with pytest.raises(RuntimeError, match="predicts probabilities that differ"):
         training.train({**SETTINGS, "epochs": 4}, discs(), model_file=tmp_path / "m.keras")
 
-    save = training._save
+    save = saving.save
 
     def damaged(model, path):
         weights = model.get_weights()
@@ -282,8 +291,8 @@ def test_a_file_that_was_not_written_as_trained_is_told(monkeypatch, tmp_path):
         model.set_weights(weights)
 
     monkeypatch.undo()
-    monkeypatch.setattr(training, "_save", damaged)
-    with pytest.raises(RuntimeError, match="holds other weights"):
+    monkeypatch.setattr(saving, "save", damaged)
+    with pytest.raises(RuntimeError, match="contains different weights"):
         training.train(SETTINGS, discs(), model_file=tmp_path / "m.keras")
 
 
@@ -297,26 +306,26 @@ def test_the_start_is_parted_into_what_takes_time(tmp_path):
 def test_tensor_float_32_is_as_the_settings_say(allowed):
     settings = {**SETTINGS, "tensor_float_32": allowed}
     training.prepare_process(settings)
-    assert training.read_back(settings, *built(), 32)["tensor_float_32"] is allowed
+    assert read_back(settings, *built(), 32)["tensor_float_32"] is allowed
     with pytest.raises(training.ReadBackError, match="tensor_float_32: received"):
-        training.read_back({**settings, "tensor_float_32": not allowed}, *built(), 32)
+        read_back({**settings, "tensor_float_32": not allowed}, *built(), 32)
 
 
 def test_auto_compiles_on_a_gpu_only_and_not_where_xla_fails(monkeypatch):
     import tensorflow as tf
 
     auto = {**SETTINGS, "jit_compile": "auto"}
-    assert training.compiles(auto) == (False, "jit_compile: auto, no GPU")
-    assert training.compiles({**auto, "jit_compile": "on"})[0] is True
+    assert compiles(auto) == (False, "jit_compile: auto, no GPU")
+    assert compiles({**auto, "jit_compile": "on"})[0] is True
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0"])
-    assert training.compiles(auto)[0] is True
-    assert training.compiles({**auto, "deterministic": True}) == (False, "jit_compile: auto, deterministic")
+    assert compiles(auto)[0] is True
+    assert compiles({**auto, "deterministic": True}) == (False, "jit_compile: auto, deterministic")
 
     def broken(body, **options):
         raise tf.errors.InternalError(None, None, "libdevice not found at ./libdevice.10.bc")
 
     monkeypatch.setattr(tf, "function", broken)
-    assert training.compiles(auto) == (
+    assert compiles(auto) == (
         False,
         "jit_compile: auto, XLA does not work here: libdevice not found at ./libdevice.10.bc",
     )

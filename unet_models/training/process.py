@@ -1,0 +1,51 @@
+"""The process that trains: what TensorFlow fixes at its first operation, and the device it computes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def prepare_process(settings: Mapping[str, Any], *, threads: int | None = None) -> None:
+    """Set the threads, GPU memory growth, TF32, random seeds, determinism and precision of this process.
+
+    Call it once, before anything is built: TensorFlow fixes the threads at its first operation.
+
+    Args:
+        settings: of the point; ``seed``, ``deterministic``, ``tensor_float_32`` and ``precision`` are used.
+        threads: number of cores that this process may use; ``None`` for all.
+
+    Raises:
+        RuntimeError: Keras is older than 3, or does not run on TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow" or int(keras.__version__.split(".")[0]) < 3:
+        raise RuntimeError(
+            f"Keras {keras.__version__} on {keras.backend.backend()}: expected Keras 3 on TensorFlow; "
+            "unset KERAS_BACKEND and install keras>=3"
+        )
+    if threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(max(1, min(2, threads)))
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.experimental.enable_tensor_float_32_execution(settings["tensor_float_32"])
+    keras.utils.set_random_seed(settings["seed"])
+    if settings["deterministic"]:
+        tf.config.experimental.enable_op_determinism()
+    keras.mixed_precision.set_global_policy(settings["precision"])
+
+
+def hardware() -> dict[str, Any]:
+    """The device that TensorFlow computes on, and its peak memory in MB (``None`` without a GPU).
+
+    It also works after an exception, and then gives the memory in use when it ran out.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return {"device": "CPU", "gpu_peak_memory_mb": None}
+    details = tf.config.experimental.get_device_details(gpus[0])
+    peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+    return {"device": details.get("device_name", "GPU"), "gpu_peak_memory_mb": round(peak, 1)}

@@ -1,4 +1,4 @@
-"""``best_predictions.png``: what the best point of each architecture sees, beside image and mask."""
+"""``best_predictions.png``: predictions of the best point of each architecture, next to image and mask."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.figures.heatmaps import MOST_ARCHITECTURES, png, source_text
-from analysis.figures.learning_curves import is_readable, point_paths
+from analysis.figures.drawing import GREY, MOST_ARCHITECTURES, png, source_text
+from analysis.figures.run_files import is_readable, point_paths
 from analysis.ranking import best_of_each_architecture
 
 WIDTH = 9.0  # inches
 LARGEST_FILE = 50_000_000  # bytes
-MOST_PIXELS = 40_000_000  # of a picture when it is unpacked
-_DRAWN_WIDTH = 1350  # pixels of it that the sheet has room for
-_TALLEST = 2.5  # height over width; what is taller is shown smaller
+MOST_PIXELS = 40_000_000  # of an unpacked picture
+_DRAWN_WIDTH = 1350  # pixels of a picture on the sheet
+_TALLEST = 2.5  # height divided by width; taller pictures are made smaller
 
 
 def best_predictions(frame: pd.DataFrame, run_root: Path) -> bytes | None:
-    """The predictions pictures of the best point of each architecture below each other, 1350 pixels wide.
+    """The predictions of the best point of each architecture, one picture below the other, 1350 pixels wide.
 
-    Each was made when its point was trained: rows of image, mask, probability and errors. The title has the
-    name, the validation Jaccard index (0 to 1) and the chance level. A picture that is missing or cannot be
-    read is named in its place. ``None`` where no best point has a picture. Of more than
-    :data:`analysis.figures.heatmaps.MOST_ARCHITECTURES` architectures the best are shown.
+    Each picture was made when its point was trained: rows of image, mask, probability and errors. Its title contains
+    the name of the point, the validation Jaccard index (0 to 1) and the chance level. If a picture is missing or cannot
+    be read, the reason is shown instead. ``None`` if no best point has a picture. Of more than
+    :data:`analysis.figures.drawing.MOST_ARCHITECTURES` architectures the best are shown.
     """
     figure = predictions_figure(frame, run_root)
     return None if figure is None else png(figure)
 
 
 def predictions_figure(frame: pd.DataFrame, run_root: Path) -> Figure | None:
-    """The figure of :func:`best_predictions`."""
+    """The figure of :func:`best_predictions`; ``None`` if no best point has a picture."""
     best = best_of_each_architecture(frame)
     shown: list[tuple[str, np.ndarray | str]] = []
     found = False
@@ -45,10 +45,8 @@ def predictions_figure(frame: pd.DataFrame, run_root: Path) -> Figure | None:
         paths = point_paths(run_root, row["name"])
         path = None if paths is None else paths.predictions
         chance = row["chance_jaccard"]
-        beside = "not recorded" if pd.isna(chance) else f"{chance:.3f}"
-        title = (
-            f"{row['name']}: best validation Jaccard index {row['best_val_jaccard']:.3f} (chance {beside})"
-        )
+        level = "not recorded" if pd.isna(chance) else f"{chance:.3f}"
+        title = f"{row['name']}: best validation Jaccard index {row['best_val_jaccard']:.3f} (chance {level})"
         picture: np.ndarray | str = "no predictions picture: none was made, or it is not in the run"
         if path is not None and path.exists():
             found = True
@@ -63,7 +61,7 @@ def predictions_figure(frame: pd.DataFrame, run_root: Path) -> Figure | None:
 
 
 def _picture(path: Path, run_root: Path) -> np.ndarray | str:
-    """The picture as bytes (height, width, 3), or why there is none."""
+    """The picture as an array of bytes, shape (height, width, 3), or the reason why it is not shown."""
     if not is_readable(path, run_root, LARGEST_FILE):
         return f"{path.name} is not shown: no plain file in the run, or larger than {LARGEST_FILE:,} bytes"
     try:
@@ -84,7 +82,7 @@ def _picture(path: Path, run_root: Path) -> np.ndarray | str:
 
 
 def _stacked(shown: list[tuple[str, np.ndarray | str]], heading: str) -> Figure:
-    """Titles and pictures below each other, each as wide as the sheet (or as tall as it may be)."""
+    """Titles and pictures below each other, each as wide as the sheet unless it would be too tall."""
     title, gap, top = 0.3, 0.15, 0.25 + 0.17 * (heading.count("\n") + 1)
     heights = []
     for _, picture in shown:
@@ -108,7 +106,7 @@ def _stacked(shown: list[tuple[str, np.ndarray | str]], heading: str) -> Figure:
                 "\n".join(textwrap.wrap(picture, 110)),
                 va="center",
                 fontsize=8.5,
-                color="#444444",
+                color=GREY,
                 parse_math=False,
             )
         else:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.figures.catalogue import FIGURES
 from analysis.report.page_parts import (
     as_dict,
     as_list,
@@ -49,25 +50,6 @@ TITLE = "U-Net hyperparameter search"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.png")
 _VERDICTS = {"supported": "good", "not supported": "bad", "cannot be judged": "warn"}
-_PICTURES = {
-    "detailed_heatmaps.png": (
-        "Performance and stability of every setting",
-        "Best validation Jaccard index and stability by learning rate and batch size, a column for each architecture; "
-        "a hatched cell has no value and says why.",
-    ),
-    "comprehensive_analysis.png": (
-        "Trends and comparisons",
-        "How the scores move with each hyperparameter, how the architectures compare, and how sure that is.",
-    ),
-    "learning_curves.png": (
-        "How every point learned",
-        "Scores by epoch, as the points wrote them while they trained.",
-    ),
-    "best_predictions.png": (
-        "What the best points see",
-        "Predictions of the best point of each architecture, beside image and mask.",
-    ),
-}
 # What a whole analysis_summary.json has, in the words of the last part of the page.
 _EXPECTED = {
     "noise": "run-to-run noise",
@@ -295,7 +277,7 @@ def _pictures(pictures: Mapping[str, bytes]) -> str:
 
 
 def _picture(name: str, content: bytes) -> str:
-    title, words = _PICTURES.get(name, (name, ""))
+    title, words = next(((f.title, f.caption) for f in FIGURES if f.file == name), (name, ""))
     if not content.startswith(_PNG) or len(content) < 24:
         return paragraph(f"{code(name)} could not be drawn.", "muted")
     # The size (from the PNG's first chunk) keeps the page from jumping while it loads.

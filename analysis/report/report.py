@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from analysis.figures.background import in_background
-from analysis.figures.best_predictions import best_predictions
-from analysis.figures.comprehensive import comprehensive_analysis
-from analysis.figures.heatmaps import detailed_heatmaps
-from analysis.figures.learning_curves import learning_curves, read_histories
+from analysis.figures.catalogue import drawing_tasks
 from analysis.findings import findings
 from analysis.report.page import html_page
 from analysis.report.text import report_text
@@ -52,27 +46,6 @@ def _provenance(root: Path | None) -> Mapping[str, Any] | None:
         return None
 
 
-def _curves(frame: pd.DataFrame, root: Path) -> bytes:
-    return learning_curves(frame, read_histories(root, frame))
-
-
-def _pictures(frame: pd.DataFrame, root: Path | None) -> dict[str, Callable[[], bytes | None]]:
-    """What draws each picture of a report, by file name; those that need the run's files only where there is one.
-
-    ``None`` is drawn where there is nothing to show.
-    """
-    if frame.empty:
-        return {}
-    pictures: dict[str, Callable[[], bytes | None]] = {
-        "detailed_heatmaps.png": partial(detailed_heatmaps, frame),
-        "comprehensive_analysis.png": partial(comprehensive_analysis, frame),
-    }
-    if root is not None:
-        pictures["learning_curves.png"] = partial(_curves, frame, root)
-        pictures["best_predictions.png"] = partial(best_predictions, frame, root)
-    return pictures
-
-
 def write_report(summary_file: Path, output_dir: Path, *, processes: int = 1) -> Report:
     """Read the summary and write pictures, text report, page and JSON into ``output_dir``, each atomically.
 
@@ -81,7 +54,7 @@ def write_report(summary_file: Path, output_dir: Path, *, processes: int = 1) ->
     """
     frame = load_summary(summary_file)
     root = _run_of(summary_file)
-    with in_background(_pictures(frame, root), processes) as drawn:
+    with in_background(drawing_tasks(frame, root), processes) as drawn:
         found = findings(frame, summary=str(summary_file), root=root)
         pictures = {name: picture for name, picture in drawn().items() if picture is not None}
     page = html_page(found, frame, pictures, root, output_dir, _provenance(root))

@@ -1,0 +1,1 @@
+"""The panels of ``comprehensive_analysis.png``: each kind in a module, what they share in :mod:`.sheet`."""

@@ -1,24 +1,27 @@
-# `make demo` and `make test` each do all their set-up: an environment of their own, from the lock.
+# Every target sets up what it needs: a virtual environment in .venv with the versions of requirements.lock.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 DEMO := demo_run
 
-TORCHED := $(VENV)/.torch
-AT_ONCE := tests/analysis tests/unet_models tests/test_hostile_files.py
+TORCH := $(VENV)/.torch
+MUTMUT := $(VENV)/.mutmut
 
-.PHONY: demo test test-faults test-pbs bench lint format lock clean
+.DEFAULT_GOAL := help
+.PHONY: help demo check test test-faults test-pbs mutants bench lint format lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMP): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
-	  { echo "$$($(PYTHON) --version) found; Python 3.10 to 3.13 is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	  { echo "$$($(PYTHON) --version) found, but Python 3.10 to 3.13 is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@touch $@
 
-# The whole search in miniature: all 36 configurations, tiny networks, generated data.
-demo: $(STAMP)
+demo: $(STAMP)  ## run a whole search in miniature: 36 configurations, generated data, a report (3 minutes)
 	@echo "demo: 36 points on synthetic sample data in $(DEMO)/"
 	@rm -rf $(DEMO)
 	@$(BIN)/python make_grid.py docs/demo_grid.yaml --run-dir $(DEMO)
@@ -27,41 +30,49 @@ demo: $(STAMP)
 	@$(BIN)/python analyze.py $(DEMO)
 	@echo "report: $(CURDIR)/$(DEMO)/analysis/comprehensive_analysis_report.txt"
 
-# With a short form of the fault trials; `make test-faults` runs the long ones. Where nothing has a time limit or kills a
-# process, two tests run at once; the others one by one.
-test: $(STAMP)
-	$(BIN)/python -m pytest -m "not faults" -n 2 $(AT_ONCE)
-	$(BIN)/python -m pytest -m "not faults" $(addprefix --ignore=,$(AT_ONCE))
+check: lint  ## before each commit: lint and the quick tests (under 3 minutes)
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not faults and not pbs"
 
-# Everything that can go wrong, on purpose, for about 15 minutes; prints what each trial counted.
-test-faults: $(STAMP)
+# Coverage counts what runs in the tests' own processes. The commands and points that tests start as separate processes
+# are not counted.
+test: $(STAMP)  ## all tests, with the short form of the fault trials, and coverage (under 14 minutes)
+	$(BIN)/python -m pytest -n 2 -m "not faults" --durations=15 --cov --cov-report=
+
+test-faults: $(STAMP)  ## the long form of the fault trials: kills, pauses, full disks (about 15 minutes)
 	$(BIN)/python -m pytest tests/faults -s
 
-# The whole story on a real PBS; skipped, with the reason, where none answers. Part of `make test`, too.
-test-pbs: $(STAMP)
+test-pbs: $(STAMP)  ## the tests on a real PBS server; they are skipped where none answers
 	$(BIN)/python -m pytest -m pbs -s
 
-# PyTorch (CPU build) is for this comparison only. For a quiet machine, 10 to 15 minutes; BENCH="startup scale --repeat 3" for some of it.
-$(TORCHED): $(STAMP)
+# mutmut is installed for this target only. MUTANTS="records claims --sample 20" tries fewer.
+$(MUTMUT): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1
+	@touch $@
+
+mutants: $(MUTMUT)  ## change the code in small ways and count how many changes the tests notice (hours)
+	$(BIN)/python -m tests.mutants $(MUTANTS)
+
+# PyTorch (CPU build) is installed for the comparison only. BENCH="startup scale --repeat 3" runs a part.
+$(TORCH): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --extra-index-url https://download.pytorch.org/whl/cpu torch==2.13.0
 	@touch $@
 
-bench: $(TORCHED)
+bench: $(TORCH)  ## measure training, start-up and 10,000 points on an idle machine (10 to 15 minutes)
 	$(BIN)/python -m benchmarks $(BENCH)
 
-lint: $(STAMP)
-	$(BIN)/lint-imports
-	$(BIN)/ruff check .
+lint: $(STAMP)  ## check the format, the style, the shell scripts and the imports between rooms
 	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/shellcheck -x .ci/run jobs/*.sh jobs/*.pbs
+	$(BIN)/lint-imports
 
-format: $(STAMP)
+format: $(STAMP)  ## format the code, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 # One lock for Python 3.10 to 3.13, with the CPU build of TensorFlow.
-lock:
+lock:  ## write requirements.lock anew (needs uv)
 	uv pip compile --quiet --universal --no-header --python-version 3.10 --extra cpu --extra dev pyproject.toml -o requirements.lock
 
-clean:
-	rm -rf $(VENV) $(DEMO) bench_results .pytest_cache .ruff_cache
+clean:  ## delete the environment, the demo and what the tools left
+	rm -rf $(VENV) $(DEMO) bench_results .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

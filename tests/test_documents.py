@@ -12,7 +12,11 @@ from jobs.common import errors
 from jobs.common.states import STATES
 from tests.conftest import REPOSITORY
 
-DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+DOCUMENTS = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
 ROOMS = "jobs|unet_models|analysis|docs|tests|benchmarks"
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
@@ -39,13 +43,15 @@ def module_exists(name: str) -> bool:
 @each_document
 def test_paths_exist(document):
     paths = re.findall(rf"(?<![\w/.])(?:{ROOMS})/[\w./-]*\w", code(document))
-    paths += re.findall(r"(?<![\w/.])[a-z_]+\.py\b", code(document))
+    paths += re.findall(r"(?<![\w/.])[a-z]\w*\.py\b", code(document))
     assert [path for path in paths if not (REPOSITORY / path).exists()] == []
 
 
 @each_document
 def test_modules_exist(document):
-    modules = re.findall(r"(?<![\w/.])(?:jobs|unet_models|analysis|benchmarks|tests)(?:\.[A-Za-z_]\w*)+", code(document))
+    modules = re.findall(
+        r"(?<![\w/.])(?:jobs|unet_models|analysis|benchmarks|tests)(?:\.[A-Za-z_]\w*)+", code(document)
+    )
     names = [name for name in modules if not name.endswith((".py", ".pbs", ".sh", ".md"))]
     assert [name for name in names if not module_exists(name)] == []
 
@@ -58,7 +64,9 @@ def test_links_lead_to_files(document):
 
 @each_document
 def test_make_targets_exist(document):
-    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(
+        re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     named = set(re.findall(r"\bmake ([a-z][a-z-]*)", code(document)))
     assert named - targets == set()
 
@@ -74,7 +82,9 @@ def test_options_exist_in_the_command_they_are_given_to(document):
                 continue
             file = REPOSITORY.joinpath(*name.split(".")).with_suffix(".py")
             source = file.read_text(encoding="utf-8")
-            missing += [(name, option) for option in re.findall(r"--[a-z][a-z-]*", command[3]) if option not in source]
+            missing += [
+                (name, option) for option in re.findall(r"--[a-z][a-z-]*", command[3]) if option not in source
+            ]
     assert missing == []
 
 
@@ -90,6 +100,12 @@ def test_the_table_of_outcomes_is_the_table_in_the_code():
     rows = re.findall(r"^\| `(\w+)` \| (yes|no) \| (yes|no) \| (yes|no) \| (\d+) \|$", text, re.MULTILINE)
     yes_no = {True: "yes", False: "no"}
     assert rows == [
-        (state.name, yes_no[state.successful], yes_no[state.rerun], yes_no[state.resumed], str(state.exit_code))
+        (
+            state.name,
+            yes_no[state.successful],
+            yes_no[state.rerun],
+            yes_no[state.resumed],
+            str(state.exit_code),
+        )
         for state in STATES.values()
     ]

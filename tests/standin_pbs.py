@@ -1,15 +1,19 @@
-"""A stand-in for ``qsub``, ``qstat``, ``qdel`` and ``qalter`` that keeps to what a real OpenPBS was seen to do.
+"""A stand-in for ``qsub``, ``qstat`` and ``qalter`` that behaves as a real OpenPBS did when it was tried.
 
-It accepts and refuses what the real one does and keeps jobs in a JSON file, but runs none: a test says what
-became of a sub-job. ``trouble`` makes the next calls of a command fail, hang or print something else.
+It accepts and refuses what the real one does and keeps jobs in a JSON file, but runs none of them: a test sets the
+state of a sub-job. ``trouble`` makes the next calls of a command fail, hang or print something else, ``slow`` makes
+all of them take longer. Several processes may call it at once.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +26,21 @@ exec {python} {script} {home} {command} "$@"
 
 
 class StandIn:
-    """The test's side: installs the commands in ``home/bin`` and says what became of jobs."""
+    """The test's side: installs the commands in ``home/bin`` and sets the state of jobs."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.bin = home / "bin"
         self.bin.mkdir(parents=True)
-        for command in ("qsub", "qstat", "qdel", "qalter"):
+        for command in ("qsub", "qstat", "qalter"):
             path = self.bin / command
             path.write_text(
                 _WRAPPER.format(python=sys.executable, script=__file__, home=home, command=command)
             )
             path.chmod(0o755)
-        self.save({"next": 1, "limit": 10000, "history": True, "jobs": {}, "trouble": {}, "calls": []})
+        self.save(
+            {"next": 1, "limit": 10000, "history": True, "jobs": {}, "trouble": {}, "slow": 0, "calls": []}
+        )
 
     def load(self) -> dict[str, Any]:
         return json.loads((self.home / STATE).read_text())
@@ -49,19 +55,19 @@ class StandIn:
         return [call[1:] for call in self.load()["calls"] if call[0] == command]
 
     def trouble(self, command: str, *answers: dict[str, Any]) -> None:
-        """The next calls of ``command`` answer so: keys ``code``, ``stdout``, ``stderr``, ``sleep``."""
+        """The answers to the next calls of ``command``: keys ``code``, ``stdout``, ``stderr``, ``sleep``."""
         state = self.load()
         state["trouble"][command] = list(answers)
         self.save(state)
 
     def sub_job(self, number: int, index: int, **attributes: Any) -> None:
-        """What became of ``number[index]``; with ``run_count`` it ran."""
+        """Set attributes of the sub-job ``number[index]``; with ``run_count`` it ran."""
         state = self.load()
         state["jobs"][str(number)]["subjobs"][str(index)].update(attributes)
         self.save(state)
 
     def finish(self, number: int, **attributes: Any) -> None:
-        """The whole job has ended."""
+        """Let the whole job end."""
         state = self.load()
         job = state["jobs"][str(number)]
         job["job_state"] = "F"
@@ -182,15 +188,26 @@ def _qalter(state: dict[str, Any], arguments: list[str]) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _state(home: Path) -> Iterator[dict[str, Any]]:
+    """The state, to be changed by this process alone."""
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        state = json.loads((home / STATE).read_text())
+        yield state
+        (home / STATE).write_text(json.dumps(state))
+
+
 def main(home: Path, command: str, arguments: list[str]) -> int:
-    state = json.loads((home / STATE).read_text())
-    state["calls"].append([command, *arguments])
-    queue = state["trouble"].get(command, [])
-    answer = queue.pop(0) if queue else None
     code = 0
-    if answer is None:
-        code = {"qsub": _qsub, "qstat": _qstat, "qalter": _qalter}[command](state, arguments)
-    (home / STATE).write_text(json.dumps(state))
+    with _state(home) as state:
+        state["calls"].append([command, *arguments])
+        queue = state["trouble"].get(command, [])
+        answer = queue.pop(0) if queue else None
+        slow = state["slow"]
+        if answer is None:
+            code = {"qsub": _qsub, "qstat": _qstat, "qalter": _qalter}[command](state, arguments)
+    time.sleep(slow)
     if answer is not None:
         time.sleep(answer.get("sleep", 0))
         sys.stdout.write(answer.get("stdout", ""))

@@ -1,6 +1,6 @@
-"""The whole story on a real PBS: submit 36 points, lose three in three ways, collect, resubmit just those, complete.
+"""Whole runs on a real PBS: submit 36 points, lose three in three ways, collect, resubmit those three, finish.
 
-Runs by itself wherever a PBS server answers; skipped, with the reason, where none does. Takes about six minutes.
+Runs wherever a PBS server answers; skipped, with the reason, where none does. Takes about six minutes.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def states(root: Path) -> dict[int, str]:
 
 
 def wait_for_end(job: str, limit: float = 600) -> int:
-    """Until PBS says that the job has finished; its exit status."""
+    """Wait until PBS reports that the job has finished; returns its exit status."""
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         answer = subprocess.run(
@@ -88,7 +88,7 @@ def summary(root: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def root():
-    # The nodes see a home, and rarely /tmp.
+    # The nodes can read a home directory, but rarely /tmp.
     with tempfile.TemporaryDirectory(prefix=".unet_pbs_test_", dir=Path.home()) as folder:
         yield Path(folder) / "run"
         record_file = Path(folder) / "run/submissions.json"

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 
 import pytest
 
@@ -98,6 +99,62 @@ def test_a_queued_run_is_not_submitted_twice_unless_forced(run, pbs, capsys):
     assert len(pbs.calls("qsub")) == 2
     assert submit.main([str(run.paths.root), "--force"]) == 0
     assert len(pbs.calls("qsub")) == 4
+
+
+def at_once(command, run):
+    """Two processes of ``python -m jobs.COMMAND RUN`` started at the same time: their exit codes, sorted, and output."""
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"jobs.{command}", str(run.paths.root)],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = "".join(one.communicate(timeout=300)[0] for one in pair)
+    return sorted(one.returncode for one in pair), said
+
+
+@pytest.mark.parametrize("races", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_of_two_submits_at_once_exactly_one_submits(run, pbs, races):
+    pbs.set(slow=0.3)
+    for race in range(races):
+        codes, said = at_once("submit", run)
+        assert codes == [0, 6], said
+        assert "12 points are queued" in said
+        record = read_record(run.paths.submissions)["submissions"]
+        assert [one["number"] for one in record] == [1]
+        ids = [record[0]["jobs"][0]["id"], record[0]["collect"]["id"]]
+        assert ids == [f"{2 * race + 1}[].pbshost", f"{2 * race + 2}.pbshost"]
+        assert len(pbs.calls("qsub")) == 2 * race + 2
+        run.paths.submissions.unlink()
+
+
+@pytest.mark.parametrize("races", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_of_two_resubmits_at_once_exactly_one_submits(run, pbs, races):
+    pbs.set(slow=0.3)
+    for race in range(races):
+        codes, said = at_once("resubmit", run)
+        assert codes == [0, 0], said
+        assert said.count("nothing to run again (12 queued)") == 1
+        assert said.count("12 points submitted as") == 1
+        assert [one["number"] for one in read_record(run.paths.submissions)["submissions"]] == [1]
+        assert len(pbs.calls("qsub")) == 2 * race + 2
+        run.paths.submissions.unlink()
+
+
+def test_a_forced_second_submit_has_a_number_and_logs_of_its_own(run, pbs):
+    submit.main([str(run.paths.root), "--force"])
+    submit.main([str(run.paths.root), "--force"])
+    assert [one["number"] for one in read_record(run.paths.submissions)["submissions"]] == [1, 2]
+    assert [call["-o"].rsplit("/", 1)[1] for call in qsubs(pbs)] == [
+        "submission_01_^array_index^.log",
+        "submission_01_collect.log",
+        "submission_02_^array_index^.log",
+        "submission_02_collect.log",
+    ]
 
 
 def test_a_run_whose_scheduler_does_not_answer_is_not_submitted_twice(run, pbs, capsys):

@@ -1,7 +1,7 @@
-"""Which points go into one array job, in which order, and how many of each array run at a time.
+"""Which points form one job array, in which order the arrays are submitted, and how many sub-jobs of each run at a time.
 
-PBS begins jobs in the order in which they were submitted and the sub-jobs of an array in the order of their indices,
-and a sub-job's index is its point's. So the longest points begin first only if they are an array of their own.
+PBS starts jobs in the order in which they were submitted, and the sub-jobs of an array in the order of their indices.
+A sub-job has the index of its point, so the longest points start first only if they are an array of their own.
 """
 
 from __future__ import annotations
@@ -11,14 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from jobs.pbs.index_ranges import progressions
 
-GROUP_RATIO = 1.25  # points whose durations differ by less are submitted together
-MOST_ARRAYS = 12  # for the sake of the order; a set of indices may need more by itself
-WORSE = 1.02  # what an order may cost in time, by rounding, before it is not worth having
+GROUP_RATIO = 1.25  # durations that differ by a smaller factor count as similar
+MOST_ARRAYS = (
+    12  # the most arrays that are made for the sake of the order; a set of indices may need more by itself
+)
+WORSE = (
+    1.02  # the order is dropped if the run would take longer by more than this factor: less may be rounding
+)
 
 
 def makespan(durations: Iterable[float], places: int) -> float:
-    """When the last ends if each in its order goes to the place that is free first. Longest first: Graham's LPT,
-    at most a third longer than the best order (SIAM J. Appl. Math. 17, 1969).
+    """The time at which the last job ends if each one, in this order, starts in the place that is free first.
+
+    With the longest first this is Graham's LPT rule, at most a third longer than the best order (SIAM Journal on
+    Applied Mathematics 17, 1969). ``durations`` and the result are in the same unit; 0 without any job.
 
     >>> makespan([3, 2, 2, 1], 2)
     4.0
@@ -30,9 +36,10 @@ def makespan(durations: Iterable[float], places: int) -> float:
 
 
 def groups(durations: Mapping[int, float], indices: Iterable[int]) -> list[list[int]]:
-    """The indices in groups of similar duration, the longest first; each in rising order.
+    """The indices in groups of similar duration, the longest group first; each group in ascending order.
 
-    Within a group none is more than :data:`GROUP_RATIO` times as long as another; indices without a duration come last.
+    Within a group no duration is more than :data:`GROUP_RATIO` times another. Indices without a duration are the last
+    group.
 
     >>> groups({1: 10, 2: 5, 3: 9, 4: 4.5}, [1, 2, 3, 4])
     [[1, 3], [2, 4]]
@@ -52,8 +59,10 @@ def groups(durations: Mapping[int, float], indices: Iterable[int]) -> list[list[
 def shares(
     parts: Sequence[Sequence[int]], durations: Mapping[int, float], max_running: int | None
 ) -> list[int | None]:
-    """How many sub-jobs of each array may run at a time, ``max_running`` in all: so that all end at about the same
-    time. ``None`` where all of an array's may. More arrays than ``max_running`` have one each.
+    """How many sub-jobs of each array may run at a time, so that all arrays end at about the same time.
+
+    The shares add up to at most ``max_running``, except that every array has a share of at least 1. ``None``: all
+    sub-jobs of that array may run at once. ``durations`` are seconds by index; an unknown one counts as the mean.
 
     >>> shares([[1, 2, 3, 4], [5, 6, 7, 8]], {1: 3, 2: 3, 3: 3, 4: 3, 5: 1, 6: 1, 7: 1, 8: 1}, 4)
     [3, 1]
@@ -87,12 +96,13 @@ def arrays(
     durations: Mapping[int, float] | None = None,
     apart: bool = False,
 ) -> list[list[int]]:
-    """The arrays that run exactly ``indices``, each an arithmetic progression of at most ``limit`` members.
+    """The arrays that run exactly ``indices``, each an arithmetic progression of at most ``limit`` indices.
 
-    Without ``durations`` (seconds by index) as few as possible. With them, points of clearly different duration are
-    arrays of their own, the longest first; similar groups are put together again where there would be more than
-    :data:`MOST_ARRAYS`, or than ``max_running``, whose shares they are given. Shares are fixed, so an order can cost
-    time where few may run at once: then, unless they must be ``apart``, it is not kept.
+    Without ``durations`` (seconds by index) there are as few arrays as possible. With them, points of clearly different
+    duration become arrays of their own, the longest first. The most similar groups are merged until there are at most
+    :data:`MOST_ARRAYS` arrays, and at most ``max_running``. Because each array has a fixed share of the running
+    sub-jobs, the order can make the whole run longer. In that case it is dropped, unless the arrays must be ``apart``
+    because they request different resources.
     """
     wanted = sorted(set(indices))
     together = progressions(wanted, limit)

@@ -1,7 +1,7 @@
-"""Sets of indices as PBS understands them: arithmetic progressions ``X-Y:STEP``.
+"""Sets of indices in the notation of ``qsub -J``: arithmetic progressions ``X-Y:STEP``.
 
-``qsub -J`` takes no list, and no single index either; but ``7-8:2`` runs exactly index 7 and ``3-7:4`` exactly
-3 and 7, so that any set becomes a few arrays in which each sub-job keeps its true index.
+``qsub -J`` accepts neither a list nor a single index. But ``7-8:2`` runs exactly index 7, and ``3-7:4`` exactly 3
+and 7, so any set can be run as a few arrays in which each sub-job keeps its index.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 
-EXACT = 10  # up to so many indices the smallest number of arrays is searched for
-LARGEST = 1_000_000  # index of a record's array; beyond any run, and small enough to list
-THOROUGH = 400  # up to so many the longest progression is taken first; beyond that, neighbours only
+EXACT = 10  # up to this many indices, the smallest possible number of arrays is found
+LARGEST = 1_000_000  # the largest index that is accepted: above that of any run, and small enough to list
+THOROUGH = 400  # up to this many indices, the longest progression is taken first; above, only neighbours are compared
 
 
 def expression(indices: Sequence[int]) -> str:
-    """The ``-J`` argument for one arithmetic progression, in rising order.
+    """The ``-J`` argument for one arithmetic progression in ascending order; ``ValueError`` if it is not one.
 
     >>> expression([7]), expression([3, 7]), expression([1, 2, 3])
     ('7-8:2', '3-7:4', '1-3')
@@ -31,7 +31,11 @@ def expression(indices: Sequence[int]) -> str:
 
 
 def indices_of(text: str) -> range:
-    """The indices that ``X-Y``, ``X-Y:STEP`` or ``X-Y:STEP%MAX`` runs; ``ValueError`` for anything else."""
+    """The indices that ``X-Y``, ``X-Y:STEP``, ``X-Y%MAX`` or ``X-Y:STEP%MAX`` runs; ``ValueError`` for anything else.
+
+    >>> list(indices_of("3-7:4"))
+    [3, 7]
+    """
     match = re.fullmatch(r"(\d+)-(\d+)(?::(\d+))?(?:%\d+)?", text)
     if match is None or int(match[1]) >= int(match[2]) or int(match[3] or 1) < 1 or int(match[2]) > LARGEST:
         raise ValueError(f"received {text!r}, expected X-Y or X-Y:STEP with indices up to {LARGEST:,}")
@@ -39,9 +43,12 @@ def indices_of(text: str) -> range:
 
 
 def progressions(indices: Iterable[int], limit: int | None = None) -> list[list[int]]:
-    """Part a set of indices into few arithmetic progressions of at most ``limit`` members each.
+    """A set of indices, divided into few arithmetic progressions of at most ``limit`` indices each.
 
-    The fewest possible for up to :data:`EXACT` indices, few beyond that. In order of their first index.
+    As few as possible for up to :data:`EXACT` indices. Sorted by their first index.
+
+    >>> progressions([3, 7, 22])
+    [[3, 7], [22]]
     """
     left = sorted(set(indices))
     if len(left) <= EXACT:
@@ -71,7 +78,7 @@ def _longest(left: Sequence[int]) -> list[int]:
     for first, second in itertools.combinations(left, 2):
         step = second - first
         if first - step in members or first + step * len(best) > left[-1]:
-            continue  # part of a longer one, or cannot become longer than the best
+            continue  # part of a longer progression, or too near the end to be longer than the best
         candidate = _extend(first, step, members)
         if len(candidate) > len(best):
             best = candidate
@@ -89,12 +96,12 @@ def _longest_first(left: list[int]) -> list[list[int]]:
 
 
 def _neighbours(left: list[int]) -> list[list[int]]:
-    """One pass: as long as the step stays the same, the progression goes on."""
+    """Divides in one pass: an index belongs to the last progression if its step is the same."""
     found: list[list[int]] = [[left[0]]]
     for position, index in enumerate(left[1:], start=1):
         last = found[-1]
         if len(last) == 1:
-            # A lonely index before a dense stretch would steal the stretch's first member.
+            # A single index just before a run of consecutive ones must not take the first of them.
             following = left[position + 1] - index if position + 1 < len(left) else None
             if index - last[0] != 1 and following == 1:
                 found.append([index])
@@ -108,7 +115,10 @@ def _neighbours(left: list[int]) -> list[list[int]]:
 
 
 def _fewest(left: list[int]) -> list[list[int]]:
-    """Iterative deepening below the greedy answer; the smallest index left must be in some progression."""
+    """The smallest number of progressions, by iterative deepening up to the number that the greedy search needs.
+
+    Each step chooses the progression that contains the smallest index left.
+    """
     best = _longest_first(left)
 
     def search(rest: tuple[int, ...], depth: int) -> list[list[int]] | None:

@@ -1,4 +1,4 @@
-"""Points in arrays: as few as possible, the longest first where it matters, and never more at a time than allowed."""
+"""Points in arrays: as few arrays as possible, the longest points first, and never more at a time than allowed."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def test_clearly_longer_points_are_arrays_of_their_own_and_come_first():
     assert arrays(range(1, 13), durations=durations, limit=3)[:2] == [[5, 7, 9], [11]]
 
 
-def test_an_order_that_costs_more_than_it_gains_is_not_kept():
+def test_an_order_that_makes_the_run_longer_is_dropped():
     durations = {1: 100.0, 2: 100.0, 3: 60.0, 4: 60.0}
-    # Two places, fixed: the longer two one after another take 200 s; all four together 160 s.
+    # With two arrays, one at a time of each: the longer two take 200 s. All four in one array take 160 s.
     assert arrays(durations, durations=durations, max_running=2) == [[1, 2, 3, 4]]
     assert arrays(durations, durations=durations, max_running=2, apart=True) == [[1, 2], [3, 4]]
     assert arrays(durations, durations=durations, max_running=4) == [[1, 2], [3, 4]]
 
 
-def test_there_are_never_more_arrays_than_may_run_at_a_time_if_that_can_be():
+def test_there_are_no_more_arrays_than_sub_jobs_at_a_time():
     durations = {index: 2.0**index for index in range(1, 9)}
     assert len(arrays(durations, durations=durations, max_running=3, apart=True)) <= 3
     assert arrays(durations, durations=durations, max_running=1, apart=True) == [list(range(1, 9))]
@@ -41,7 +41,7 @@ def test_there_are_never_more_arrays_than_may_run_at_a_time_if_that_can_be():
     assert len(arrays(many, durations=many)) <= MOST_ARRAYS
 
 
-def test_shares_follow_the_work_and_sum_to_what_is_allowed():
+def test_shares_are_proportional_to_the_work_and_add_up_to_the_limit():
     durations = {index: 4.0 if index <= 10 else 1.0 for index in range(1, 21)}
     parts = [list(range(1, 11)), list(range(11, 21))]
     assert shares(parts, durations, 10) == [8, 2]
@@ -84,5 +84,5 @@ def test_groups_are_in_falling_order_and_each_is_narrow(durations):
     ("durations", "places", "end"), [([], 3, 0), ([5], 3, 5), ([5, 5, 4, 4, 3, 3, 3], 3, 11), ([1, 1], 1, 2)]
 )
 def test_the_end_of_a_list_of_jobs(durations, places, end):
-    """The third is Graham's own example: longest first takes 11, the best order 9."""
+    """The third is an example by Graham: with the longest first it takes 11, with the best order 9."""
     assert makespan(durations, places) == end

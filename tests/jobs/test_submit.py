@@ -5,12 +5,15 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from jobs import resubmit, submit
+from jobs.common.errors import UserError
 from jobs.common.records import read_record, write_record
 from jobs.grid.config import load_config
+from jobs.pbs.commands import Scheduler
 from jobs.run.create import make_run
 from jobs.run.index import read_run
 from tests.conftest import REPOSITORY, TINY, write_images
@@ -58,7 +61,7 @@ def test_submit_sends_one_array_of_the_runs_size_and_a_collect_that_waits_for_it
     assert not pbs.load()["jobs"]["2"]["deleted"]  # the real one deletes a job that depends on nothing
 
 
-def test_the_sub_job_is_told_the_run_the_repository_and_the_walltime(run, pbs):
+def test_a_sub_job_receives_the_run_the_repository_and_the_walltime(run, pbs):
     submit.main([str(run.paths.root)])
     root = run.paths.root.resolve()
     assert qsubs(pbs)[0]["-v"] == f"RUN_DIR={root},REPOSITORY={REPOSITORY},WALLTIME_SECONDS=14400"
@@ -74,6 +77,54 @@ def test_dry_run_prints_the_same_lines_and_submits_nothing(run, pbs, capsys):
     assert f"job=$(qsub {shlex.join(pbs.calls('qsub')[0])})" in printed
 
 
+@pytest.mark.parametrize(
+    ("site", "server", "limit"),
+    [
+        (None, None, None),
+        (900, None, 900),
+        (None, 900, 900),
+        (900, 10000, 900),
+        (10000, 900, 900),
+        (9, 10, 9),
+    ],
+)
+def test_the_array_limit_is_the_smaller_of_the_sites_and_the_servers(run, site, server, limit):
+    class Server(Scheduler):
+        def array_limit(self):
+            return server
+
+    limited = replace(run, site={**run.site, "max_array_size": site})
+    assert submit.array_limit(limited, Server()) == limit
+    assert submit.array_limit(limited, None) == site
+
+
+@pytest.mark.parametrize(("requested", "accepted"), [(None, True), (1, True), (0, False), (-1, False)])
+def test_at_least_one_sub_job_must_be_allowed_to_run(requested, accepted):
+    if accepted:
+        submit.check_max_running(requested)
+    else:
+        with pytest.raises(UserError, match=f"--max-running: received {requested}, expected at least 1"):
+            submit.check_max_running(requested)
+
+
+@pytest.mark.parametrize(
+    ("combinations", "walltime"),
+    [
+        (1, "00:15:00"),
+        (2, "00:20:00"),
+        (10, "01:00:00"),
+        (45, "03:55:00"),
+        (46, "04:00:00"),
+        (47, "04:00:00"),
+    ],
+)
+def test_a_probe_may_take_longer_for_more_combinations_up_to_four_hours(
+    run, monkeypatch, combinations, walltime
+):
+    monkeypatch.setattr(submit, "kinds", lambda entries: [None] * combinations)
+    assert submit.probe_walltime(run) == walltime
+
+
 def test_a_run_of_one_point_is_an_array_of_one(tmp_path, write_grid, pbs):
     write_images(tmp_path / "data")
     one = make_run(
@@ -85,7 +136,7 @@ def test_a_run_of_one_point_is_an_array_of_one(tmp_path, write_grid, pbs):
     assert qsubs(pbs)[0]["-J"] == "1-2:2"
 
 
-def test_an_array_beyond_the_servers_limit_is_parted(run, pbs):
+def test_an_array_beyond_the_servers_limit_becomes_several(run, pbs):
     pbs.set(limit=5)
     assert submit.main([str(run.paths.root)]) == 0
     assert [call.get("-J") for call in qsubs(pbs)] == ["1-5", "6-10", "11-12", None]
@@ -164,7 +215,7 @@ def test_a_run_whose_scheduler_does_not_answer_is_not_submitted_twice(run, pbs, 
     assert "does not report whether its jobs are still queued" in capsys.readouterr().err
 
 
-def test_a_run_that_trains_is_not_submitted(run, pbs, capsys):
+def test_a_run_that_is_training_is_not_submitted(run, pbs, capsys):
     give_state(run, 3, "running")
     assert submit.main([str(run.paths.root)]) == 6
     assert run.entry(3).name in capsys.readouterr().err
@@ -190,7 +241,7 @@ def test_a_collect_that_is_refused_loses_no_array(run, pbs, capsys):
 def test_a_path_with_a_comma_arrives_whole_and_one_with_a_quote_is_refused(tmp_path, write_grid, pbs, capsys):
     write_images(tmp_path / "data")
     for name, code in (("a,b", 0), ("a'b", 2)):
-        # make_grid prints the lines too, so it must not fail for what only qsub cannot carry
+        # make_grid prints the lines too, so it must not fail for a path that only qsub cannot pass on
         made = make_run(load_config(write_grid(TINY)), tmp_path / name, say=lambda text: None).run
         assert submit.main([str(made.paths.root)]) == code
     assert f"RUN_DIR='{tmp_path}/a,b'" in qsubs(pbs)[0]["-v"]
@@ -198,7 +249,7 @@ def test_a_path_with_a_comma_arrives_whole_and_one_with_a_quote_is_refused(tmp_p
 
 
 @pytest.mark.parametrize("root", ["missing", "."])
-def test_no_run_is_told_apart(tmp_path, monkeypatch, root, capsys, pbs):
+def test_a_folder_that_is_not_a_run_is_an_error(tmp_path, monkeypatch, root, capsys, pbs):
     monkeypatch.chdir(tmp_path)
     assert submit.main([root]) == 2
     assert resubmit.main([root]) == 2
@@ -216,104 +267,6 @@ def test_without_job_arrays_each_point_is_a_job(tmp_path, write_grid, pbs):
     assert "ncpus=12,ngpus=1,mem=90gb" in calls[0] and "storage=gdata/ab12" in calls[0]
     assert "depend=afterany:1.pbshost:2.pbshost" in calls[2] and "normal" in calls[2]
     assert submit.main([str(run.paths.root)]) == 6
-
-
-def submitted(run, pbs, **ended):
-    submit.main([str(run.paths.root)])
-    pbs.finish(1)
-    pbs.finish(2)
-    for index in range(1, 13):
-        if index not in (3, 7, 10):
-            give_result(run, index)
-    give_state(run, 3, "error", job_id="1[3].pbshost", reason="ValueError: x")
-    give_state(run, 7, "running", job_id="1[7].pbshost")
-    give_state(run, 10, "oom", job_id="1[10].pbshost")
-    pbs.sub_job(1, 7, Exit_status=-29)
-
-
-def test_resubmit_takes_what_failed_with_true_indices_and_fewest_calls(run, pbs, capsys):
-    submitted(run, pbs)
-    assert resubmit.main([str(run.paths.root), "--all-failed"]) == 0
-    arrays = qsubs(pbs)[2:]
-    assert [call.get("-J") for call in arrays] == ["3-7:4", "10-11:2", None]
-    assert arrays[-1]["-W"] == "depend=afterany:3[].pbshost:4[].pbshost"
-    assert "submission_02_" in arrays[0]["-o"]
-    record = read_record(run.paths.submissions)["submissions"]
-    assert [job["indices"] for job in record[1]["jobs"]] == ["3-7:4", "10-11:2"]
-
-
-def test_resubmit_without_a_choice_leaves_oom_and_what_is_finished_alone(run, pbs):
-    submitted(run, pbs)
-    assert resubmit.main([str(run.paths.root)]) == 0
-    assert [call.get("-J") for call in qsubs(pbs)[2:]] == ["3-7:4", None]
-
-
-def test_resubmit_by_class_knows_the_walltime_from_the_scheduler(run, pbs):
-    submitted(run, pbs)
-    assert (
-        resubmit.main(
-            [str(run.paths.root), "--class", "timeout,oom", "--walltime", "08:00:00", "--mem", "64gb"]
-        )
-        == 0
-    )
-    array = pbs.calls("qsub")[2]
-    assert "7-10:3" in array and "walltime=08:00:00" in array and "mem=64gb" in " ".join(array)
-    assert "WALLTIME_SECONDS=28800" in " ".join(array)
-
-
-def test_a_finished_point_is_trained_again_only_if_named(run, pbs, capsys):
-    submitted(run, pbs)
-    assert resubmit.main([str(run.paths.root), "--indices", "1"]) == 0
-    assert "TRAIN_AGAIN=yes" in " ".join(pbs.calls("qsub")[2])
-    assert "1 of these points have a result" in capsys.readouterr().out
-
-
-def test_points_at_work_are_refused(run, pbs, capsys):
-    submit.main([str(run.paths.root)])
-    give_state(run, 2, "running", job_id="1[2].pbshost")
-    pbs.sub_job(1, 2, job_state="R", run_count=1)
-    for indices, state in (("2", "running"), ("1,5-6", "queued")):
-        assert resubmit.main([str(run.paths.root), "--indices", indices]) == 6
-        assert state in capsys.readouterr().err
-    assert resubmit.main([str(run.paths.root), "--all-failed"]) == 0
-    assert "nothing to run again" in capsys.readouterr().out
-    assert len(pbs.calls("qsub")) == 2
-
-
-def test_a_collect_that_still_waits_is_extended(run, pbs):
-    submit.main([str(run.paths.root)])
-    give_state(run, 3, "error", job_id="1[3].pbshost")
-    pbs.sub_job(1, 3, job_state="X", run_count=1, Exit_status=13)
-    assert resubmit.main([str(run.paths.root), "--class", "error"]) == 0
-    assert len(pbs.calls("qsub")) == 3
-    assert pbs.calls("qalter") == [["-W", "depend=afterany:1[].pbshost:3[].pbshost", "2.pbshost"]]
-    assert read_record(run.paths.submissions)["submissions"][1]["collect"]["id"] == "2.pbshost"
-
-
-def test_a_collect_that_began_meanwhile_is_followed_by_a_new_one(run, pbs):
-    submit.main([str(run.paths.root)])
-    give_state(run, 3, "error", job_id="1[3].pbshost")
-    pbs.sub_job(1, 3, job_state="X", run_count=1, Exit_status=13)
-    pbs.trouble("qalter", {"code": 35, "stderr": "qalter: Job has finished 2.pbshost\n"})
-    assert resubmit.main([str(run.paths.root), "--class", "error"]) == 0
-    assert qsubs(pbs)[-1]["-W"] == "depend=afterany:3[].pbshost"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--indices", "99"], "no point 99; expected an index from 1 to 12"),
-        (["--indices", "a"], "expected numbers and ranges"),
-        (["--class", "bad"], "received 'bad', expected one or more of"),
-        (["--all-failed", "--walltime", "4h"], "--walltime: received '4h'"),
-        (["--all-failed", "--mem", "much"], "--mem: received 'much'"),
-        (["--max-running", "0"], "--max-running: received 0"),
-    ],
-)
-def test_bad_arguments_are_refused_before_anything_is_submitted(run, pbs, capsys, arguments, message):
-    assert resubmit.main([str(run.paths.root), *arguments]) == 2
-    assert message in capsys.readouterr().err
-    assert pbs.calls("qsub") == []
 
 
 def test_a_damaged_record_of_submissions_is_named(run, pbs, capsys):
@@ -356,7 +309,7 @@ def test_the_longest_points_are_submitted_first_and_keep_their_indices(uneven, p
     assert first["-l"] == second["-l"] == "walltime=04:00:00"  # the site's, unless --proposed
 
 
-def test_proposed_asks_for_what_was_measured_and_the_record_tells_it(uneven, pbs):
+def test_proposed_requests_what_was_measured_and_records_it(uneven, pbs):
     from jobs.grid.sites import seconds
 
     assert submit.main([str(uneven.paths.root), "--proposed", "--max-running", "3"]) == 0
@@ -368,7 +321,7 @@ def test_proposed_asks_for_what_was_measured_and_the_record_tells_it(uneven, pbs
         assert f"walltime={asked['walltime']}" in call and asked["walltime"] != "04:00:00"
         assert f"WALLTIME_SECONDS={seconds(asked['walltime'])}" in call[call.index("-v") + 1]
     assert seconds(record[0]["asked"]["walltime"]) > seconds(record[1]["asked"]["walltime"])
-    # three at a time in all, more of them for the longer ones
+    # three at a time, two of them for the longer points
     assert [call[call.index("-J") + 1] for call in (first, second)] == ["1-7:2%2", "2-8:2%1"]
 
 
@@ -380,17 +333,7 @@ def test_without_job_arrays_the_longest_jobs_come_first(uneven, pbs):
     assert [int(found[1]) for found in points if found] == [1, 3, 5, 7, 2, 4, 6, 8]
 
 
-def test_resubmit_keeps_the_order_and_what_is_named_stands_before_what_is_proposed(uneven, pbs):
-    arguments = [str(uneven.paths.root), "--indices", "2,3,4", "--proposed"]
-    assert resubmit.main([*arguments, "--walltime", "09:00:00"]) == 0
-    first, second, _ = pbs.calls("qsub")
-    assert "3-4:2" in first and "2-4:2" in second
-    assert "walltime=09:00:00" in first and "walltime=09:00:00" in second
-    assert "WALLTIME_SECONDS=32400" in first[first.index("-v") + 1]
-    assert "mem=12gb" in " ".join(first) and "mem=2gb" in " ".join(second)
-
-
-def test_a_dry_run_tells_the_cost_in_comments_and_its_lines_can_be_pasted(uneven, pbs, capsys):
+def test_a_dry_run_shows_the_cost_in_comments_and_its_lines_can_be_pasted(uneven, pbs, capsys):
     assert submit.main([str(uneven.paths.root), "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("# estimate: at most ") and "probe.json (NVIDIA A40)" in lines[0]

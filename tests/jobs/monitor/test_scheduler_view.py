@@ -68,7 +68,7 @@ def test_every_job_that_may_concern_the_run_is_asked_about_once(tiny_run):
     scheduler = Fixed({})
     look(tiny_run, scheduler)
     assert scheduler.ids == ["9[].pbs", "10[].pbs", "1000.pbs", "11[].pbs"]
-    trained_by(tiny_run, "10[1].pbs")
+    trained_by(tiny_run, "10[1]")  # the id on record is the complete one
     look(tiny_run, scheduler)
     assert scheduler.ids == ["9[].pbs", "10[].pbs", "1000.pbs"]
 

@@ -51,6 +51,12 @@ def test_recorded_exit_codes_35_and_153_are_answers(file, code, finished):
     assert parse_qstat(stdout, stderr, code) == Answer({}, finished=frozenset(finished))
 
 
+def test_unknown_and_finished_jobs_are_an_answer_without_jobs():
+    assert parse_qstat("{}", "qstat: Unknown Job Id 11[].pbs1\n", 153) == Answer({})
+    finished = "qstat: 9[].pbs1 Job has finished, use -x or -H to obtain historical job information\n"
+    assert parse_qstat("{}", finished, 35) == Answer({}, finished=frozenset({9}))
+
+
 def test_every_job_named_as_finished_is_known():
     stderr = (
         "qstat: 9[].pbs1 Job has finished, use -x or -H to obtain historical job information\n"
@@ -84,6 +90,11 @@ def test_control_characters_in_an_environment_are_accepted(character):
     text = '{"Jobs": {"1[2].x": {"Variable_List": {"F": "() {CUT}"}, "job_state": "R", "run_count": 1}}}'
     answer = parse_qstat(text.replace("CUT", character), "", 0)
     assert answer == Answer({(1, 2): Job("R", None, ran=True)})
+
+
+def test_no_jobs_without_an_error_is_an_answer():
+    assert parse_qstat('{"pbs_server": "x"}', "", 0) == Answer({})
+    assert parse_qstat('{"Jobs": {}}', "a warning", 0) == Answer({})
 
 
 def test_an_error_without_jobs_is_a_problem():

@@ -124,7 +124,7 @@ def test_a_run_loses_points_in_three_ways_and_ends_complete(root):
 
     deadline = time.monotonic() + 120
     while read_status(run, run.entry(TOO_SLOW)).state != "running":
-        assert time.monotonic() < deadline, "the point that is to be too slow did not begin"
+        assert time.monotonic() < deadline, "the point that is to be too slow did not start"
         time.sleep(0.2)
     slow = read_status(run, run.entry(TOO_SLOW)).record
     assert slow["host"] == socket.gethostname(), (
@@ -147,6 +147,47 @@ def test_a_run_loses_points_in_three_ways_and_ends_complete(root):
     assert states(root)[0] == 36
     assert (root / "analysis" / "comprehensive_analysis_report.txt").exists()
     print(command("-m", "jobs.status", str(root)))
+
+
+HELD = """
+hyperparameters: {architecture: [UNet], learning_rate: [1e-3, 5e-3], batch_size: [8]}
+training: {epochs: 2, base_filters: 2, levels: 2}
+data: {source: sample, patch_size: 32, sample_slices: 24, sample_size: 64, validation_fraction: 0.25, gap_slices: 2}
+site: {ncpus: 1, ngpus: 0, mem: 1gb, walltime: "00:10:00", extra_options: "-h", collect_mem: 1gb, collect_walltime: "00:10:00"}
+"""
+
+
+def queued_for(root: Path) -> list[str]:
+    """The jobs in the queue whose run directory is ``root``."""
+    answer = subprocess.run(["qstat", "-f", "-F", "json"], capture_output=True, text=True, check=True)
+    found = json.loads(answer.stdout, strict=False).get("Jobs", {})
+    return [name for name, job in found.items() if job.get("Variable_List", {}).get("RUN_DIR") == str(root)]
+
+
+@pytest.mark.skipif(bool(no_pbs()), reason=no_pbs() or "PBS answers")
+@pytest.mark.parametrize(("name", "codes"), [("submit", [0, 6]), ("resubmit", [0, 0])])
+def test_of_two_submissions_at_once_exactly_one_is_queued(root, name, codes):
+    grid = root.parent / "grid.yaml"
+    grid.write_text(HELD)
+    command("make_grid.py", str(grid), "--run-dir", str(root))
+    for _ in range(10):
+        pair = [
+            subprocess.Popen(
+                [sys.executable, "-m", f"jobs.{name}", str(root)],
+                cwd=REPOSITORY,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for _ in range(2)
+        ]
+        said = [process.communicate(timeout=300)[0] for process in pair]
+        assert sorted(process.returncode for process in pair) == codes, said
+        (record,) = json.loads((root / "submissions.json").read_text())["submissions"]
+        ids = [record["jobs"][0]["id"], record["collect"]["id"]]
+        assert sorted(queued_for(root)) == sorted(ids)
+        subprocess.run(["qdel", *ids], check=True)
+        (root / "submissions.json").unlink()
 
 
 LONG = """
@@ -186,7 +227,7 @@ def test_points_stop_before_a_walltime_that_only_the_scheduler_knows_and_go_on_w
     # One of them loses its training process, as by a person or a fault of the node.
     deadline = time.monotonic() + 120
     while (read_status(run, run.entry(1)).record or {}).get("attempts") != 2:
-        assert time.monotonic() < deadline, "the second attempt did not begin"
+        assert time.monotonic() < deadline, "the second attempt did not start"
         time.sleep(0.2)
     os.kill(read_status(run, run.entry(1)).record["pid"], signal.SIGKILL)
     assert wait_for_end(record["collect"]["id"]) == 0

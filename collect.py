@@ -34,8 +34,9 @@ def main(argv: list[str] | None = None) -> int:
         run = read_run(arguments.run)
         collected = collect(run, settle=arguments.settle)
         print(f"{run.paths.summary}: {collected.total} rows: {describe(collected.counts)}")
-        for index, name, state, reason in collected.missing[:SHOWN]:
-            print(f"  no result: {index} {name}: {state}" + (f" ({reason})" if reason else ""))
+        for point in collected.missing[:SHOWN]:
+            reason = f" ({point.reason})" if point.reason else ""
+            print(f"  no result: {point.index} {point.name}: {point.state}{reason}")
         if len(collected.missing) > SHOWN:
             print(f"  and {len(collected.missing) - SHOWN} more; the column 'status' tells of each")
         if not collected.with_result:

@@ -134,7 +134,7 @@ def result_of(entry: Entry, state: str, rows: list[dict[str, Any]]) -> dict[str,
         "peak_memory_mb": 8123.4,
         "peak_host_memory_mb": 4012.5,
         "packages": {name: "1.2.3" for name in ("tensorflow", "keras", "numpy", "pandas", "scipy", "pillow")},
-        "git": {"commit": "0" * 40, "dirty": "no"},
+        "git": {"commit": "0" * 40, "dirty": False},
         "device": "NVIDIA A100-SXM4-40GB",
     }
 
@@ -154,7 +154,7 @@ def _give(run: Run, entry: Entry, state: str, draw: random.Random) -> None:
     who = {"host": "node1", "boot": "b", "pid": 4321, "ticks": 1, "job_id": f"1[{entry.index}].pbs"}
     who |= {"started": "2026-01-01T00:00:00+00:00"}
     write_record_once(paths.claim(1), {**who, "token": "0" * 16})
-    assert read_holder(paths, 1).host == "node1"
+    assert read_holder(paths, 1).process.host == "node1"
     if state == "lost":  # on record as running, and silent for a day
         past = time.time() - 86_400
         os.utime(paths.claim(1), (past, past))

@@ -26,7 +26,7 @@ from benchmarks.filled_run import history_of, make_run_directory, result_of
 from benchmarks.table import keep, show
 from jobs.common.records import DamagedRecord, write_record, write_record_once
 from jobs.monitor.summary import collect
-from jobs.point.claim import Busy, claimed, identity
+from jobs.point.claim import BusyError, claimed, identity
 from jobs.point.status import read_result
 from jobs.run.index import Entry, Run
 
@@ -70,7 +70,7 @@ def _publish(run: Run, entry: Entry, token: str, *, claim: bool) -> bool:
         return write_record_once(paths.results, result)
     try:
         with claimed(paths, say=lambda text: None) as held:
-            base = {"name": entry.name, "key": entry.key, **identity(), "attempts": held.number}
+            base = {"name": entry.name, "key": entry.key, **identity().fields(), "attempts": held.number}
             write_record(paths.status, {**base, "state": "running"})
             if read_result(run, entry) is not None:
                 return False
@@ -78,7 +78,7 @@ def _publish(run: Run, entry: Entry, token: str, *, claim: bool) -> bool:
             mine = write_record_once(paths.results, result)
             write_record(paths.status, {**base, "state": "done"})
             return mine
-    except Busy:
+    except BusyError:
         return False
 
 
@@ -132,7 +132,7 @@ def measure(folder: Path, processes: int, each: int) -> Counted:
             except DamagedRecord:
                 partial += 1
                 continue
-            found = "" if result is None else result["lineage"]
+            found = "" if result is None else result.lineage
             changed += seen.setdefault(entry.index, found) not in ("", found)
             seen[entry.index] = found
         if not at_work:

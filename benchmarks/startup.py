@@ -68,7 +68,9 @@ def measure(runs: int) -> list[dict[str, Any]]:
                 imports.append(_seconds("-c", "import tensorflow"))
                 _seconds("run_point.py", str(root), str(entry.index), "--again")
                 run = read_run(root)
-                parts = (read_result(run, entry) or {})["startup"]
+                result = read_result(run, entry)
+                assert result is not None
+                parts = result.startup
                 # What the parent of the training needs until it starts it: all it does for a point that has its result.
                 parent = _seconds("run_point.py", str(root), str(entry.index))
                 ours.append({"parent": parent, **{name: parts[name] for name in PARTS}})

@@ -38,11 +38,12 @@ from jobs.common.signals import answered_by, held_back
 from jobs.common.states import STATES
 from jobs.cost.estimate import longest_first
 from jobs.monitor.summary import describe
-from jobs.point.attempt import may_accumulate
+from jobs.point.accumulation import may_accumulate
 from jobs.point.circuit_breaker import LOCAL_SESSION
-from jobs.point.endings import oom_kills, record_death
+from jobs.point.endings import Ending, record_death
 from jobs.point.gpus import ask_driver, named_gpus
 from jobs.point.log import captured
+from jobs.point.memory import oom_kills
 from jobs.point.status import PointStatus, read_status
 from jobs.point.worker import work
 from jobs.run.index import Entry, Run, parse_indices, read_run
@@ -103,9 +104,9 @@ class Display(Protocol):
 
 
 def _outcome(status: PointStatus) -> str:
-    metrics = (status.result or {}).get("metrics") or {}
-    if status.state == "done":
-        return f"done, best val_jaccard {metrics['best_val_jaccard']:.3f} in epoch {metrics['best_epoch']}"
+    if status.result is not None and status.state == "done":
+        metrics = status.result.metrics
+        return f"done, best val_jaccard {metrics.best_val_jaccard:.3f} in epoch {metrics.best_epoch}"
     return status.state + (f": {status.reason[:160]}" if status.reason else "")
 
 
@@ -230,7 +231,7 @@ def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display
         with answered_by(lambda number, frame: None):  # an impatient second Ctrl-C must not skip the rest
             _stop([process for process, *_ in at_work.values()])
             for process, entry, *_ in at_work.values():
-                ended = ("cancelled", "stopped by the local run")
+                ended = Ending("cancelled", "stopped by the local run")
                 record_death(run, entry, process.pid, process.exitcode, ended=ended)
         return False
     return True

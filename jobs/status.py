@@ -1,8 +1,8 @@
-"""``python -m jobs.status RUN``: how far a run is, from its files.
+"""``python -m jobs.status RUN``: the progress of a run, from its files.
 
-The scheduler is not asked unless you say --live, and then once, in bulk: points that wait in the queue show
-as queued, points that died without a word as lost. A scheduler that does not answer leaves it unknown. Exit
-codes: 0 shown, whatever it shows; 2 no usable run, 130 --watch ended by Ctrl-C.
+With --live the scheduler is asked, too, once and in bulk: points that wait in the queue are shown as queued, points that
+ended without a record as lost. Where the scheduler does not answer, that stays unknown. Exit codes: 0 shown, whatever
+the progress; 2 no usable run; 130 --watch ended by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _head(progress: Progress) -> list[RenderableType]:
         _bar(progress),
         line,
     ]
-    to_come = sum(progress.counts.get(state, 0) for state in ("waiting", QUEUED))
+    to_come = progress.to_come
     if progress.seconds_left is not None:
         parts.append(
             Text(
@@ -84,11 +84,15 @@ def _head(progress: Progress) -> list[RenderableType]:
             )
         )
     elif progress.at_once:
-        parts.append(Text(f"{progress.at_once} running; the time left is known after their first epochs"))
+        parts.append(
+            Text(f"{progress.at_once} running; the time left will be known after their first epochs")
+        )
     elif to_come:
         asked = progress.asked_scheduler and not progress.scheduler_problem
         hint = (
-            "" if asked or not progress.submitted else "; --live asks the scheduler whether they are queued"
+            ""
+            if asked or not progress.submitted
+            else "; use --live to ask the scheduler whether they are queued"
         )
         parts.append(Text(f"nothing is running, {to_come} points to come{hint}"))
     if progress.submitted:
@@ -111,7 +115,7 @@ def _running(progress: Progress) -> list[RenderableType]:
         silent = point.silent_seconds
         where = " ".join(part for part in (point.host, point.job_id, point.note) if part)
         if silent is not None and silent > 3600:
-            where += f" (silent for {duration(silent)}; --live tells whether it is alive)"
+            where += f" (no record for {duration(silent)}; use --live to see whether it is alive)"
         best = _score(point.best_val_jaccard)
         table.add_row(
             point.name,
@@ -136,14 +140,14 @@ def _failed(progress: Progress) -> list[RenderableType]:
         parts += [Text(f"    | {line}", "dim") for line in point.last_lines]
     more = len(progress.failed) - SHOWN
     if more > 0:
-        parts.append(Text(f"  and {more} more; --json has all", "dim"))
+        parts.append(Text(f"  and {more} more; --json lists all", "dim"))
     if progress.resubmit:
         parts.append(Text("\nto run these again:"))
         for state, command in progress.resubmit.items():
             note = (
                 ""
                 if STATES[state].rerun
-                else "   # in this form it will end like this again: --mem, or another batch size"
+                else "   # will fail the same way unless you add --mem or change the batch size"
             )
             parts.append(Text(f"  {command}{note}", no_wrap=True, overflow="ignore"))
     return parts
@@ -156,7 +160,7 @@ def _best(progress: Progress) -> list[RenderableType]:
     for point in progress.best:
         table.add_row(point.name, _score(point.best_val_jaccard), str(point.best_epoch or ""))
     chance = "" if progress.chance_jaccard is None else f"  chance level {progress.chance_jaccard:.3f}; "
-    return [table, Text(f"{chance or '  '}the report says which differences can be believed", "dim")]
+    return [table, Text(f"{chance or '  '}the report shows which differences can be trusted", "dim")]
 
 
 def render(progress: Progress) -> Group:
@@ -181,11 +185,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="the run directory that make_grid.py made")
     parser.add_argument("--json", action="store_true", help="everything, for programs")
-    parser.add_argument(
-        "--watch", action="store_true", help="show it again and again until all points have ended"
-    )
-    parser.add_argument("--interval", type=float, help="seconds between two looks (10; with --live 60)")
-    parser.add_argument("--live", action="store_true", help="ask the scheduler, once, with one qstat")
+    parser.add_argument("--watch", action="store_true", help="repeat until every point has ended")
+    parser.add_argument("--interval", type=float, help="seconds between two updates (10; with --live 60)")
+    parser.add_argument("--live", action="store_true", help="also ask the scheduler, with one qstat")
     arguments = parser.parse_args(argv)
 
     def command() -> int:
@@ -210,10 +212,15 @@ def main(argv: list[str] | None = None) -> int:
                 console.clear()
             # A command that is cut at the terminal's edge cannot be pasted.
             console.print(render(progress), highlight=False, crop=False)
-            if not arguments.watch or progress.with_result == progress.total:
+            if not arguments.watch:
+                return OK
+            if progress.finished:
+                without = progress.total - progress.with_result
+                rest = f"; {without} without a result" if without else ""
+                console.print(f"\nevery point has ended{rest}", style="dim")
                 return OK
             console.print(
-                f"\n{datetime.now():%H:%M:%S}, again in {interval:g} s; Ctrl-C ends it", style="dim"
+                f"\n{datetime.now():%H:%M:%S}; next update in {interval:g} s, Ctrl-C to stop", style="dim"
             )
             time.sleep(interval)
 

@@ -1,4 +1,4 @@
-"""A stand-in for ``qsub``, ``qstat`` and ``qalter`` that behaves as a real OpenPBS did when it was tried.
+"""A stand-in for ``qsub``, ``qstat``, ``qalter`` and ``qdel`` that behaves as a real OpenPBS did when it was tried.
 
 It accepts and refuses what the real one does and keeps jobs in a JSON file, but runs none of them: a test sets the
 state of a sub-job. ``trouble`` makes the next calls of a command fail, hang or print something else, ``slow`` makes
@@ -32,7 +32,7 @@ class StandIn:
         self.home = home
         self.bin = home / "bin"
         self.bin.mkdir(parents=True)
-        for command in ("qsub", "qstat", "qalter"):
+        for command in ("qsub", "qstat", "qalter", "qdel"):  # qdel is only looked for, by verify_setup.sh
             path = self.bin / command
             path.write_text(
                 _WRAPPER.format(python=sys.executable, script=__file__, home=home, command=command)

@@ -84,7 +84,10 @@ def mutated(content: bytes, changes) -> bytes:
 
 def result_of(entry):
     """A result as ``jobs.point.attempt`` publishes it."""
-    history = [dict.fromkeys(COLUMNS, 0.25) | {"epoch": epoch} for epoch in (1, 2)]
+    counts = dict.fromkeys(
+        (f"val_{kind}" for kind in ("true_positives", "false_positives", "false_negatives")), 3
+    )
+    history = [dict.fromkeys(COLUMNS, 0.25) | counts | {"epoch": epoch} for epoch in (1, 2)]
     metrics = {
         **summarise(history, 2),
         "training_time_seconds": 1.5,

@@ -269,18 +269,19 @@ def write_record_once(path: Path, payload: dict[str, Any]) -> bool:
 R = TypeVar("R", bound=Record)
 
 
-class _Version(msgspec.Struct):
+class _Version(Record, frozen=True):
     schema: Any = None
 
 
 def _decoded(path: Path, data: bytes, kind: type[R]) -> R:
     """``data`` as a record of ``kind``; :class:`DamagedRecord` where its shape is wrong."""
     try:
-        return _decoder(kind).decode(data)
+        record: R = _decoder(kind).decode(data)
     except msgspec.ValidationError as error:
         raise DamagedRecord(f"{path} is not a valid {kind.__name__} record ({error})") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise DamagedRecord(f"{path} is not whole JSON ({error})") from error
+    return record
 
 
 @functools.cache
@@ -296,6 +297,15 @@ def _check_version(path: Path, schema: object) -> None:
             + (": it was written by a newer version of this program; use that one" if newer else ""),
             content=not newer,
         )
+
+
+def typed(values: dict[str, Any], kind: type[R]) -> R:
+    """``values`` as a record of ``kind``: NaN becomes ``None``, and a NumPy float becomes a float.
+
+    Raises ``msgspec.ValidationError`` where the shape is wrong.
+    """
+    record: R = _decoder(kind).decode(canonical_json(values))
+    return record
 
 
 def read(path: Path, kind: type[R], *, verify: bool = True) -> R:

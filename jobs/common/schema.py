@@ -174,14 +174,19 @@ class GpuUse(Record, frozen=True):
 
 
 class ResultHead(Record, frozen=True):
-    """The part of a result that a look at a run needs; the rest of the file is skipped while parsing."""
+    """The part of a result that a look at a run needs; the rest of the file is skipped while parsing.
+
+    ``lineage`` is shared by the attempts that continued one training.
+    """
 
     key: str
     status: str
     reason: str = ""
-    attempts: Count = 1
+    attempts: Count = 0
     started: str | None = None
     ended: str | None = None
+    job_id: str | None = None
+    lineage: str | None = None
     metrics: Metrics = Metrics()
 
 
@@ -189,8 +194,7 @@ class Result(ResultHead, frozen=True):
     """``*_results.json``: what a finished point publishes, once.
 
     ``status`` is ``done`` or ``diverged``. ``settings`` are all settings of the point
-    (:data:`jobs.grid.settings.POINT`). ``lineage`` is shared by the attempts that continued one training.
-    ``startup`` holds the seconds of each phase before the first step.
+    (:data:`jobs.grid.settings.POINT`). ``startup`` holds the seconds of each phase before the first step.
     """
 
     index: int = 0
@@ -200,9 +204,7 @@ class Result(ResultHead, frozen=True):
     history: tuple[Epoch, ...] = ()
     data: DataIdentity = DataIdentity()
     resumed: tuple[Resumed, ...] = ()
-    lineage: str | None = None
     host: str | None = None
-    job_id: str | None = None
     peak_memory_mb: Megabytes | None = None
     peak_host_memory_mb: Megabytes | None = None
     startup: dict[str, float | None] = {}
@@ -210,6 +212,47 @@ class Result(ResultHead, frozen=True):
     git: Git = Git()
     device: str | None = None
     gpu: GpuUse | None = None
+
+
+class CheckpointFiles(Record, frozen=True):
+    """The names of the array files of a checkpoint; ``best`` may be the same file as ``model``."""
+
+    model: str
+    optimizer: str
+    best: str
+
+
+class CheckpointArrays(Record, frozen=True):
+    """The number of arrays in the files of a checkpoint."""
+
+    model: Count
+    optimizer: Count
+
+
+class CheckpointRecord(Record, frozen=True):
+    """``state/checkpoint.json``: the state of a training after ``epoch``, but for the arrays.
+
+    ``rows`` are the epochs so far, ``schedules`` the counters of the callbacks by name, ``seconds`` the training time.
+    """
+
+    key: str
+    lineage: str
+    accumulation: Annotated[int, Meta(ge=1)]
+    files: CheckpointFiles
+    arrays: CheckpointArrays
+    epoch: Annotated[int, Meta(ge=1)]
+    best_epoch: Annotated[int, Meta(ge=1)]
+    ended: bool
+    rows: tuple[dict[str, int | float | None], ...]
+    schedules: dict[str, dict[str, Any]]
+    seconds: float
+    resumed: tuple[Resumed, ...] = ()
+
+
+class CheckpointHead(Record, frozen=True):
+    """The part of a checkpoint record that identifies its training."""
+
+    lineage: str
 
 
 # -- a run -----------------------------------------------------------------------------------------------------

@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import msgspec
-
 from jobs.common.errors import one_line
 from jobs.common.records import DamagedRecord
 from jobs.common.schema import CostSettings, Measurement, Result
@@ -115,9 +113,8 @@ def middle(many: Sequence[Times]) -> Times:
 def _result(run: Run, entry: Entry) -> Result | None:
     """The result of a point; ``None`` where there is none, or where it is damaged."""
     try:
-        found = read_result(run, entry)
-        return None if found is None else msgspec.convert(found, Result)
-    except (DamagedRecord, msgspec.ValidationError):
+        return read_result(run, entry)
+    except DamagedRecord:
         return None
 
 

@@ -17,8 +17,9 @@ from jobs.common.schema import Measurement, MeasurementStatus
 from jobs.cost.measurements import kind
 from jobs.cost.probe_training import Order, Progress, work
 from jobs.point.claim import host_name
-from jobs.point.endings import class_of_exit, oom_kills
+from jobs.point.endings import class_of_exit
 from jobs.point.gpus import ask_driver, named_gpus
+from jobs.point.memory import oom_kills
 from jobs.run.index import Entry, Run
 from jobs.run.provenance import now, package_versions
 

@@ -26,8 +26,8 @@ import msgspec
 from jobs.common.schema import Measurement
 from jobs.cost.measurements import WARM_STEPS, kind
 from jobs.point.claim import host_name
-from jobs.point.endings import is_out_of_memory, peak_memory_mb
 from jobs.point.log import captured
+from jobs.point.memory import is_out_of_memory, peak_memory_mb
 from jobs.point.preparation import prepare
 from jobs.point.worker import die_with_parent
 from jobs.run.index import Entry, Run, read_run

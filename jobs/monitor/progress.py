@@ -1,4 +1,4 @@
-"""How far a run is: counts, estimated time left, running and failed points, the best so far."""
+"""The progress of a run: counts, estimated time left, running and failed points, the best so far."""
 
 from __future__ import annotations
 
@@ -12,30 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from jobs.common.errors import one_line
+from jobs.common.schema import PointRecord
 from jobs.common.states import STATES
+from jobs.common.units import clock
 from jobs.grid.sites import seconds
 from jobs.monitor.scheduler_view import QUEUED, Picture, View
+from jobs.monitor.usage import span
 from jobs.pbs.qsub_arguments import shell_line
 from jobs.pbs.submissions import jobs_of
 from jobs.point.log import last_lines
 from jobs.run.index import Entry, Run
 
-LARGEST = 1e15  # no epoch, score or second in a record is larger, and sums of such numbers stay finite
 _FAILED = tuple(
     name for name, state in STATES.items() if not state.ended and name not in ("waiting", "running")
 )
 
 
-def _number(value: Any) -> float | None:
-    """A number up to :data:`LARGEST` from a record that somebody may have edited; ``None`` for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) <= LARGEST else None
-
-
 @dataclass(frozen=True)
 class Running:
-    """A point at work: epochs done and asked for, scores, and the seconds its remaining epochs take at most."""
+    """A point in training.
+
+    ``seconds_left`` is the time that its remaining epochs take at most, ``silent_seconds`` the time since its last
+    record. ``note`` is ``starting`` before the first epoch.
+    """
 
     index: int
     name: str
@@ -53,7 +52,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Failed:
-    """A point without a result that has stopped, with the end of its log."""
+    """A point that has ended without a result, with the end of its log."""
 
     index: int
     name: str
@@ -66,7 +65,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Best:
-    """A finished point's score."""
+    """The score of a finished point."""
 
     index: int
     name: str
@@ -76,7 +75,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Progress:
-    """The whole summary; ``seconds_left`` is ``None`` where nothing was measured yet."""
+    """The whole summary; ``seconds_left`` is ``None`` where nothing has been measured yet."""
 
     root: Path
     total: int
@@ -95,39 +94,38 @@ class Progress:
     problem: str
     data_source: str
 
+    @property
+    def to_come(self) -> int:
+        """The number of points that have not started."""
+        return sum(self.counts.get(state, 0) for state in ("waiting", QUEUED))
 
-def _between(earlier: Any, later: Any) -> float | None:
-    try:
-        span = datetime.fromisoformat(str(later)) - datetime.fromisoformat(str(earlier))
-    except (ValueError, TypeError):
-        return None
-    return max(0.0, span.total_seconds())
+    @property
+    def finished(self) -> bool:
+        """Whether every point has ended, with a result or without."""
+        return not self.running and not self.to_come
 
 
 def _running(view: View, now: datetime) -> Running:
-    record = view.status.record or {}
+    # The record of an earlier attempt says nothing about one that is starting.
+    record = (None if view.starting else view.status.record) or PointRecord()
     epochs = int(view.entry.point.settings["epochs"])
-    begins = view.reason == "begins"  # the record, if any, is of an attempt before
-    epoch = 0 if begins else int(_number(record.get("epoch")) or 0)
-    each = None if begins else _number(record.get("epoch_seconds"))
-    age = None if begins else _between(record.get("updated"), now.isoformat())
+    age = span(record.updated, now.isoformat())
     left = None
-    if each is not None and epoch:
-        left = max(0.0, each * (epochs - epoch) - min(age or 0.0, each))
-    best_epoch = _number(record.get("best_epoch"))
+    if record.epoch_seconds is not None and record.epoch:
+        left = record.epoch_seconds * (epochs - record.epoch) - min(age or 0.0, record.epoch_seconds)
     return Running(
-        view.entry.index,
-        view.entry.name,
-        epoch,
-        epochs,
-        None if begins else _number(record.get("val_jaccard")),
-        None if begins else _number(record.get("best_val_jaccard")),
-        None if begins or best_epoch is None else int(best_epoch),
-        left,
-        age,
-        one_line(record.get("host") or "", 80),
-        one_line(record.get("job_id") or "", 80),
-        "begins" if begins or not epoch else "",
+        index=view.entry.index,
+        name=view.entry.name,
+        epoch=record.epoch,
+        epochs=epochs,
+        val_jaccard=record.val_jaccard,
+        best_val_jaccard=record.best_val_jaccard,
+        best_epoch=record.best_epoch,
+        seconds_left=None if left is None else max(0.0, left),
+        silent_seconds=age,
+        host=one_line(record.host or "", 80),
+        job_id=one_line(record.job_id or "", 80),
+        note="" if record.epoch else "starting",
     )
 
 
@@ -138,7 +136,7 @@ def _failed(run: Run, view: View, *, with_log: bool) -> Failed:
         view.entry.name,
         view.state,
         one_line(view.reason),
-        int(view.status.attempts),
+        view.status.attempts,
         str(log),
         last_lines(log) if with_log else (),
     )
@@ -146,12 +144,13 @@ def _failed(run: Run, view: View, *, with_log: bool) -> Failed:
 
 def _measured(view: View) -> float | None:
     """Seconds for a whole point like this one, from its result or from its last epoch."""
-    result = view.status.result
+    result, record = view.status.result, view.status.record
     if result is not None:
-        # With start-up, evaluation and pictures: what a place is taken for.
-        return _between(result.get("started"), result.get("ended"))
-    each = _number((view.status.record or {}).get("epoch_seconds"))
-    return None if each is None else each * int(view.entry.point.settings["epochs"])
+        # From start to end, with start-up, evaluation and pictures: for this time its place is taken.
+        return span(result.started, result.ended)
+    if record is None or record.epoch_seconds is None:
+        return None
+    return record.epoch_seconds * int(view.entry.point.settings["epochs"])
 
 
 def _durations(views: Sequence[View]) -> dict[tuple[Any, ...], float]:
@@ -173,8 +172,8 @@ def _groups(entry: Entry) -> tuple[tuple[Any, ...], ...]:
 def time_left(views: Sequence[View], running: Sequence[Running], at_once: int) -> float | None:
     """Seconds until every point that runs, waits or is queued has ended, ``at_once`` at a time.
 
-    A simulation: the points to come, in order, each as long as the median of its like, go to whichever place
-    is free first. Early stopping makes it shorter. ``None`` if nothing has been measured, or nothing runs.
+    A simulation: each point to come takes the median time of similar ones and starts, in order, where a place becomes
+    free first. Early stopping makes it shorter. ``None`` if nothing has been measured, or nothing runs.
     """
     durations = _durations(views)
     if () not in durations or at_once < 1:
@@ -196,12 +195,9 @@ def time_left(views: Sequence[View], running: Sequence[Running], at_once: int) -
     return max(places)
 
 
-def _doubled(site: Mapping[str, Any], state: str) -> str:
-    """A first guess at what lets a point of this class succeed."""
-    if state == "timeout":
-        double = 2 * seconds(site["walltime"])
-        return f" --walltime {double // 3600:02d}:{double // 60 % 60:02d}:{double % 60:02d}"
-    return ""
+def _more_time(site: Mapping[str, Any], state: str) -> str:
+    """For a timeout, an option with twice the walltime: a first guess at what is enough."""
+    return f" --walltime {clock(2 * seconds(site['walltime']))}" if state == "timeout" else ""
 
 
 def summarise(
@@ -216,20 +212,19 @@ def summarise(
     present = sorted({view.state for view in failed_views}, key=_FAILED.index)
     resubmit = {
         state: shell_line("python", ["-m", "jobs.resubmit", str(run.paths.root), "--class", state])
-        + _doubled(run.site, state)
+        + _more_time(run.site, state)
         for state in present
     }
     scores = []
     chance = None
     for view in views:
-        metrics = (view.status.result or {}).get("metrics")
-        if not isinstance(metrics, dict):
+        if view.status.result is None:
             continue
-        chance = _number(metrics.get("chance_jaccard")) if chance is None else chance
-        score, epoch = _number(metrics.get("best_val_jaccard")), _number(metrics.get("best_epoch"))
-        if view.state == "done" and score is not None:
+        metrics = view.status.result.metrics
+        chance = metrics.chance_jaccard if chance is None else chance
+        if view.state == "done" and metrics.best_val_jaccard is not None:
             scores.append(
-                Best(view.entry.index, view.entry.name, score, None if epoch is None else int(epoch))
+                Best(view.entry.index, view.entry.name, metrics.best_val_jaccard, metrics.best_epoch)
             )
     counts = Counter(view.state for view in views)
     left = time_left(views, running, len(running)) if running else None

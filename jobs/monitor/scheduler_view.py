@@ -1,4 +1,4 @@
-"""A run's points as their files tell, joined with what the scheduler says of their sub-jobs."""
+"""The points of a run: their states from files, joined with what the scheduler reports about their sub-jobs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from jobs.pbs.submissions import jobs_of, read_submissions
 from jobs.point.status import PointStatus, read_status
 from jobs.run.index import Entry, Run
 
-QUEUED = "queued"  # not a state of the files: the scheduler has a sub-job for it that has not begun
+QUEUED = "queued"  # not a state of the files: the scheduler has a sub-job for the point that has not started
 
 
 @dataclass(frozen=True)
 class View:
-    """One point: its ``state`` (:data:`jobs.common.states.STATES` or ``queued``), the reason, and what was read.
+    """One point: its ``state`` (:data:`jobs.common.states.STATES` or ``queued``), the reason, and its files' status.
 
-    ``scheduler`` is PBS's letter for its newest sub-job, ``"unknown"`` where it was asked and does not know,
-    and empty where it was not asked or never had the point.
+    ``scheduler`` is PBS's letter for the newest sub-job of the point, ``"unknown"`` where the scheduler does not know it,
+    and empty where the scheduler was not asked or never had the point. ``starting``: the sub-job is running and has
+    not written a record yet; a record, if any, belongs to an earlier attempt.
     """
 
     entry: Entry
@@ -31,20 +32,22 @@ class View:
     state: str
     reason: str
     scheduler: str = ""
+    starting: bool = False
 
     @property
     def ended(self) -> bool:
+        """Whether the point has a result."""
         return self.state in STATES and STATES[self.state].ended
 
     @property
     def active(self) -> bool:
-        """Whether it is being trained, or a sub-job waits to do so."""
+        """Whether the point is being trained, or a sub-job for it waits."""
         return self.state in (QUEUED, "running")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A run at one moment. ``answer`` is ``None`` where the scheduler was not asked."""
+    """A run at one moment. ``answer`` is ``None`` where the scheduler was not asked; ``problem`` is empty without one."""
 
     run: Run
     views: tuple[View, ...]
@@ -55,12 +58,11 @@ class Picture:
 
 def _own_job(status: PointStatus) -> str | None:
     """The id of the job that trained the point last, as the point recorded it."""
-    job_id = (status.record or {}).get("job_id")
-    return job_id if isinstance(job_id, str) else None
+    return status.record.job_id if status.record is not None else None
 
 
 def _ids(submissions: Iterable[Submission], statuses: Iterable[PointStatus]) -> list[str]:
-    """Every job that may concern the run, each once: those on record, and those named by a point (submitted by hand)."""
+    """The id of every job that may belong to the run, each once: on record, or named by a point (submitted by hand)."""
     found: dict[int, str] = {}
     for submission in submissions:
         ids = [job_id for job_id, _ in jobs_of([submission])]
@@ -79,9 +81,9 @@ def _ids(submissions: Iterable[Submission], statuses: Iterable[PointStatus]) -> 
 
 
 def look(run: Run, scheduler: Scheduler | None = None) -> Picture:
-    """Read every point's files and, with a ``scheduler``, join them with one bulk ``qstat``.
+    """Read the files of every point and, with a ``scheduler``, join them with one bulk ``qstat``.
 
-    Results are believed without their checksums, which only ``collect`` needs to compare.
+    The checksums of results are not compared; only ``collect`` needs that.
     """
     statuses = [read_status(run, entry, verify=False) for entry in run.entries]
     problem = ""
@@ -114,7 +116,7 @@ def _sub_job(answer: Answer, number: int, index: int) -> Job | None:
 def _join(entry: Entry, status: PointStatus, submitted: int | None, answer: Answer) -> View:
     own = job_number(_own_job(status))
     number = submitted if submitted is not None else own
-    # A job that was submitted by hand may be newer than the one on record: PBS counts upwards.
+    # A job that was submitted by hand may be newer than the one on record: PBS numbers jobs upwards.
     if own is not None and number is not None and own > number:
         number = own
     if number is None:
@@ -123,7 +125,7 @@ def _join(entry: Entry, status: PointStatus, submitted: int | None, answer: Answ
         return View(entry, status, status.state, status.reason, "unknown")
     job = _sub_job(answer, number, entry.index)
     if job is not None and job.state == "B":
-        job = None  # the array's parent, which tells nothing of one index
+        job = None  # the parent of the array, which says nothing about one index
     letter = job.state if job is not None else "F" if number in answer.finished else "unknown"
     if STATES[status.state].ended:
         return View(entry, status, status.state, status.reason, letter)
@@ -132,9 +134,9 @@ def _join(entry: Entry, status: PointStatus, submitted: int | None, answer: Answ
     if job is not None and job.waits:
         return View(entry, status, QUEUED, _queued(job), letter)
     if job is not None and not job.ended:
-        return View(entry, status, "running", "" if own == number else "begins", letter)
+        return View(entry, status, "running", "", letter, starting=own != number)
     if own is None and status.record is not None:
-        # Trained on this machine since; the scheduler knows nothing of that.
+        # Trained on this machine since then; the scheduler does not know about that.
         return View(entry, status, status.state, status.reason, letter)
     state, reason = _ended(status, job, own == number)
     return View(entry, status, state, reason, letter)
@@ -147,8 +149,8 @@ def _queued(job: Job) -> str:
 def _ended(status: PointStatus, job: Job | None, own: bool) -> tuple[str, str]:
     """The state of a point without a result whose newest sub-job has ended.
 
-    What the process itself wrote counts first, for PBS reports a walltime or a qdel even where the program
-    ended in order. Only what the process could not know is taken from PBS.
+    The record of the process comes first, because PBS reports a walltime or a qdel even where the program ended in
+    order. Only what the process could not know is taken from PBS.
     """
     code = job.exit_status if job is not None else None
     if own and status.state not in ("running", "waiting", "lost"):
@@ -156,21 +158,21 @@ def _ended(status: PointStatus, job: Job | None, own: bool) -> tuple[str, str]:
             return "timeout", "stopped by PBS at the walltime"
         return status.state, status.reason
     if job is not None and not job.ran:
-        # The sub-job was deleted before it began; an earlier attempt's class still says why it was retried.
+        # The sub-job was deleted before it started; the class of an earlier attempt remains valid.
         if status.state != "waiting":
             return status.state, status.reason
-        return "cancelled", "its sub-job was deleted before it began"
+        return "cancelled", "its sub-job was deleted before it started"
     if code == -29:
         return "timeout", "killed by PBS at the walltime"
     if code == -27:
-        return "oom", "killed by PBS: it used more memory than it had asked for"
+        return "oom", "killed by PBS: it used more memory than it requested"
     if code is not None and code > 256:
         return "cancelled", f"killed by PBS with signal {code - 256} (qdel, or an administrator)"
     if code == 137:
         return "oom", "killed by signal 9, as the kernel does when the host's memory is used up"
     if code == 0 and status.state == "waiting":
-        return "lost", "its sub-job ended with 0 but has left nothing; look into its log in logs/"
+        return "lost", "its sub-job exited with 0 but left no record; see its log in logs/"
     if own and status.state == "lost":
         return status.state, status.reason
     ending = "" if code is None else f" with exit status {code}"
-    return "lost", f"its sub-job ended{ending} without a word; look into its log in logs/"
+    return "lost", f"its sub-job ended{ending} and left no record; see its log in logs/"

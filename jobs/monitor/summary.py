@@ -1,4 +1,4 @@
-"""A run's files -> ``hyperparameter_summary.csv``: one row for every index, whatever became of it."""
+"""``hyperparameter_summary.csv``: one row for every index of a run, whatever happened to the point."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 from jobs.common.errors import one_line
 from jobs.common.records import write_text_atomically
+from jobs.common.schema import Metrics, Result
 from jobs.common.states import STATES
 from jobs.grid.settings import POINT
-from jobs.monitor.usage import COLUMNS as USAGE
-from jobs.monitor.usage import usage
+from jobs.monitor.usage import Usage, usage
 from jobs.point.status import PointStatus, read_status, watch_silent
 from jobs.run.index import Entry, Run
 
@@ -53,23 +53,37 @@ TRAILING = (
     "key",
     "data_source",
     "split",
-    *USAGE,
+    *Usage._fields,
+    "gradient_accumulation_steps",
 )
+_MEASURED = tuple(name for name in (*LEADING, *METRICS) if name in Metrics.__struct_fields__)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A point without a result."""
+
+    index: int
+    name: str
+    state: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Collected:
-    """How many points are in which state, and which have no result (index, name, state, reason)."""
+    """How many points are in which state, and which have no result."""
 
     counts: Counter[str]
-    missing: list[tuple[int, str, str, str]]
+    missing: list[Missing]
 
     @property
     def total(self) -> int:
+        """The number of points."""
         return sum(self.counts.values())
 
     @property
     def with_result(self) -> int:
+        """The number of points with a result, diverged ones included."""
         return sum(count for state, count in self.counts.items() if STATES[state].ended)
 
 
@@ -78,54 +92,51 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    # `grep False` over this file must find failed points and nothing else.
+    # `grep False` in this file must find failed points and nothing else.
     return one_line(value).replace("False", "false")
 
 
 def columns(run: Run) -> list[str]:
-    """The summary's header for ``run``."""
+    """The header of the summary of ``run``."""
     extra = [axis for axis in run.axes if axis not in (*LEADING, "seed")]
     return [*LEADING, *METRICS, "index", "name", "seed", *extra, *TRAILING]
 
 
 def _row(run: Run, entry: Entry, status: PointStatus) -> dict[str, str]:
-    result = status.result or {}
-    metrics = result.get("metrics")
-    metrics = metrics if isinstance(metrics, dict) else {}
-    effective = result.get("effective")
-    effective = effective if isinstance(effective, dict) else {}
-    source = result or status.record or {}
-    row = {key: _cell(metrics.get(key)) for key in (*LEADING, *METRICS)}
-    row |= {axis: entry.point.text(axis) for axis in run.axes}
-    row |= {
+    result = status.whole_result or Result(key=entry.key, status=status.state)
+    source = status.whole_result or status.record
+    measured = {name: getattr(result.metrics, name) for name in _MEASURED}
+    row = {
+        **measured,
+        **{axis: entry.point.text(axis) for axis in run.axes},
         "epochs_requested": POINT["epochs"].to_text(entry.point.settings["epochs"]),
-        "training_successful": "True" if STATES[status.state].successful else "False",
-        "index": str(entry.index),
+        "index": entry.index,
         "name": entry.name,
         "status": status.state,
-        "reason": _cell(status.reason),
-        "attempts": str(int(status.attempts)),
-        "parameters": _cell(effective.get("parameters")),
-        "peak_memory_mb": _cell(source.get("peak_memory_mb")),
-        "host": _cell(source.get("host")),
-        "device": _cell(result.get("device")),
+        "reason": status.reason,
+        "attempts": status.attempts,
+        "parameters": result.effective.parameters,
+        "peak_memory_mb": source.peak_memory_mb if source is not None else None,
+        "host": source.host if source is not None else None,
+        "device": result.device,
         "key": entry.key,
-        "data_source": _cell(run.source),
-        "split": _cell(run.split),
+        "data_source": run.source,
+        "split": run.split,
+        **usage(run, entry, status)._asdict(),
+        "gradient_accumulation_steps": result.effective.gradient_accumulation_steps,
     }
-    row |= {column: _cell(value) for column, value in usage(run, entry, status).items()}
-    return row
+    cells = {column: _cell(value) for column, value in row.items()}
+    return {**cells, "training_successful": "True" if STATES[status.state].successful else "False"}
 
 
 def collect(run: Run, *, settle: bool = False, say: Callable[[str], None] = print) -> Collected:
-    """Write the summary of ``run`` atomically and say what is in it. Works on a run that is under way.
+    """Write the summary of ``run`` atomically; returns what it contains. Works on a run that is under way.
 
-    ``settle``: first watch the points that are said to be running on other nodes, so that dead ones are called
-    lost (:func:`jobs.point.status.watch_silent`).
+    ``settle``: first watch the points that are recorded as running on other hosts, so that dead ones are ``lost``
+    (:func:`jobs.point.status.watch_silent`).
     """
-    header = columns(run)
     text = io.StringIO()
-    writer = csv.DictWriter(text, header, lineterminator="\n")
+    writer = csv.DictWriter(text, columns(run), lineterminator="\n")
     writer.writeheader()
     counts: Counter[str] = Counter()
     missing = []
@@ -134,7 +145,7 @@ def collect(run: Run, *, settle: bool = False, say: Callable[[str], None] = prin
         status = watched.get(entry.index) or read_status(run, entry)
         counts[status.state] += 1
         if not STATES[status.state].ended:
-            missing.append((entry.index, entry.name, status.state, one_line(status.reason)))
+            missing.append(Missing(entry.index, entry.name, status.state, one_line(status.reason)))
         writer.writerow(_row(run, entry, status))
     write_text_atomically(run.paths.summary, text.getvalue())
     return Collected(counts, missing)

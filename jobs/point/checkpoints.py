@@ -1,7 +1,10 @@
-"""Checkpoints on disk: arrays in ``.npz`` files, and one small record that says which of them belong together.
+"""Checkpoints on disk: arrays in ``.npz`` files, and one small record that names the files that belong together.
 
-The record is replaced last, so a checkpoint is there whole or not at all, and the one before stands until then.
-The best network's file is kept as long as it is the best: it is written once, not at each epoch.
+The record is replaced last, so a checkpoint is complete or does not exist, and the last one is valid until then.
+The file of the best network is kept as long as it is the best: it is written once, not after each epoch.
+
+Keras' own ``BackupAndRestore`` was read as an alternative: it restores epoch and optimizer, but neither the counters
+of ReduceLROnPlateau and EarlyStopping nor the best weights, so that a resumed training would differ.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +26,17 @@ from jobs.common.records import (
     is_full,
     publish,
     quarantine,
-    read_record,
+    read,
     remove,
     temporary_beside,
-    write_record,
+    write,
+)
+from jobs.common.schema import (
+    CheckpointArrays,
+    CheckpointFiles,
+    CheckpointHead,
+    CheckpointRecord,
+    Resumed,
 )
 from jobs.run.paths import PointPaths
 
@@ -39,25 +49,26 @@ _FILE = re.compile(r"epoch_\d{5,9}_(model|optimizer)_\d{4,9}\.npz")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training's ``state`` and what it is of.
+    """The ``state`` of a training.
 
-    ``lineage`` names the training from its first epoch on, through all its interruptions; ``accumulation`` is
-    the number of parts each batch had, ``resumed`` lists where it was taken up before: epoch, host, packages.
+    ``lineage`` identifies the training through all its interruptions, which ``resumed`` lists; ``accumulation`` is
+    the number of parts of each batch.
     """
 
     lineage: str
     accumulation: int
-    resumed: list[dict[str, Any]]
+    resumed: list[Resumed]
     state: TrainingState
 
 
-def _write_arrays(path: Path, arrays: list[np.ndarray]) -> None:
+def _write_arrays(path: Path, arrays: list[np.ndarray[Any, Any]]) -> None:
     temporary = temporary_beside(path)
     size = sum(array.nbytes for array in arrays)
     try:
-        # Not a path: np.savez would add a suffix of its own. zip keeps a CRC of each array.
+        # An open file, because np.savez would add a suffix to a path. The zip format keeps a CRC of each array.
         with temporary.open("xb") as file:
-            np.savez(file, **{f"{number:05d}": array for number, array in enumerate(arrays)})
+            named: dict[str, Any] = {f"{number:05d}": array for number, array in enumerate(arrays)}
+            np.savez(file, **named)
     except OSError as error:
         remove(temporary)
         if is_full(error):
@@ -69,16 +80,16 @@ def _write_arrays(path: Path, arrays: list[np.ndarray]) -> None:
     publish(temporary, path)
 
 
-def _read_arrays(path: Path, count: int) -> list[np.ndarray]:
+def _read_arrays(path: Path, count: int) -> list[np.ndarray[Any, Any]]:
     """The ``count`` arrays of ``path``; :class:`DamagedRecord` unless the file is whole.
 
-    The CRC of each array says nothing about a damaged directory of the archive that lists fewer of them.
+    The count is needed because the CRC of each array does not protect the archive's directory, which may list fewer.
     """
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             names = [f"{number:05d}" for number in range(count)]
             if sorted(arrays.files) != names:
-                raise DamagedRecord(f"{path} holds arrays with other names than expected")
+                raise DamagedRecord(f"{path} contains arrays with unexpected names")
             return [arrays[name] for name in names]
     except OSError as error:
         raise DamagedRecord(
@@ -100,10 +111,10 @@ def _read_arrays(path: Path, count: int) -> list[np.ndarray]:
 
 
 class Checkpoints:
-    """The checkpoint of one point; of the newest epoch only.
+    """The checkpoint of one point, of the newest epoch only.
 
-    ``attempt`` is the number of the claim under which it is saved: a holder that was only paused writes beside
-    the files of the one that has taken over, never over them.
+    ``attempt`` is the number of the claim under which it is saved. It is part of the file names, so that a holder
+    that was only paused never overwrites the files of the one that has taken over.
     """
 
     def __init__(self, paths: PointPaths, key: str, attempt: int = 1) -> None:
@@ -111,9 +122,9 @@ class Checkpoints:
         self._networks: dict[int, Path] = {}  # by epoch: the files of the newest and of the best network
 
     def save(self, checkpoint: Checkpoint, check: Callable[[], None]) -> None:
-        """Put ``checkpoint`` in the place of the one before; ``check`` may raise before it does.
+        """Replace the last checkpoint by ``checkpoint``; ``check`` may raise before that.
 
-        Raises ``OSError`` (:class:`jobs.common.records.DiskFull`) where it cannot be written: the one before stands.
+        Raises ``OSError`` (:class:`jobs.common.records.DiskFull`) where it cannot be written; the last one stays valid.
         """
         state = checkpoint.state
         check()
@@ -129,93 +140,87 @@ class Checkpoints:
             networks[state.best_epoch] = best
         files = {"model": networks[state.epoch], "optimizer": optimizer, "best": networks[state.best_epoch]}
         check()
-        write_record(
-            self.paths.checkpoint,
-            {
-                "key": self.key,
-                "lineage": checkpoint.lineage,
-                "accumulation": checkpoint.accumulation,
-                "resumed": checkpoint.resumed,
-                "files": {kind: path.name for kind, path in files.items()},
-                "arrays": {"model": len(state.model), "optimizer": len(state.optimizer)},
-                "epoch": state.epoch,
-                "ended": state.ended,
-                "best_epoch": state.best_epoch,
-                "rows": state.rows,
-                "schedules": state.schedules,
-                "seconds": state.seconds,
-            },
+        record = CheckpointRecord(
+            key=self.key,
+            lineage=checkpoint.lineage,
+            accumulation=checkpoint.accumulation,
+            resumed=tuple(checkpoint.resumed),
+            files=CheckpointFiles(**{kind: path.name for kind, path in files.items()}),
+            arrays=CheckpointArrays(model=len(state.model), optimizer=len(state.optimizer)),
+            epoch=state.epoch,
+            ended=state.ended,
+            best_epoch=state.best_epoch,
+            rows=tuple(state.rows),
+            schedules=state.schedules,
+            seconds=state.seconds,
         )
+        write(self.paths.checkpoint, record)
         self._networks = networks
         check()
         self._remove_files(keep={path.name for path in files.values()})
 
     def lineage(self) -> str | None:
-        """The lineage of the checkpoint that is there; ``None`` where there is none that can be read."""
+        """The lineage of the checkpoint on disk; ``None`` where there is none that can be read."""
         try:
-            return str(read_record(self.paths.checkpoint, verify=False).get("lineage"))
+            return read(self.paths.checkpoint, CheckpointHead, verify=False).lineage
         except (FileNotFoundError, DamagedRecord):
             return None
 
     def load(self) -> Checkpoint | None:
         """The checkpoint, or ``None`` where there is none.
 
-        Raises :class:`DamagedRecord` where it is damaged or of another configuration.
+        Raises :class:`jobs.common.records.DamagedRecord` where it is damaged or of another configuration.
         """
         path = self.paths.checkpoint
         try:
-            record = read_record(path)
+            record = read(path, CheckpointRecord)
         except FileNotFoundError:
             return None
-        if record.get("key") != self.key:
-            raise DamagedRecord(f"{path} is of the key {str(record.get('key'))[:40]!r}, expected {self.key}")
-        try:
-            return self._build(record)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-            raise DamagedRecord(f"{path} holds other things than expected ({error!r})") from error
+        if record.key != self.key:
+            raise DamagedRecord(f"{path} belongs to the key {record.key[:40]!r}, expected {self.key}")
+        if not record.best_epoch <= record.epoch == len(record.rows):
+            raise DamagedRecord(
+                f"{path} has epoch {record.epoch}, best epoch {record.best_epoch} and {len(record.rows)} rows"
+            )
+        return self._build(record)
 
-    def _build(self, record: Mapping[str, Any]) -> Checkpoint:
+    def _build(self, record: CheckpointRecord) -> Checkpoint:
         from unet_models.training.state import TrainingState
 
-        epoch, best_epoch = int(record["epoch"]), int(record["best_epoch"])
-        rows = [dict(row) for row in record["rows"]]
-        if not 1 <= best_epoch <= epoch == len(rows):
-            raise ValueError(f"epoch {epoch}, best epoch {best_epoch} and {len(rows)} rows")
-        files = {kind: self._named(record["files"][kind]) for kind in ("model", "optimizer", "best")}
-        arrays = {kind: int(record["arrays"][kind]) for kind in ("model", "optimizer")}
-        model = _read_arrays(files["model"], arrays["model"])
-        best = model if files["best"] == files["model"] else _read_arrays(files["best"], arrays["model"])
-        self._networks = {best_epoch: files["best"], epoch: files["model"]}
+        model_file, best_file = self._named(record.files.model), self._named(record.files.best)
+        model = _read_arrays(model_file, record.arrays.model)
+        best = model if best_file == model_file else _read_arrays(best_file, record.arrays.model)
+        self._networks = {record.best_epoch: best_file, record.epoch: model_file}
         return Checkpoint(
-            str(record["lineage"]),
-            int(record["accumulation"]),
-            [dict(item) for item in record["resumed"]],
+            record.lineage,
+            record.accumulation,
+            list(record.resumed),
             TrainingState(
-                epoch=epoch,
-                ended=bool(record["ended"]),
-                rows=rows,
+                epoch=record.epoch,
+                ended=record.ended,
+                rows=[dict(row) for row in record.rows],
                 model=model,
-                optimizer=_read_arrays(files["optimizer"], arrays["optimizer"]),
+                optimizer=_read_arrays(self._named(record.files.optimizer), record.arrays.optimizer),
                 best=best,
-                best_epoch=best_epoch,
-                schedules={name: dict(counters) for name, counters in record["schedules"].items()},
-                seconds=float(record["seconds"]),
+                best_epoch=record.best_epoch,
+                schedules=record.schedules,
+                seconds=record.seconds,
             ),
         )
 
-    def _named(self, name: Any) -> Path:
-        """The file that a record names; ``ValueError`` for a name that is none of ours, such as one elsewhere."""
-        if not isinstance(name, str) or _FILE.fullmatch(name) is None:
-            raise ValueError(f"the file {str(name)[:60]!r}")
+    def _named(self, name: str) -> Path:
+        """The file that a record names; :class:`DamagedRecord` for a name that is not ours, such as one elsewhere."""
+        if _FILE.fullmatch(name) is None:
+            raise DamagedRecord(f"{self.paths.checkpoint} names the file {name[:60]!r}")
         return self.paths.state / name
 
     def set_aside(self) -> list[Path]:
-        """Move a damaged checkpoint's files into the quarantine; where they are now."""
+        """Move the files of a damaged checkpoint into the quarantine; returns their new paths."""
         files = [self.paths.checkpoint, *self._files()]
         return [kept for file in files if (kept := quarantine(file, self.paths.quarantine)) is not None]
 
     def discard(self) -> None:
-        """Remove the checkpoint: its training has a result, or is to begin anew."""
+        """Remove the checkpoint: its training has a result, or starts from the first epoch."""
         remove(self.paths.checkpoint)
         self._remove_files(keep=set())
 
@@ -226,7 +231,7 @@ class Checkpoints:
         for file in self._files():
             if file.name not in keep:
                 remove(file)
-        # What a kill left of a write; no other process writes these names while this one holds the claim.
+        # Left by a process that was killed while writing; no other one writes these names during this claim.
         for leftover in self.paths.state.glob(
             "." + self.paths.checkpoint_pattern.replace(".npz", ".tmp.npz")
         ):

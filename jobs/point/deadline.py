@@ -1,8 +1,8 @@
 """When PBS will end this sub-job, and whether another epoch fits before that.
 
-PBS gives no warning before the walltime and no variable that tells it: the job script says when it began
-(``JOB_STARTED``, seconds since the epoch) and for how long it may run (``WALLTIME_SECONDS``: what was asked for,
-or what the scheduler has on record). Without the latter the run's site block counts.
+PBS sends no warning before the walltime and sets no variable with it. The job script provides the time of its start
+(``JOB_STARTED``, seconds since 1970) and how long it may run (``WALLTIME_SECONDS``: what was requested, or what the
+scheduler has on record). Without the latter, the walltime of the run's site block is used.
 """
 
 from __future__ import annotations
@@ -15,28 +15,31 @@ from typing import Any
 
 from jobs.grid.sites import seconds
 
-RESERVE = 0.02  # of the walltime, for starting Python and for ending in order
+RESERVE = 0.02  # share of the walltime for starting Python and for an orderly end
 RESERVE_SECONDS = (2.0, 60.0)  # at least, at most
 SLOWER = 1.15  # an epoch may take this much longer than the longest so far
 
 
 class OutOfTime(BaseException):
-    """No further epoch fits. Not an ``Exception``: no handler for errors may swallow it."""
+    """No further epoch fits before the walltime."""
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """``ends``: seconds since the epoch, ``walltime``: seconds; both ``None`` where nothing limits the time."""
+    """``ends``: seconds since 1970, ``walltime``: seconds; both ``None`` where nothing limits the time."""
 
     ends: float | None = None
     walltime: float | None = None
 
     def reached(self) -> bool:
-        """Whether the walltime is used up, so that a SIGTERM now is the scheduler's: PBS never kills early."""
+        """Whether the walltime is used up, so that a SIGTERM now comes from the scheduler: PBS never kills early."""
         return self.ends is not None and time.time() >= self.ends - 1
 
     def check(self, longest_epoch: float, then: str) -> None:
-        """Raise :class:`OutOfTime` unless another ``longest_epoch`` seconds fit; ``then`` says what is done so far."""
+        """Raise :class:`OutOfTime` unless another ``longest_epoch`` seconds fit.
+
+        ``then`` starts the message: what has been done so far.
+        """
         if self.ends is None or self.walltime is None:
             return
         low, high = RESERVE_SECONDS
@@ -45,20 +48,20 @@ class Deadline:
         if left < SLOWER * longest_epoch + reserve:
             raise OutOfTime(
                 f"{then}; {max(0.0, left):.0f} s of the walltime ({self.walltime:.0f} s) are left and an epoch takes "
-                f"{longest_epoch:.0f} s: stopped in time, to be resumed"
+                f"{longest_epoch:.0f} s: stopped before the walltime, to be resumed"
             )
 
 
 def deadline(site: Mapping[str, Any]) -> Deadline:
     """The deadline of this process; none outside a PBS job.
 
-    Values that are no numbers count as not given.
+    Values of the variables that are not numbers are ignored.
     """
     started = _positive(os.environ.get("JOB_STARTED"))
     if started is None:
         if "PBS_JOBID" not in os.environ:
             return Deadline()
-        started = time.time()  # a job script of somebody's own: begun just before
+        started = time.time()  # a job script that is not ours: it has just started
     limit = _positive(os.environ.get("WALLTIME_SECONDS"))
     if limit is None:
         if "walltime" not in site:

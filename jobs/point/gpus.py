@@ -1,7 +1,7 @@
-"""Which GPU a process takes, where nobody has said so.
+"""Which GPU a process uses, where neither the scheduler nor the user has chosen one.
 
-A cluster with the cgroups hook shows each sub-job its own GPU only. One without shows every sub-job of a node
-all of them, and TensorFlow would put each sub-job on the first card.
+On a cluster with the cgroups hook, each sub-job sees only its own GPU. Without it, every sub-job of a node sees all of
+them, and TensorFlow would put each sub-job on the first card.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from filelock import FileLock, Timeout
 
 from jobs.common.errors import UserError
+from jobs.common.schema import GpuUse as GpuUseRecord
 
 SAMPLE_SECONDS = 10
-WAIT_SECONDS = 120.0  # for a sub-job of ours that is just ending
+WAIT_SECONDS = 120.0  # for another sub-job of ours that is about to end
 
 
 def ask_driver(*query: str) -> list[str]:
-    """The lines that ``nvidia-smi`` answers; none where there is none, or it fails."""
+    """The lines that ``nvidia-smi`` prints; none where it is not installed, or fails."""
     if shutil.which("nvidia-smi") is None:
         return []
     try:
@@ -38,7 +39,7 @@ def ask_driver(*query: str) -> list[str]:
 
 
 def named_gpus() -> list[str] | None:
-    """The GPUs that ``CUDA_VISIBLE_DEVICES`` names, none where it hides all; ``None`` where it is not set."""
+    """The GPUs that ``CUDA_VISIBLE_DEVICES`` names; an empty list where it hides all, ``None`` where it is not set."""
     names = os.environ.get("CUDA_VISIBLE_DEVICES")
     if names is None:
         return None
@@ -46,7 +47,7 @@ def named_gpus() -> list[str] | None:
 
 
 def gpus_of_this_node() -> list[str]:
-    """The UUIDs of all GPUs that the driver shows to this process, whatever ``CUDA_VISIBLE_DEVICES`` says."""
+    """The UUIDs of all GPUs that the driver shows to this process, regardless of ``CUDA_VISIBLE_DEVICES``."""
     return [
         line for line in ask_driver("--query-gpu=uuid", "--format=csv,noheader") if line.startswith("GPU-")
     ]
@@ -57,12 +58,12 @@ def _busy() -> set[str]:
 
 
 def _locks() -> Path:
-    """A folder of this user on this node: ``TMPDIR`` would be the sub-job's own, and $HOME every node's."""
+    """A folder of this user on this node: ``TMPDIR`` differs between sub-jobs, and $HOME is shared by all nodes."""
     folder = Path("/tmp") / f"unet_gpus_{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise UserError(
-            f"{folder} belongs to somebody else; expected a folder of your own: ask them to remove it"
+            f"{folder} belongs to another user; expected a folder of your own: ask them to remove it"
         )
     return folder
 
@@ -71,12 +72,12 @@ def _locks() -> Path:
 def claimed_gpu(
     *, folder: Path | None = None, wait: float = WAIT_SECONDS, say: Callable[[str], None] = print
 ) -> Iterator[str | None]:
-    """Hold one GPU of this node by a lock while the block runs, and show this process only that one.
+    """Lock one GPU of this node while the block runs, and show this process only that one.
 
-    Only inside a PBS job that sees several GPUs while ``CUDA_VISIBLE_DEVICES`` is not set: a value that is
-    set is never touched. Cards that another program computes on are taken last. The operating system frees
-    the lock of a process that dies. Yields the UUID, or ``None`` where nothing had to be claimed. Raises
-    :class:`UserError` if all are taken for ``wait`` seconds.
+    Does so only in a PBS job that sees several GPUs while ``CUDA_VISIBLE_DEVICES`` is not set: a value that is set is
+    never changed. Cards that another program uses are chosen last. The operating system releases the lock of a process
+    that dies. Yields the UUID, or ``None`` where no lock was needed. Raises :class:`jobs.common.errors.UserError` if all
+    are locked for ``wait`` seconds.
     """
     if "PBS_JOBID" not in os.environ or "CUDA_VISIBLE_DEVICES" in os.environ:
         yield None
@@ -89,7 +90,7 @@ def claimed_gpu(
     deadline = time.monotonic() + wait
     while True:
         busy = _busy()
-        for gpu in sorted(gpus, key=lambda name: name in busy):  # stable: the node's order otherwise
+        for gpu in sorted(gpus, key=lambda name: name in busy):  # a stable sort: else in the node's order
             lock = FileLock(place / f"{gpu}.lock")
             try:
                 lock.acquire(timeout=0)
@@ -112,10 +113,10 @@ def claimed_gpu(
 
 
 class GpuUse:
-    """How busy a GPU is and how much of its memory is taken, sampled by ``nvidia-smi`` while the block runs.
+    """Utilisation and used memory of a GPU, sampled by ``nvidia-smi`` every ``seconds`` while the block runs.
 
-    One process of the driver's own tool for the whole time, every ``seconds``; without that tool, where all GPUs are
-    hidden from this process, or where it answers nothing (a MIG slice has no utilisation), :meth:`summary` is ``None``.
+    One process of the driver's tool runs all the time. :meth:`summary` is ``None`` where that tool is not installed, where
+    all GPUs are hidden from this process, or where it reports nothing (a MIG slice has no utilisation).
     """
 
     def __init__(self, seconds: int = SAMPLE_SECONDS) -> None:
@@ -132,7 +133,7 @@ class GpuUse:
             "--query-gpu=utilization.gpu,memory.used",
             "--format=csv,noheader,nounits",
             f"--loop={self._seconds}",
-            f"--id={named[0] if named else '0'}",  # the first that this process may use, as TensorFlow takes it
+            f"--id={named[0] if named else '0'}",  # the first that this process may use, like TensorFlow
         ]
         try:
             self._process = subprocess.Popen(
@@ -165,15 +166,15 @@ class GpuUse:
                 self._process.wait()
             self._reader.join(5)
 
-    def summary(self) -> dict[str, Any] | None:
+    def summary(self) -> GpuUseRecord | None:
         """Utilisation in percent, memory in MB (MiB, of all processes on the card); ``None`` without a sample."""
         samples = list(self._samples)
         if not samples:
             return None
         utilisations, memories = zip(*samples, strict=True)
-        return {
-            "utilisation_percent_mean": round(sum(utilisations) / len(utilisations), 1),
-            "utilisation_percent_max": max(utilisations),
-            "memory_used_mb_max": max(memories),
-            "samples": len(samples),
-        }
+        return GpuUseRecord(
+            utilisation_percent_mean=round(sum(utilisations) / len(utilisations), 1),
+            utilisation_percent_max=max(utilisations),
+            memory_used_mb_max=max(memories),
+            samples=len(samples),
+        )

@@ -1,4 +1,4 @@
-"""``training_log.txt``: everything a point prints, live, also what C++ code writes to the descriptors."""
+"""``training_log.txt``: everything that a point prints, live, including what C++ code writes to the descriptors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from jobs.common.errors import one_line
 from jobs.run.provenance import now
 
 LOG_LINES = 3
+_READ_BYTES = 2**20
 
 
 class PointLog:
-    """Plain lines to the log, and to the process's former standard output if it is wanted there too."""
+    """Writes lines to the log, and to the former standard output of the process if that is wanted."""
 
     def __init__(self, console: int | None) -> None:
         self._console = console
@@ -28,6 +29,36 @@ class PointLog:
         if self._console is not None:
             _to_console(self._console, stamped)
 
+    def begin(self, name: str, attempt: int, pid: int, host: str) -> None:
+        """Write the first line of an attempt, from which :func:`written_by` finds what its process wrote."""
+        self.line(f"{name}: attempt {attempt}{_begin_mark(pid)}{host}")
+
+
+def _begin_mark(pid: int) -> str:
+    return f", process {pid} on "
+
+
+def written_by(pid: int, path: Path) -> str:
+    """What process ``pid`` has written to the log at ``path``, of its last megabyte."""
+    text = _tail(path, _READ_BYTES)
+    return text[max(0, text.rfind(_begin_mark(pid))) :]
+
+
+def last_lines(path: Path, count: int = LOG_LINES) -> tuple[str, ...]:
+    """The last lines of a log that are not empty, without reading all of it; none where there is no log."""
+    lines = [line for line in _tail(path, 4096).splitlines() if line.strip()]
+    return tuple(one_line(line, 200) for line in lines[-count:])
+
+
+def _tail(path: Path, size: int) -> str:
+    try:
+        with path.open("rb") as log:
+            log.seek(0, 2)
+            log.seek(max(0, log.tell() - size))
+            return log.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
 
 def _to_console(descriptor: int, text: str) -> None:
     with contextlib.suppress(OSError):  # a closed terminal must not end a training
@@ -35,11 +66,11 @@ def _to_console(descriptor: int, text: str) -> None:
 
 
 class _Log(io.TextIOBase):
-    """Text to a descriptor, at once. A full disk must not end a training for want of a log line: it is told once."""
+    """Text to a descriptor, without delay. A full disk must not end a training for a log line: it is reported once."""
 
     def __init__(self, descriptor: int, path: Path, console: int) -> None:
         self._descriptor, self._path, self._console = descriptor, path, console
-        self._told = False
+        self._reported = False
 
     def writable(self) -> bool:
         return True
@@ -53,12 +84,12 @@ class _Log(io.TextIOBase):
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError as error:
-            if not self._told:
+            if not self._reported:
                 _to_console(
                     self._console,
-                    f"{self._path} cannot be written ({error.strerror}); what follows is not in it",
+                    f"{self._path} cannot be written ({error.strerror}); the following output is not in it",
                 )
-                self._told = True
+                self._reported = True
         return len(text)
 
 
@@ -66,8 +97,8 @@ class _Log(io.TextIOBase):
 def captured(path: Path, *, echo: bool) -> Iterator[PointLog]:
     """Append descriptors 1 and 2 of this process to ``path`` while the block runs.
 
-    Redirecting the descriptors, not ``sys.stdout``, catches what TensorFlow's C++ code and a crash write.
-    With ``echo``, :meth:`PointLog.line` also reaches the former standard output.
+    Redirecting the descriptors, not ``sys.stdout``, also captures what TensorFlow's C++ code and a crash write.
+    With ``echo``, :meth:`PointLog.line` also writes to the former standard output.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -76,7 +107,7 @@ def captured(path: Path, *, echo: bool) -> Iterator[PointLog]:
     try:
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
-        # By sys.stdout too: it need not be descriptor 1 (in a notebook, under a test runner).
+        # sys.stdout, too: it need not be descriptor 1 (in a notebook, under a test runner).
         log = _Log(descriptor, path, saved[1])
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             yield PointLog(saved[0] if echo else None)
@@ -85,16 +116,3 @@ def captured(path: Path, *, echo: bool) -> Iterator[PointLog]:
             os.dup2(kept, target)
             os.close(kept)
         os.close(descriptor)
-
-
-def last_lines(path: Path, count: int = LOG_LINES) -> tuple[str, ...]:
-    """The last lines of a log that are not empty, without reading all of it; none where there is no log."""
-    try:
-        with path.open("rb") as log:
-            log.seek(0, 2)
-            log.seek(max(0, log.tell() - 4096))
-            text = log.read().decode("utf-8", errors="replace")
-    except OSError:
-        return ()
-    lines = [line for line in text.splitlines() if line.strip()]
-    return tuple(one_line(line, 200) for line in lines[-count:])

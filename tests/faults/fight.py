@@ -18,7 +18,7 @@ from pathlib import Path
 
 from jobs.point import claim
 from jobs.point.attempt import run_point
-from jobs.point.claim import Busy
+from jobs.point.claim import BusyError
 from jobs.point.status import read_result, read_status
 from jobs.point.worker import die_with_parent
 from jobs.run.index import Run, read_run
@@ -47,7 +47,7 @@ def worker(run: Run, seed: int, other_host: bool) -> None:
         entry = choose.choice(run.entries)
         try:
             run_point(run, entry, echo=False, tell=lambda text: None)
-        except Busy:
+        except BusyError:
             time.sleep(0.02)
 
 
@@ -136,9 +136,9 @@ def main() -> None:
     checksums = set()
     for entry in run.entries:
         result = read_result(run, entry)
-        results[result["status"] if result else "none"] += 1
+        results[result.status if result else "none"] += 1
         if result is not None:
-            checksums.add((result["metrics"]["checksum"], json.dumps(result["history"])))
+            checksums.add((result.metrics.val_loss_at_best, result.history))
         files = list(run.point_paths(entry).folder.glob("*_results.json*"))
         if len(files) != 1:
             wrong.append(f"{entry.name}: {len(files)} results")

@@ -159,9 +159,9 @@ def main() -> None:
             found["after_result"] += 1
             if paths.results.read_bytes() != text or epochs:
                 found["lost"].append(f"{entry.name}: a published result was changed, or trained again")
-        if state != "done" or after is None or after["metrics"] != expected["metrics"]:
+        if state != "done" or after is None or after.metrics != expected.metrics:
             found["lost"].append(f"{entry.name}: {state} after a kill at call {at} ({names[at]})")
-        elif after["history"] != expected["history"] or not paths.model.exists():
+        elif after.history != expected.history or not paths.model.exists():
             found["lost"].append(f"{entry.name}: another history, or no model")
         left = [path.name for path in paths.folder.rglob("*") if ".tmp" in path.name or "epoch_" in path.name]
         if before is None and left:

@@ -77,7 +77,7 @@ def train(settings, data, *, model_file, accumulation, resume, on_batch, on_epoc
         os.write(descriptor, f"{settings['learning_rate']} {os.getpid()}\n".encode())
         os.close(descriptor)
     model_file.write_bytes(best[0].tobytes())
-    metrics = {"chance_jaccard": 0.1, "best_epoch": best_epoch, "checksum": float(weights[0].sum())}
+    metrics = {"chance_jaccard": 0.1, "best_epoch": best_epoch, "val_loss_at_best": float(weights[0].sum())}
     metrics["best_val_jaccard"] = rows[best_epoch - 1]["val_jaccard"]
     return Trained("done", "", rows, metrics, {}, np.zeros(0, int), np.zeros((0, 1, 1)), {})
 

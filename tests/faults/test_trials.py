@@ -47,6 +47,12 @@ def make(root: Path, *, rates=(0.001,), seeds=(1,), epochs=3) -> Run:
     return make_run(load_config(grid), root, say=lambda text: None).run
 
 
+def epoch_of(run, entry) -> int:
+    """The last epoch that the point has recorded."""
+    record = read_status(run, entry).record
+    return 0 if record is None else record.epoch
+
+
 def start(*arguments: str, **variables: str) -> subprocess.Popen:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PBS_")}
     return subprocess.Popen(
@@ -156,7 +162,7 @@ def test_a_point_killed_terminated_and_out_of_time_ends_as_one_that_was_left_alo
     assert code == 0, output
 
     def epoch() -> int:
-        return (read_status(harmed, harmed.entry(1)).record or {}).get("epoch", 0)
+        return epoch_of(harmed, harmed.entry(1))
 
     arguments = "run_point.py", str(harmed.paths.root), "1"
     before = epoch()
@@ -195,7 +201,7 @@ def test_a_point_killed_terminated_and_out_of_time_ends_as_one_that_was_left_alo
     assert history(harmed, 1) == history(left_alone, 1)
     assert weights(harmed, 1) == weights(left_alone, 1)
     result = read_result(harmed, harmed.entry(1))
-    assert len(result["resumed"]) == 4 and result["attempts"] == 5
+    assert len(result.resumed) == 4 and result.attempts == 5
 
 
 # -- the walltime and signals ----------------------------------------------------------------------------------
@@ -228,7 +234,7 @@ def test_a_step_that_does_not_listen_to_sigterm_is_ended_and_classed_before_sigk
         "stop=2",
     )
     process = start(*arguments, **variables)
-    wait_for(process, lambda: (read_status(run, run.entry(1)).record or {}).get("epoch"))
+    wait_for(process, lambda: epoch_of(run, run.entry(1)))
     if started:
         time.sleep(max(0.0, float(variables["JOB_STARTED"]) + 74.5 - time.time()))
     else:
@@ -246,7 +252,7 @@ def test_a_step_that_does_not_listen_to_sigterm_is_ended_and_classed_before_sigk
 def test_sigterm_ends_a_real_training_in_order(tmp_path):
     run = make(tmp_path / "run", epochs=500)
     process = start("run_point.py", str(run.paths.root), "1")
-    wait_for(process, lambda: (read_status(run, run.entry(1)).record or {}).get("epoch", 0) > 1)
+    wait_for(process, lambda: epoch_of(run, run.entry(1)) > 1)
     began = time.monotonic()
     process.terminate()
     output, _ = process.communicate(timeout=10)
@@ -262,7 +268,7 @@ def test_sigterm_ends_a_real_training_in_order(tmp_path):
 def test_a_second_copy_on_another_node_leaves_and_names_the_first(tmp_path):
     run = make(tmp_path / "run", epochs=100)
     first = start("-m", "tests.faults.one_point", str(run.paths.root), "1", "stand_in=0.05")
-    wait_for(first, lambda: (read_status(run, run.entry(1)).record or {}).get("epoch"))
+    wait_for(first, lambda: epoch_of(run, run.entry(1)))
     try:
         for other in ((), ("host=other",)):
             code, output = run_to_end(
@@ -278,20 +284,20 @@ def test_a_second_copy_on_another_node_leaves_and_names_the_first(tmp_path):
 def test_a_paused_holder_that_was_taken_over_publishes_nothing(tmp_path):
     run = make(tmp_path / "run", epochs=12)
     first = start("-m", "tests.faults.one_point", str(run.paths.root), "1", "stand_in=0.05")
-    wait_for(first, lambda: (read_status(run, run.entry(1)).record or {}).get("epoch", 0) > 2)
-    trainer = read_status(run, run.entry(1)).record["pid"]
+    wait_for(first, lambda: epoch_of(run, run.entry(1)) > 2)
+    trainer = read_status(run, run.entry(1)).record.pid
     os.kill(trainer, signal.SIGSTOP)
     code, output = run_to_end(
         "-m", "tests.faults.one_point", str(run.paths.root), "1", "stand_in=0.05", "host=other"
     )
-    assert code == 0 and "no sign of life; taking over" in output, output
+    assert code == 0 and "no heartbeat; taking over" in output, output
     published = run.point_paths(run.entry(1)).results.read_bytes()
     os.kill(trainer, signal.SIGCONT)
     output, _ = first.communicate(timeout=20)
     assert first.returncode == 15 and "was taken over by process" in output, output
     assert run.point_paths(run.entry(1)).results.read_bytes() == published
     result = read_result(run, run.entry(1))
-    assert result["host"] == "other" and result["resumed"][0]["after_epoch"] >= 2
+    assert result.host == "other" and result.resumed[0].after_epoch >= 2
     log = run.point_paths(run.entry(1)).log.read_text()
     assert log.count(" epoch 12/12 ") == 1
 
@@ -333,7 +339,7 @@ def test_a_full_disk_leaves_the_old_state_and_says_what_is_missing(small_disk, l
     assert run_to_end(*arguments, "1", "stand_in=0")[0] == 0
     whole = run.point_paths(run.entry(1)).results.read_bytes()
     process = start(*arguments, "2", "stand_in=0.1")
-    wait_for(process, lambda: (read_status(run, run.entry(2)).record or {}).get("epoch", 0) > 2)
+    wait_for(process, lambda: epoch_of(run, run.entry(2)) > 2)
     ballast = fill(small_disk, leave)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 13, output
@@ -348,15 +354,15 @@ def test_a_full_disk_leaves_the_old_state_and_says_what_is_missing(small_disk, l
     code, output = run_to_end(*arguments, "2", "stand_in=0")
     assert code == 0, output
     result = read_result(run, run.entry(2))
-    assert result["resumed"][0]["after_epoch"] >= 2
-    assert result["history"] == read_result(run, run.entry(1))["history"]
+    assert result.resumed[0].after_epoch >= 2
+    assert result.history == read_result(run, run.entry(1)).history
 
 
 @pytest.mark.faults
 def test_a_full_disk_stops_a_real_training_in_order(small_disk):
     run = make(small_disk / "run", epochs=60)
     process = start("run_point.py", str(run.paths.root), "1")
-    wait_for(process, lambda: (read_status(run, run.entry(1)).record or {}).get("epoch", 0) > 2)
+    wait_for(process, lambda: epoch_of(run, run.entry(1)) > 2)
     ballast = fill(small_disk, 8192)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 13 and "No space left on device" in output, output
@@ -394,16 +400,16 @@ def test_memory_that_does_not_suffice_is_classed_or_met_with_smaller_parts(tmp_p
     if on_oom == "accumulate":
         assert code == 0, output
         result = read_result(run, run.entry(1))
-        assert result["effective"]["gradient_accumulation_steps"] > 1
-        assert result["effective"]["batch_shape"][0] < 32
-        assert "batch normalisation sees batches of" in result["reason"]
+        assert result.effective.gradient_accumulation_steps > 1
+        assert result.effective.batch_shape[0] < 32
+        assert "batch normalisation sees batches of" in result.reason
         return
     status = read_status(run, run.entry(1))
     assert code == 10 and status.state == "oom", output
-    assert status.record["peak_memory_mb"] > 100
+    assert status.record.peak_memory_mb > 100
     assert collected.counts == {"oom": 1, "waiting": 1}
     row = run.paths.summary.read_text().splitlines()[1]
-    assert ",oom," in row and str(status.record["peak_memory_mb"]) in row
+    assert ",oom," in row and str(status.record.peak_memory_mb) in row
 
 
 def test_the_stand_in_resumes_as_the_real_training_must(tmp_path):

@@ -220,16 +220,16 @@ def test_points_stop_before_a_walltime_that_only_the_scheduler_knows_and_go_on_w
         status = read_status(run, entry)
         print(entry.name, status.state, status.reason, flush=True)
         assert status.state == "timeout" and "of the walltime (35 s) are left" in status.reason
-        assert status.record["epoch"] > 3 and run.point_paths(entry).checkpoint.exists()
+        assert status.record.epoch > 3 and run.point_paths(entry).checkpoint.exists()
 
     command("-m", "jobs.resubmit", str(root), "--walltime", "00:08:00")
     record = json.loads((root / "submissions.json").read_text())["submissions"][0]
     # One of them loses its training process, as by a person or a fault of the node.
     deadline = time.monotonic() + 120
-    while (read_status(run, run.entry(1)).record or {}).get("attempts") != 2:
+    while read_status(run, run.entry(1)).attempts != 2:
         assert time.monotonic() < deadline, "the second attempt did not start"
         time.sleep(0.2)
-    os.kill(read_status(run, run.entry(1)).record["pid"], signal.SIGKILL)
+    os.kill(read_status(run, run.entry(1)).record.pid, signal.SIGKILL)
     assert wait_for_end(record["collect"]["id"]) == 0
     assert read_status(run, run.entry(1)).state == "lost" and read_status(run, run.entry(2)).state == "done"
     command("-m", "jobs.resubmit", str(root), "--walltime", "00:08:00")
@@ -238,8 +238,8 @@ def test_points_stop_before_a_walltime_that_only_the_scheduler_knows_and_go_on_w
     for entry, attempts in zip(run.entries, (3, 2), strict=True):
         result = read_result(run, entry)
         # One that was killed before its first epoch ended has left nothing to be resumed from.
-        assert result["attempts"] == attempts and 1 <= len(result["resumed"]) < attempts
-        assert [row["epoch"] for row in result["history"]] == list(range(1, 301))
+        assert result.attempts == attempts and 1 <= len(result.resumed) < attempts
+        assert [row.epoch for row in result.history] == list(range(1, 301))
 
 
 PROBED = """

@@ -244,7 +244,7 @@ def test_a_damaged_probe_is_refused_but_keeps_no_search_from_being_submitted(mak
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("# estimate: none: ") and lines[2].startswith("job=$(qsub ")
     assert submit.main([str(run.paths.root)]) == 0
-    assert "note: the longest points do not start first" in capsys.readouterr().out
+    assert "note: the longest points are not submitted first" in capsys.readouterr().out
 
 
 def test_walltimes_and_memory_are_rounded_up():

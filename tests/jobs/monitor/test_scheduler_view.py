@@ -59,7 +59,7 @@ def test_of_two_jobs_the_larger_number_is_the_newer(tiny_run, recorded, own, new
 def test_of_two_jobs_on_record_the_last_is_the_newer(tiny_run):
     submitted(tiny_run, 9, 10)
     view = look(tiny_run, Fixed({(9, 1): Job("X", 1, ran=True), (10, 1): Job("R", None, ran=True)})).views[0]
-    assert (view.state, view.reason) == ("running", "begins")
+    assert (view.state, view.reason, view.starting) == ("running", "", True)
 
 
 def test_every_job_that_may_concern_the_run_is_asked_about_once(tiny_run):

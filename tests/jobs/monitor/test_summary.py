@@ -27,7 +27,7 @@ def test_every_index_has_a_row_and_the_predecessors_columns_come_first(tiny_run)
     finish(tiny_run, tiny_run.entries[0])
     collected = collect(tiny_run)
     assert collected.counts == {"done": 1, "waiting": 1} and collected.with_result == 1
-    assert [row[0] for row in collected.missing] == [2]
+    assert [point.index for point in collected.missing] == [2]
     found = rows(tiny_run)
     assert [row["index"] for row in found] == ["1", "2"]
     assert tuple(found[0])[: len(LEADING)] == LEADING
@@ -54,7 +54,7 @@ def test_a_diverged_point_is_a_result_without_success(tiny_run):
     assert rows(tiny_run)[0]["reason"] == "the training loss became nan"
 
 
-def test_unexpected_types_in_a_result_do_not_crash(tiny_run):
+def test_a_result_of_a_wrong_shape_is_named_and_counts_as_lost(tiny_run):
     entry = tiny_run.entries[0]
     paths = tiny_run.point_paths(entry)
     paths.state.mkdir(parents=True)
@@ -62,7 +62,9 @@ def test_unexpected_types_in_a_result_do_not_crash(tiny_run):
         write_record(
             paths.results, {"key": entry.key, "status": "done", "metrics": metrics, "effective": effective}
         )
-        assert collect(tiny_run).counts["done"] == 1
+        collected = collect(tiny_run)
+        assert collected.counts["lost"] == 1
+        assert "is not a valid Result record" in collected.missing[0].reason
 
 
 def test_what_a_point_used_stands_in_its_row(tiny_run):

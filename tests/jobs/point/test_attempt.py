@@ -18,9 +18,9 @@ from jobs.common.errors import UserError
 from jobs.common.records import read_record, write_record
 from jobs.common.states import STATES
 from jobs.monitor.summary import collect
-from jobs.point import attempt
+from jobs.point import attempt, termination
 from jobs.point.attempt import run_point
-from jobs.point.claim import Busy
+from jobs.point.claim import BusyError
 from jobs.point.endings import record_death
 from jobs.point.status import read_status
 from tests.conftest import REPOSITORY
@@ -79,7 +79,7 @@ def failing(monkeypatch, error):
         (RuntimeError("OOM when allocating tensor with shape[8,64]"), "oom"),
         (RuntimeError("ResourceExhaustedError: failed"), "oom"),
         (RuntimeError("ResourceExhaustedError: /x: No space left on device"), "error"),
-        (attempt.Cancelled("SIGTERM"), "cancelled"),
+        (termination.Cancelled("SIGTERM"), "cancelled"),
         (training.ReadBackError("learning_rate: received 0.001"), "error"),
     ],
 )
@@ -142,7 +142,8 @@ def test_a_finished_point_is_trained_again_only_if_told_and_keeps_its_result_unt
 
 def test_divergence_is_a_result_with_its_history(tiny_run, monkeypatch):
     monkeypatch.setattr(
-        training, "build_loss", lambda settings: lambda truth, found: keras.ops.log(-1.0 - found)
+        "unet_models.training.model.build_loss",
+        lambda settings: lambda truth, found: keras.ops.log(-1.0 - found),
     )
     entry = tiny_run.entries[0]
     assert quiet(tiny_run, entry) == "diverged"
@@ -160,7 +161,7 @@ def test_a_second_copy_leaves_at_once_and_names_the_first(tiny_run, monkeypatch)
     write_record(paths.claim(1), {"pid": 4711, "host": "node7", "started": "now"})
     with (
         FileLock(paths.lock),
-        pytest.raises(Busy, match="exp_01_.* is being trained by process 4711 on node7"),
+        pytest.raises(BusyError, match="exp_01_.* is being trained by process 4711 on node7"),
     ):
         quiet(tiny_run, entry)
     assert read_status(tiny_run, entry).state == "running"

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.common.records import DamagedRecord, read_record, write_record
+from jobs.common.schema import Resumed
 from jobs.point.checkpoints import Checkpoint, Checkpoints
 from jobs.run.paths import PointPaths
 from unet_models.training.state import TrainingState
@@ -34,7 +35,7 @@ def store(tmp_path):
 
 def save(store, *states):
     for one in states:
-        store.save(Checkpoint("line", 2, [{"after_epoch": 1}], one), check=lambda: None)
+        store.save(Checkpoint("line", 2, [Resumed(after_epoch=1)], one), check=lambda: None)
 
 
 def equal(one, other):
@@ -48,7 +49,7 @@ def equal(one, other):
 def test_it_comes_back_to_the_bit(store):
     save(store, state(2, 2), state(3, 2))
     found = store.load()
-    assert (found.lineage, found.accumulation, found.resumed) == ("line", 2, [{"after_epoch": 1}])
+    assert (found.lineage, found.accumulation, found.resumed) == ("line", 2, [Resumed(after_epoch=1)])
     expected = state(3, 2)
     assert found.state.rows == expected.rows and found.state.schedules == expected.schedules
     assert (found.state.epoch, found.state.best_epoch, found.state.ended) == (3, 2, False)
@@ -108,7 +109,7 @@ def test_an_archive_whose_directory_lists_fewer_arrays_is_told(store):
     with np.load(path) as arrays:
         first = arrays["00000"]
     np.savez(path, **{"00000": first})
-    with pytest.raises(DamagedRecord, match="other names"):
+    with pytest.raises(DamagedRecord, match="unexpected names"):
         store.load()
 
 
@@ -186,5 +187,5 @@ def test_a_record_cannot_name_a_file_elsewhere(store, name):
     save(store, state(2, 2))
     record = read_record(store.paths.checkpoint)
     write_record(store.paths.checkpoint, {**record, "files": {**record["files"], "model": name}})
-    with pytest.raises(DamagedRecord, match="other things than expected"):
+    with pytest.raises(DamagedRecord, match="names the file|not a valid CheckpointRecord"):
         store.load()

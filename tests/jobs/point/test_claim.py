@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from jobs.common.records import write_record
 from jobs.point import claim
-from jobs.point.claim import Busy, TakenOver, claimed, guarded, identity, newest_number, read_holder
+from jobs.point.claim import BusyError, TakenOver, claimed, guarded, identity, newest_number, read_holder
 from jobs.run.paths import PointPaths
 
 INTERVAL = 0.05
@@ -38,7 +38,7 @@ def no_locks(monkeypatch):
 
 
 def write_claim(paths, number=1, **changes):
-    record = {**identity(), "started": "2026-01-01T00:00:00+00:00", "token": "x", **changes}
+    record = {**identity().fields(), "started": "2026-01-01T00:00:00+00:00", "token": "x", **changes}
     write_record(paths.claim(number), record)
 
 
@@ -73,17 +73,19 @@ def test_a_second_process_on_this_host_leaves_at_once_and_names_the_first(paths)
     ) as first:
         assert first.stdout.readline() == b"held\n"
         began = time.monotonic()
-        with pytest.raises(Busy, match=f"is being trained by process {first.pid} on {claim.host_name()}"):
+        with pytest.raises(
+            BusyError, match=f"is being trained by process {first.pid} on {claim.host_name()}"
+        ):
             hold(paths)
         assert time.monotonic() - began < 1
         first.kill()
     # The kernel has freed its lock, and its process is gone.
-    assert hold(paths) == (2, f"exp_01_point: {read_holder(paths, 1)} is gone; taking over")
+    assert hold(paths) == (2, f"exp_01_point: {read_holder(paths, 1)} no longer exists; taking over")
 
 
 def test_a_living_process_on_a_file_system_without_locks_is_left_alone(paths, no_locks):
     write_claim(paths, pid=os.getppid(), ticks=claim.process_ticks(os.getppid()))
-    with pytest.raises(Busy):
+    with pytest.raises(BusyError):
         hold(paths)
 
 
@@ -100,14 +102,14 @@ def test_a_dead_holder_of_this_host_is_taken_over_at_once(paths, no_locks, gone)
     write_claim(paths, **gone())
     began = time.monotonic()
     number, said = hold(paths)
-    assert number == 2 and "is gone; taking over" in said and time.monotonic() - began < 1
+    assert number == 2 and "no longer exists; taking over" in said and time.monotonic() - began < 1
 
 
 def test_a_silent_holder_on_another_host_is_taken_over_after_it_was_watched(paths):
     write_claim(paths, host="node7", pid=4711)
     began = time.monotonic()
     number, said = hold(paths)
-    assert number == 2 and "process 4711 on node7" in said and "no sign of life" in said
+    assert number == 2 and "process 4711 on node7" in said and "no heartbeat" in said
     assert time.monotonic() - began >= claim.DEAD_AFTER * INTERVAL
 
 
@@ -124,7 +126,7 @@ def test_a_living_holder_on_another_host_is_left_alone_whatever_its_clock_says(p
     thread = threading.Thread(target=live)
     thread.start()
     try:
-        with pytest.raises(Busy, match="process 4711 on node7"):
+        with pytest.raises(BusyError, match="process 4711 on node7"):
             hold(paths)
     finally:
         stop.set()
@@ -134,7 +136,7 @@ def test_a_living_holder_on_another_host_is_left_alone_whatever_its_clock_says(p
 
 def test_where_locks_work_a_living_holder_elsewhere_is_told_at_once(paths):
     write_claim(paths, host="node7", pid=4711)
-    with FileLock(paths.lock), pytest.raises(Busy):
+    with FileLock(paths.lock), pytest.raises(BusyError):
         began = time.monotonic()
         hold(paths)
     assert time.monotonic() - began < INTERVAL * claim.DEAD_AFTER
@@ -154,7 +156,7 @@ def test_a_sub_job_that_pbs_runs_again_takes_its_own_point_over_at_once(paths, m
     began = time.monotonic()
     with FileLock(paths.lock):  # the old one may even be there still
         number, said = hold(paths)
-    assert number == 2 and "PBS has run 12[3].pbs again" in said and time.monotonic() - began < 1
+    assert number == 2 and "PBS has started 12[3].pbs again" in said and time.monotonic() - began < 1
 
 
 def test_an_attempt_that_said_how_it_ended_needs_nobody_alive(paths):
@@ -165,7 +167,7 @@ def test_an_attempt_that_said_how_it_ended_needs_nobody_alive(paths):
 
 def test_a_damaged_claim_counts_as_one_of_nobody_known(paths):
     paths.claim(1).write_text("{")
-    with pytest.raises(Busy, match="another process that has just begun"), FileLock(paths.lock):
+    with pytest.raises(BusyError, match="another process that has just started"), FileLock(paths.lock):
         hold(paths)
     number, said = hold(paths)
     assert number == 2 and "watching" in said
@@ -196,7 +198,7 @@ def test_of_many_that_want_a_point_without_locks_exactly_one_gets_it(paths, no_l
             with claimed(paths, interval=INTERVAL, say=lambda text: None) as held:
                 got.append(held.number)
                 time.sleep(0.3)
-        except Busy:
+        except BusyError:
             pass
 
     threads = [threading.Thread(target=want) for _ in range(8)]
@@ -209,9 +211,9 @@ def test_of_many_that_want_a_point_without_locks_exactly_one_gets_it(paths, no_l
 
 def test_a_holder_shows_that_it_lives(paths):
     with claimed(paths, interval=INTERVAL) as held:
-        before = claim.sign_of_life(paths.claim(held.number))
+        before = claim.heartbeat(paths.claim(held.number))
         time.sleep(6 * INTERVAL)
-        assert claim.sign_of_life(paths.claim(held.number)) != before
+        assert claim.heartbeat(paths.claim(held.number)) != before
         assert claim.silent_seconds(paths, held.number) < 2
 
 

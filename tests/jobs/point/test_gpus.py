@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from jobs.common import schema
 from jobs.common.errors import UserError
 from jobs.point.gpus import GpuUse, claimed_gpu
 
@@ -71,12 +72,9 @@ def test_the_use_of_a_gpu_is_sampled_while_it_trains(tmp_path, monkeypatch):
         f'echo "$@" >{tmp_path}/asked; printf "80, 1000\\n100, 2500.5\\n[N/A], 3\\n90, 2000\\n"',
     )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b,GPU-c")
-    assert sampled() == {
-        "utilisation_percent_mean": 90.0,
-        "utilisation_percent_max": 100.0,
-        "memory_used_mb_max": 2500.5,
-        "samples": 3,
-    }
+    assert sampled() == schema.GpuUse(
+        utilisation_percent_mean=90.0, utilisation_percent_max=100.0, memory_used_mb_max=2500.5, samples=3
+    )
     assert (
         "--id=GPU-b" in (tmp_path / "asked").read_text() and "--loop=10" in (tmp_path / "asked").read_text()
     )
@@ -99,7 +97,7 @@ def test_a_gpu_that_is_hidden_is_not_sampled(tmp_path, monkeypatch):
             pass
         assert use.summary() is None and not (tmp_path / "asked").exists()
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert sampled()["samples"] == 1
+    assert sampled().samples == 1
 
 
 def test_the_driver_is_ended_with_the_training(tmp_path, monkeypatch):
@@ -109,4 +107,4 @@ def test_the_driver_is_ended_with_the_training(tmp_path, monkeypatch):
         while use.summary() is None and time.monotonic() < until:
             time.sleep(0.02)
         raise KeyError
-    assert use._process.returncode is not None and use.summary()["memory_used_mb_max"] == 70
+    assert use._process.returncode is not None and use.summary().memory_used_mb_max == 70

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from jobs.common.records import quarantine, write_record
-from jobs.monitor.summary import collect
+from jobs.common.schema import Result, ResultHead
+from jobs.monitor.summary import Missing, collect
 from jobs.point import status as status_module
 from jobs.point.claim import identity
 from jobs.point.status import read_status, watch_silent
@@ -25,7 +26,7 @@ def point(run):  # noqa: F811
 
 
 def claim(paths, number=1, **changes):
-    write_record(paths.claim(number), {**identity(), "started": "then", **changes})
+    write_record(paths.claim(number), {**identity().fields(), "started": "then", **changes})
 
 
 def test_a_damaged_result_is_set_aside_and_its_point_is_to_be_run_again(run, point):  # noqa: F811
@@ -53,11 +54,16 @@ def test_a_damaged_status_record_is_set_aside(run, point, content):  # noqa: F81
 def test_a_look_keeps_of_a_result_what_is_shown_and_tells_the_same_state(run, point):  # noqa: F811
     entry, paths = point
     give_result(run, 1)
-    write_record(paths.results, {**read_status(run, entry).result, "settings": {"seed": 1}, "history": []})
+    write_record(
+        paths.results, {**read_status(run, entry).result.fields(), "settings": {"seed": 1}, "history": []}
+    )
     whole, look = read_status(run, entry), read_status(run, entry, verify=False)
     assert (look.state, look.reason, look.attempts) == (whole.state, whole.reason, whole.attempts)
-    assert look.result == {key: whole.result[key] for key in status_module.LOOK if key in whole.result}
-    assert "settings" in whole.result and "metrics" in look.result
+    assert type(look.result) is ResultHead and type(whole.result) is Result
+    assert look.result == ResultHead(
+        **{name: getattr(whole.result, name) for name in ResultHead.__struct_fields__}
+    )
+    assert look.whole_result is None and whole.whole_result.settings == {"seed": 1}
 
 
 def test_what_cannot_be_read_or_is_newer_stays_where_it_is(run, point):  # noqa: F811
@@ -83,7 +89,7 @@ def test_a_claim_without_a_word_is_running_while_its_process_lives(run, point): 
     write_record(paths.status, {"attempts": 1, "state": "timeout"})
     claim(paths, 2)
     status = read_status(run, entry)
-    assert (status.state, status.attempts, status.record["pid"]) == ("running", 2, os.getpid())
+    assert (status.state, status.attempts, status.record.pid) == ("running", 2, os.getpid())
     assert read_status(run, entry, before=2).state == "timeout"
     claim(paths, 2, boot="before")
     assert read_status(run, entry).state == "lost"
@@ -97,7 +103,7 @@ def test_long_silence_on_another_node_is_death_and_a_short_one_is_not(run, point
     past = time.time() - status_module.SILENT_SECONDS - 60
     os.utime(paths.claim(1), (past, past))
     status = read_status(run, entry)
-    assert status.state == "lost" and "no sign of life for 16 minutes" in status.reason
+    assert status.state == "lost" and "has not updated its claim for 16 minutes" in status.reason
 
 
 def test_collect_can_watch_whether_points_on_other_nodes_live(run, point):  # noqa: F811
@@ -123,8 +129,9 @@ def test_collect_can_watch_whether_points_on_other_nodes_live(run, point):  # no
         stop.set()
         thread.join()
     assert collected.counts == {"running": 1, "lost": 1, "waiting": 10}
-    assert collected.missing[0][2:] == ("lost", "process 4711 on node7 gives no sign of life")
-    assert "2 points are said to be running elsewhere" in said[0]
+    expected = Missing(1, run.entry(1).name, "lost", "process 4711 on node7 has no heartbeat")
+    assert collected.missing[0] == expected
+    assert "2 points recorded as running on other hosts" in said[0]
 
 
 def test_nothing_is_watched_where_all_have_ended(run):  # noqa: F811

@@ -14,9 +14,10 @@ import pytest
 
 from jobs.common.records import write_record
 from jobs.point import endings
-from jobs.point.attempt import may_accumulate, next_accumulation
+from jobs.point.accumulation import may_accumulate, next_accumulation
 from jobs.point.claim import claimed
-from jobs.point.endings import class_of_exit, is_out_of_memory, record_death
+from jobs.point.endings import class_of_exit, record_death
+from jobs.point.memory import is_out_of_memory
 from jobs.point.status import read_status
 from jobs.point.worker import train_in_process
 from tests.conftest import REPOSITORY
@@ -114,7 +115,7 @@ def test_with_accumulation_fresh_processes_follow_until_a_part_is_one_sample(run
     run = replace(run, site={**run.site, "on_oom": "accumulate"})
     code, status = train(run, oom, index=3)
     assert (code, status.state, status.attempts) == (10, "oom", 4)  # batches of 8: 1, 2, 4, 8 parts
-    assert status.record["accumulation"] == 8
+    assert status.record.accumulation == 8
     assert not may_accumulate(run, run.entry(3), status)
 
 
@@ -163,10 +164,10 @@ def test_training_again_accumulates_and_is_classed_as_any_other_attempt(run, ind
     give_result(run, index)
     code, status = train(run, oom, index=index)
     assert code == 10 and status.state == "done"  # the old result stands
-    assert status.record["accumulation"] == 8 and status.record["state"] == "oom"
+    assert status.record.accumulation == 8 and status.record.state == "oom"
     code, status = train(run, lambda held, paths: os.kill(os.getpid(), signal.SIGSEGV), index=index)
-    assert status.state == "done" and status.record["attempts"] == 5
-    assert "SIGSEGV" in status.record["reason"]
+    assert status.state == "done" and status.record.attempts == 5
+    assert "SIGSEGV" in status.record.reason
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ find_run
 read_site
 load_modules
 target=${SITE_ENVIRONMENT:-$repository/.venv}
-packages=(pandas scipy statsmodels matplotlib seaborn pyyaml "filelock>=3.30" pillow rich)
 
 if [[ -z $SITE_CONTAINER ]]; then
     source_python=${PYTHON:-python3}
@@ -41,6 +40,9 @@ export PYTHONNOUSERSITE=1
 "${inside[@]}" python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     fail "the image's python3 is too old; expected Python 3.10 or newer, with TensorFlow 2.16 or newer"
 "${inside[@]}" python3 -c 'import tensorflow' || fail "the image has no TensorFlow that its python3 can import"
+# What pyproject.toml lists, except NumPy: the image's stays.
+listed=$("${inside[@]}" python3 "$repository/jobs/common/requirements.py")
+mapfile -t packages < <(grep -v '^numpy>=' <<< "$listed")
 # --without-pip: images often lack ensurepip; the image's own pip serves, and installs into the environment.
 "${inside[@]}" python3 -m venv --system-site-packages --without-pip "$target"
 pinned=$target/image-packages.txt
@@ -64,7 +66,7 @@ packages+=('keras>=3.0.5')
 import importlib.metadata
 import sys
 
-import filelock, matplotlib, pandas, PIL, rich, scipy, seaborn, statsmodels, yaml  # noqa: E401,F401 - each must import
+import filelock, jinja2, matplotlib, msgspec, pandas, PIL, rich, scipy, seaborn, statsmodels, yaml  # noqa: E401,F401 - each must import
 import keras
 import tensorflow
 

@@ -1,28 +1,34 @@
-"""The part of ``jobs/verify_setup.sh`` that needs Python: packages, TensorFlow, data, space, the file system.
+"""``python -m jobs.verify [RUN]``: checks packages, TensorFlow, the run's data, free space and the file system.
 
-``python -m jobs.verify [RUN]``: one line a check. Exit codes: 0 no failure, 1 at least one.
+It is the part of ``jobs/verify_setup.sh`` that needs Python. It prints one line per check: ok, warning or FAILURE with
+what to do. Exit codes: 0 no failure (perhaps warnings), 1 at least one failure, 2 bad arguments.
 """
+
+# Only the standard library is imported here: this command must work where the packages are missing.
 
 from __future__ import annotations
 
-import importlib.util
+import argparse
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from filelock import FileLock, Timeout
+from jobs.common.errors import UserError, run_command
+from jobs.common.requirements import Requirement, release, requirements
 
-from jobs.common.errors import UserError
-from jobs.common.records import DamagedRecord, read_record, write_record
-from jobs.run.index import Run, read_run
+if TYPE_CHECKING:
+    from jobs.run.index import Run
 
-MODULES = ("numpy", "pandas", "scipy", "matplotlib", "seaborn", "yaml", "filelock", "PIL", "rich", "keras")
-NEEDED_GB = 1.0  # for a small run; the models' own sizes are added where there is a run
-Check = tuple[str, str]  # "ok", "warning" or "FAILURE"; the line
+NEEDED_GB = 1.0  # for a small run; where there is a run, it is computed from its models
+OLDEST_KERAS = "3.0.5"
+Level = Literal["ok", "warning", "FAILURE"]
+Check = tuple[Level, str]  # and the line to print
+REPAIR = "bash jobs/make_environment.sh"
 
 _TENSORFLOW = """
 import keras, tensorflow as tf
@@ -31,24 +37,36 @@ print(tf.__version__, keras.__version__, ",".join(d.name for d in tf.config.list
 
 
 def check_python() -> Iterator[Check]:
-    """The interpreter's version and every package."""
+    """The version of the interpreter."""
     version = ".".join(map(str, sys.version_info[:3]))
     if (3, 10) <= sys.version_info[:2] <= (3, 13):
         yield "ok", f"Python: {version} ({sys.executable})"
     else:
-        yield "FAILURE", f"Python: {version}; expected 3.10 to 3.13: bash jobs/make_environment.sh"
-    missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
+        yield "FAILURE", f"Python: {version}; expected 3.10 to 3.13: {REPAIR}"
+
+
+def check_packages(wanted: Iterable[Requirement]) -> Iterator[Check]:
+    """Every package that ``pyproject.toml`` lists: it must be there, and should not be older than listed."""
+    found = {requirement: requirement.installed() for requirement in wanted}
+    missing = [requirement.package for requirement, version in found.items() if version is None]
     if missing:
         yield (
             "FAILURE",
-            f"packages: {', '.join(missing)} missing; make them with: bash jobs/make_environment.sh",
+            f"packages: {', '.join(missing)} missing, and the other checks need them; install them with: {REPAIR}",
         )
-    else:
-        yield "ok", f"packages: {', '.join(MODULES)}"
+    old = [
+        f"{requirement.package} {version} (expected {requirement.oldest} or newer)"
+        for requirement, version in found.items()
+        if version and release(version) < release(requirement.oldest)
+    ]
+    if old:
+        yield "warning", f"packages: {', '.join(old)}: older than tested; install newer ones with: {REPAIR}"
+    if not missing and not old:
+        yield "ok", f"packages: {', '.join(requirement.package for requirement in found)}"
 
 
 def check_tensorflow() -> Iterator[Check]:
-    """TensorFlow in a process of its own: a crash in it must not end the other checks."""
+    """TensorFlow and Keras, imported in a process of their own: a crash must not end the other checks."""
     try:
         answer = subprocess.run(
             [sys.executable, "-c", _TENSORFLOW],
@@ -64,23 +82,20 @@ def check_tensorflow() -> Iterator[Check]:
     words = answer.stdout.split()
     if answer.returncode != 0 or len(words) != 3:
         last = (answer.stderr.strip() or "no output").splitlines()[-1]
-        yield "FAILURE", f"TensorFlow: cannot be imported ({last}); bash jobs/make_environment.sh"
+        yield "FAILURE", f"TensorFlow: cannot be imported ({last}); {REPAIR}"
         return
     tensorflow, keras, gpus = words
-    if int(keras.split(".")[0]) < 3:
-        yield "FAILURE", f"Keras: {keras}; expected 3.0.5 or newer: bash jobs/make_environment.sh"
+    if release(keras) < release(OLDEST_KERAS):
+        yield "FAILURE", f"Keras: {keras}; expected {OLDEST_KERAS} or newer: {REPAIR}"
     if gpus == "-":
-        yield (
-            "warning",
-            f"TensorFlow: {tensorflow}, Keras {keras}: no GPU here, it would run on CPU. A login node has none, as a "
-            "rule: run this check inside a job, too",
-        )
+        text = f"TensorFlow: {tensorflow}, Keras {keras}: no GPU here, so it would run on the CPU"
+        yield "warning", f"{text}. Most login nodes have none: run this check inside a job, too"
     else:
         yield "ok", f"TensorFlow: {tensorflow}, Keras {keras}, GPU {gpus}"
 
 
 def check_run(run: Run) -> Iterator[Check]:
-    """The packed data are those that the run was made from."""
+    """The packed data are those from which the run was made."""
     from unet_models.data.images import DataError
     from unet_models.data.packed import read_packed
 
@@ -112,12 +127,12 @@ def _needed_gb(run: Run | None) -> float:
         )
         for entry in run.entries
     )
-    # The best weights, and what a checkpoint with Adam's two slots takes beside them.
+    # In float32: the best weights, and a checkpoint of the weights, the best ones and Adam's two slots.
     return 0.1 + parameters * 4 * 5 / 1e9
 
 
 def check_space(folder: Path, run: Run | None) -> Iterator[Check]:
-    """Free space of the file system, and the quota where the system tells it."""
+    """Free space in the file system of ``folder``, and the quota where the system reports it."""
     free = shutil.disk_usage(folder).free / 1e9
     needed = _needed_gb(run)
     if free >= needed:
@@ -125,10 +140,13 @@ def check_space(folder: Path, run: Run | None) -> Iterator[Check]:
     else:
         yield (
             "FAILURE",
-            f"space: {free:.1f} GB free in {folder}, about {needed:.1f} GB needed; clear some, or --run-dir elsewhere",
+            f"space: {free:.1f} GB free in {folder}, about {needed:.1f} GB needed; free some, or use another --run-dir",
         )
     if shutil.which("quota") is None:
-        yield "warning", "quota: no quota command here, so it is not known; ask your site how to see it"
+        yield (
+            "warning",
+            "quota: not known, because there is no quota command here; your site's documentation shows how to see it",
+        )
         return
     try:
         answer = subprocess.run(["quota", "-s"], capture_output=True, text=True, timeout=30, check=False)
@@ -139,11 +157,11 @@ def check_space(folder: Path, run: Run | None) -> Iterator[Check]:
     if over:
         yield "FAILURE", f"quota: over the limit: {'; '.join(over)}"
     else:
-        yield "ok", "quota: within the limits that `quota -s` tells"
+        yield "ok", "quota: within the limits that `quota -s` reports"
 
 
 def check_file_system(folder: Path) -> Iterator[Check]:
-    """What the product's files rest on, tried in ``folder``: atomic replace, hard link, exclusion by a lock."""
+    """The operations on files that the program needs, tried in ``folder``: replace, hard link, lock."""
     try:
         with tempfile.TemporaryDirectory(prefix=".verify_", dir=folder) as name:
             place = Path(name)
@@ -155,51 +173,62 @@ def check_file_system(folder: Path) -> Iterator[Check]:
 
 
 def _attempt(what: str, check: Callable[[], str], *, needed: bool = True) -> Check:
+    from filelock import Timeout
+
+    from jobs.common.records import DamagedRecord
+
     try:
         problem = check()
     except (OSError, Timeout, DamagedRecord, subprocess.SubprocessError) as error:
         problem = str(error) or type(error).__name__
     if not problem:
         return "ok", f"file system: {what}"
-    remedy = "put the run on another file system (--run-dir), or ask your site"
+    remedy = "put the run on another file system (--run-dir), or ask the support of your site"
     return ("FAILURE" if needed else "warning"), f"file system: {what}: {problem}; {remedy}"
 
 
 def _replace(place: Path) -> str:
+    from jobs.common.records import read, write
+    from jobs.common.schema import Process
+
     path = place / "record.json"
-    for value in (1, 2):
-        write_record(path, {"value": value})
+    for number in (1, 2):
+        write(path, Process(pid=number))
+    if read(path, Process).pid != 2:
+        return "the old file is still there"
     left = [file.name for file in place.iterdir() if file != path]
-    return "" if read_record(path)["value"] == 2 and not left else f"the old file is still there ({left})"
+    return f"other files are left: {', '.join(left)}" if left else ""
 
 
 def _hard_link(place: Path) -> str:
     first, second = place / "first", place / "second"
     first.write_text("x")
-    os.link(first, second)
-    return "" if first.stat().st_nlink == 2 else "the link does not count"
+    second.hardlink_to(first)
+    return "" if first.stat().st_nlink == 2 else "the file system does not count links"
 
 
 _HOLDER = """
 import sys
 from filelock import FileLock
 with FileLock(sys.argv[1]):
-    print("held", flush=True)
+    print("locked", flush=True)
     sys.stdin.readline()
 """
 
 
 def _exclude(place: Path) -> str:
+    from filelock import FileLock, Timeout
+
     path = place / "claim.lock"
     with subprocess.Popen(
         [sys.executable, "-c", _HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         try:
-            if holder.stdout is None or holder.stdout.readline().strip() != "held":
-                return "the first process got no lock"
+            if holder.stdout is None or holder.stdout.readline().strip() != "locked":
+                return "the first process did not get the lock"
             try:
                 with FileLock(path, timeout=0):
-                    return "two processes held it at the same time"
+                    return "two processes had the lock at the same time"
             except Timeout:
                 pass
         finally:
@@ -208,31 +237,58 @@ def _exclude(place: Path) -> str:
         return ""
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if argv is None else argv
-    failed = False
+def checks(root: Path | None) -> Iterator[Check]:
+    """All checks, in order; those of the run at ``root`` where it is given.
 
-    def show(checks: Iterator[Check]) -> None:
-        nonlocal failed
-        for level, line in checks:
+    Where a package is missing, the checks after it are left out: they need the packages.
+    """
+    yield from check_python()
+    for check in check_packages(requirements()):
+        yield check
+        if check[0] == "FAILURE":
+            return
+    yield from check_tensorflow()
+    run = None
+    if root is not None:
+        from jobs.run.index import read_run
+
+        try:
+            run = read_run(root)
+        except UserError as error:
+            yield "FAILURE", f"run: {error}"
+        else:
+            yield from check_run(run)
+        if not root.is_dir():
+            return
+    folder = Path.cwd() if root is None else root
+    yield from check_space(folder, run)
+    yield from check_file_system(folder)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.verify",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        nargs="?",
+        type=Path,
+        help="a run directory (default: the current folder, no run)",
+    )
+    arguments = parser.parse_args(argv)
+
+    def command() -> int:
+        failed = False
+        for level, line in checks(arguments.run):
             failed |= level == "FAILURE"
             print(f"{level:<8} {line}", flush=True)
+        return int(failed)
 
-    show(check_python())
-    show(check_tensorflow())
-    run = None
-    folder = Path.cwd()
-    if arguments:
-        folder = Path(arguments[0])
-        try:
-            run = read_run(folder)
-        except UserError as error:
-            show(iter([("FAILURE", f"run: {error}")]))
-        else:
-            show(check_run(run))
-    show(check_space(folder, run))
-    show(check_file_system(folder))
-    return int(failed)
+    return run_command("jobs.verify", command)
 
 
 if __name__ == "__main__":

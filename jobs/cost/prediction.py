@@ -16,6 +16,7 @@ from typing import Literal
 from jobs.common.errors import one_line
 from jobs.common.records import DamagedRecord
 from jobs.common.schema import CostSettings, Measurement, Result
+from jobs.cost.measurements import COST
 from jobs.cost.workload import Workload
 from jobs.monitor.usage import span
 from jobs.point.status import read_result
@@ -174,11 +175,11 @@ def guessed(kind: CostSettings, workload: Workload) -> Times:
 def scaled(kind: CostSettings, workload: Workload, known: Mapping[CostSettings, Times]) -> Times:
     """The times of the ``known`` kind with most settings in common, scaled by the FLOPs of an epoch."""
     flops = workload.epoch_flops(kind)
+    # Dropout is cheap: with or without it, other settings decide which kind is nearest.
+    compared = [name for name in COST if name != "dropout"]
 
     def distance(other: CostSettings) -> tuple[int, float]:
-        differing = sum(
-            getattr(other, name) != getattr(kind, name) for name in CostSettings.__struct_fields__
-        )
+        differing = sum(getattr(other, name) != getattr(kind, name) for name in compared)
         return differing, abs(math.log(workload.epoch_flops(other) / flops))
 
     nearest = min(known, key=distance)

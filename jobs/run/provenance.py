@@ -27,6 +27,8 @@ PACKAGES = (
     "filelock",
     "pillow",
     "rich",
+    "msgspec",
+    "jinja2",
 )
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -1,0 +1,209 @@
+"""The check of a machine: one line for each part, a remedy for each failure, and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from jobs import verify
+from jobs.common.requirements import Requirement, requirements
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Without TensorFlow, whose import takes seconds."""
+    monkeypatch.setattr(verify, "check_tensorflow", lambda: iter([("ok", "TensorFlow: 1")]))
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """A function that makes a program of the given name that prints some lines."""
+
+    def make(name, *lines, code=0):
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        text = "\n".join(lines)
+        path.write_text(f"#!/bin/sh\ncat << 'END'\n{text}\nEND\nexit {code}\n")
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{path.parent}{os.pathsep}{os.environ['PATH']}")
+        return path
+
+    return make
+
+
+def test_help_is_printed_and_checks_nothing(capsys):
+    with pytest.raises(SystemExit) as caught:
+        verify.main(["--help"])
+    shown = capsys.readouterr().out
+    assert caught.value.code == 0 and "usage: python -m jobs.verify [-h] [RUN]" in shown
+    assert "Exit codes: 0 no failure" in shown and "Python:" not in shown
+
+
+def test_an_unknown_option_is_refused_with_the_code_of_bad_arguments(capsys):
+    with pytest.raises(SystemExit) as caught:
+        verify.main(["--no-such-option"])
+    assert caught.value.code == 2
+    assert "unrecognized arguments: --no-such-option" in capsys.readouterr().err
+
+
+def test_a_run_that_is_whole_passes_every_check(tiny_run, quick, capsys):
+    assert verify.main([str(tiny_run.paths.root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line[:8].strip() for line in lines} <= {"ok", "warning"}
+    assert "ok       run: 2 points" in lines
+    assert f"ok       packages: {', '.join(one.package for one in requirements())}" in lines
+    for text in ("atomic replace", "hard link", "lock between two processes"):
+        assert f"ok       file system: {text}" in lines
+    assert not list(tiny_run.paths.root.glob(".verify_*"))
+
+
+def test_without_a_run_the_current_folder_is_checked(quick, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert verify.main([]) == 0
+    shown = capsys.readouterr().out
+    assert f"free in {tmp_path}, 1.0 GB needed at most" in shown and "run:" not in shown
+
+
+def test_a_folder_that_is_not_there_is_one_failure_and_no_traceback(quick, tmp_path, capsys):
+    assert verify.main([str(tmp_path / "none")]) == 1
+    shown = capsys.readouterr()
+    assert "FAILURE  run: " in shown.out and "make one with: python make_grid.py" in shown.out
+    assert shown.err == ""
+
+
+def test_a_folder_that_is_no_run_is_a_failure_and_its_file_system_is_checked(quick, tmp_path, capsys):
+    assert verify.main([str(tmp_path)]) == 1
+    shown = capsys.readouterr().out
+    assert "FAILURE  run: " in shown and "ok       file system: atomic replace" in shown
+
+
+def test_other_data_than_those_of_the_run_are_a_failure(tiny_run, quick, capsys, monkeypatch):
+    monkeypatch.setattr(verify, "check_packages", lambda wanted: iter([]))
+    (run_line, data_line) = verify.check_run(tiny_run)
+    assert run_line == ("ok", "run: 2 points") and data_line[0] == "ok"
+    object.__setattr__(tiny_run, "fingerprint", "8x8x8-0")
+    (_, data_line) = verify.check_run(tiny_run)
+    assert data_line[0] == "FAILURE" and data_line[1].endswith("expected 8x8x8-0; make the run again")
+    tiny_run.paths.data.write_bytes(b"no data")
+    (_, data_line) = verify.check_run(tiny_run)
+    assert data_line[0] == "FAILURE" and "cannot be read" in data_line[1]
+
+
+def test_each_missing_package_is_named_and_the_checks_that_need_it_are_left_out(quick, monkeypatch, capsys):
+    wanted = (Requirement("numpy", "1.0"), Requirement("no_such_one", "1.0"), Requirement("nor_this", "2.0"))
+    monkeypatch.setattr(verify, "requirements", lambda: wanted)
+    assert verify.main([]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("FAILURE  packages: no_such_one, nor_this missing")
+    assert lines[1].endswith("install them with: bash jobs/make_environment.sh")
+
+
+@pytest.mark.parametrize(
+    ("version", "level", "words"),
+    [
+        ("3.29.9", "warning", "filelock 3.29.9 (expected 3.30 or newer)"),
+        ("3.30", "ok", "packages: filelock"),
+        ("3.4", "warning", "filelock 3.4 (expected 3.30 or newer)"),
+        ("", "ok", "packages: filelock"),  # there, but of unknown version
+    ],
+)
+def test_a_package_that_is_too_old_gives_a_warning(monkeypatch, version, level, words):
+    monkeypatch.setattr(Requirement, "installed", lambda self: version)
+    ((found, line),) = verify.check_packages([Requirement("filelock", "3.30")])
+    assert found == level and words in line
+
+
+def test_it_starts_where_no_package_is_installed():
+    names = [one.module for one in requirements()]
+    code = f"import sys; sys.modules |= dict.fromkeys({names}); import jobs.verify"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+
+
+@pytest.mark.parametrize(
+    ("version", "level"),
+    [((3, 9, 18), "FAILURE"), ((3, 10, 0), "ok"), ((3, 13, 9), "ok"), ((3, 14, 0), "FAILURE")],
+)
+def test_the_versions_of_python_are_those_that_were_tested(monkeypatch, version, level):
+    monkeypatch.setattr(sys, "version_info", version)
+    ((found, line),) = verify.check_python()
+    assert found == level and ".".join(map(str, version)) in line
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "level", "words"),
+    [
+        (
+            "2.16.1 3.0.5 /physical_device:GPU:0",
+            0,
+            "ok",
+            "TensorFlow: 2.16.1, Keras 3.0.5, GPU /physical_device:GPU:0",
+        ),
+        ("2.16.1 3.10.0 -", 0, "warning", "no GPU here"),
+        ("2.16.1 3.0.4 gpu", 0, "FAILURE", "Keras: 3.0.4; expected 3.0.5 or newer"),
+        ("2.15.0 2.15.0 gpu", 0, "FAILURE", "Keras: 2.15.0; expected 3.0.5 or newer"),
+        ("", 1, "FAILURE", "TensorFlow: cannot be imported (no output)"),
+    ],
+)
+def test_tensorflow_is_asked_in_a_process_of_its_own(monkeypatch, program, answer, code, level, words):
+    monkeypatch.setattr(sys, "executable", str(program("fake_python", answer, code=code)))
+    found = list(verify.check_tensorflow())
+    assert found[0][0] == level and words in found[0][1]
+
+
+@pytest.mark.parametrize(("free", "level"), [(1_000_000_000, "ok"), (999_000_000, "FAILURE")])
+def test_less_space_than_a_run_needs_is_a_failure(monkeypatch, tmp_path, free, level):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    assert next(verify.check_space(tmp_path, None))[0] == level
+
+
+def test_the_space_that_a_run_needs_grows_with_its_models(tiny_run):
+    from unet_models.networks.parameters import parameter_count
+
+    parameters = 2 * parameter_count("UNet", base_filters=2, levels=5)
+    # 4 bytes for each of: the best weights; in a checkpoint the weights, the best ones and two slots of Adam
+    assert verify._needed_gb(tiny_run) == pytest.approx(0.1 + parameters * 20 / 1e9)
+
+
+@pytest.mark.parametrize(
+    ("lines", "level"),
+    [(["/home 10G 20G 30G"], "ok"), (["/home 10G 20G 30G", "/data 31G* 20G 30G"], "FAILURE")],
+)
+def test_a_quota_that_is_used_up_is_a_failure(tmp_path, program, lines, level):
+    program("quota", *lines)
+    found = list(verify.check_space(tmp_path, None))
+    assert found[1][0] == level
+    assert ("/data 31G*" in found[1][1]) is (level == "FAILURE")
+
+
+def test_a_lock_that_keeps_nobody_out_is_found(tmp_path, monkeypatch):
+    import filelock
+
+    monkeypatch.setattr(filelock, "FileLock", lambda path, timeout=0: contextlib.nullcontext())
+    level, line = verify._attempt("lock", lambda: verify._exclude(tmp_path))
+    assert level == "FAILURE" and "two processes had the lock at the same time" in line
+
+
+def test_a_file_system_without_hard_links_gives_a_warning(tmp_path, monkeypatch):
+    def refuse(self, target):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("pathlib.Path.hardlink_to", refuse)
+    levels = {line.split(": ")[1]: level for level, line in verify.check_file_system(tmp_path)}
+    assert levels == {"atomic replace": "ok", "hard link": "warning", "lock between two processes": "ok"}
+
+
+def test_a_folder_that_nobody_may_write_is_a_failure(tmp_path, monkeypatch):
+    def refuse(**options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
+    ((level, line),) = verify.check_file_system(tmp_path)
+    assert level == "FAILURE" and line.endswith("use another --run-dir")

@@ -40,6 +40,12 @@ def test_without_pauses_there_is_one_attempt(pbs, script, tmp_path):
     assert len(pbs.calls("qsub")) == 1
 
 
+def test_a_job_that_was_accepted_with_a_warning_is_not_submitted_again(pbs, tmp_path):
+    pbs.trouble("qsub", {"code": 0, "stdout": "12.pbs\n", "stderr": "the accounting server is busy\n"})
+    assert Scheduler(pauses=(0, 0)).qsub(["x"], tmp_path) == "12.pbs"
+    assert len(pbs.calls("qsub")) == 1
+
+
 def test_a_refused_job_is_not_submitted_again(pbs, tmp_path):
     with pytest.raises(UserError) as error:
         Scheduler(pauses=(0, 0)).qsub(["-J", "5-5", str(REPOSITORY / "jobs/train_array.pbs")], tmp_path)

@@ -135,6 +135,7 @@ def test_without_history_a_second_call_finds_the_jobs_that_have_not_ended(pbs, s
             "    max_array_size = 900\nServer: y\n    max_array_size=10000\n",
             900,
         ),  # the smaller number, not text
+        ("    max_array_size = 10000\nServer: y\n    max_array_size=900\n", 900),
         ("Server: x\n", None),
         ("    max_array_size = many\n", None),
     ],

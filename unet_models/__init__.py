@@ -1,12 +1,11 @@
-"""Learning: data, the three architectures, metrics and the training of one configuration.
+"""Data, the three networks, and the training of one configuration.
 
-This package knows nothing of PBS or of the run's other points. Importing the package itself does not
-import TensorFlow; ``training`` and what only it needs (``networks``, ``fast_layers``, ``fused_adam``, ``metrics``,
-``pipeline``) do.
+This package does not depend on PBS or on other points of a run: it imports neither ``jobs`` nor ``analysis``.
+Importing the package itself does not import TensorFlow.
 """
 
 import os
 
-# TensorFlow reads this when it is imported. Unset, it convolves by oneDNN only on processors with AVX-512 or newer
-# instructions, and on those with AVX2 a step takes 1.7 times as long. Where the user has set it, it stays.
+# TensorFlow reads this variable when it is imported. If it is not set, TensorFlow uses oneDNN for convolutions only on
+# processors with AVX-512; on those with AVX2 a step then takes 1.7 times as long. A value set by the user is kept.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -1,4 +1,4 @@
-"""A point's two pictures, as PNG bytes: its learning curves, and predictions beside image and mask."""
+"""The two pictures of a point, as PNG bytes: its learning curves, and predictions next to image and mask."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-# Wong, Nature Methods 8, 441 (2011): tells apart with every common colour blindness.
+# Wong, Nature Methods 8, 441 (2011): distinguishable with every common colour blindness.
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 
 
@@ -21,12 +21,19 @@ def _png(figure: Figure) -> bytes:
 
 
 def curves(rows: Sequence[dict[str, Any]], *, title: str, chance: float, best_epoch: int | None) -> bytes:
-    """Jaccard index, loss and learning rate over epochs; chance level and best epoch marked."""
+    """A PNG of the Jaccard index, the loss and the learning rate over the epochs.
+
+    Args:
+        rows: the history (:data:`unet_models.training.history.COLUMNS`).
+        title: may have several lines.
+        chance: the chance level of the Jaccard index, 0 to 1, drawn as a line.
+        best_epoch: drawn as a line if it is not ``None``.
+    """
     epochs = [row["epoch"] for row in rows]
     figure = Figure(figsize=(10, 3.6))
-    # Places by hand: to have them found takes as long again as the whole drawing, and every point pays for it.
-    place = {"left": 0.06, "right": 0.985, "bottom": 0.15, "top": 0.86, "wspace": 0.4}
-    jaccard, loss, rate = figure.subplots(1, 3, gridspec_kw=place)
+    # Fixed positions: an automatic layout takes as long as the whole drawing, for every point.
+    positions = {"left": 0.06, "right": 0.985, "bottom": 0.15, "top": 0.86, "wspace": 0.4}
+    jaccard, loss, rate = figure.subplots(1, 3, gridspec_kw=positions)
     marker = "o" if len(epochs) < 20 else None
     for axes, columns in ((jaccard, ("jaccard", "val_jaccard")), (loss, ("loss", "val_loss"))):
         for column, colour, label in zip(columns, (_BLUE, _ORANGE), ("training", "validation"), strict=True):
@@ -53,24 +60,33 @@ def curves(rows: Sequence[dict[str, Any]], *, title: str, chance: float, best_ep
 
 
 def choose_samples(masks: np.ndarray, count: int) -> np.ndarray:
-    """Indices of ``count`` samples, spread evenly over the half with more foreground of those that have any.
+    """Indices, int (n,), of at most ``count`` of the ``masks``, bool (N, P, P).
 
-    Chosen by the masks alone: the same patches for every point, whatever it predicts.
+    They are spread evenly over the masks whose foreground is at least the median of those that have any. The choice
+    depends only on the masks, so it is the same for every point, whatever the point predicts.
     """
     share = masks.reshape(len(masks), -1).mean(axis=1)
     some = share[share > 0]
     candidates = np.flatnonzero(share >= (np.median(some) if len(some) else 0.0))
     places = np.linspace(0, len(candidates) - 1, min(count, len(candidates)))
-    return candidates[np.rint(places).astype(int)]
+    chosen: np.ndarray = candidates[np.rint(places).astype(int)]
+    return chosen
 
 
 def predictions(images: np.ndarray, masks: np.ndarray, probabilities: np.ndarray, *, title: str) -> bytes:
-    """Rows of image, mask, predicted probability and errors, for arrays (n, P, P): uint8, bool, 0 to 1."""
-    # Inches: a panel, between two of them, under a row, above all for the titles.
+    """A PNG with one row per patch: image, mask, predicted probability and errors at the threshold 0.5.
+
+    Args:
+        images: uint8 (n, P, P).
+        masks: bool (n, P, P).
+        probabilities: float (n, P, P), 0 to 1.
+        title: may have two lines.
+    """
+    # In inches: the side of a panel, the gap between panels, the space below a row, the space above all for the titles.
     side, gap, below, above = 1.89, 0.095, 0.31, 0.95
     width, height = 8.0, above + len(images) * (side + below)
     figure = Figure(figsize=(width, height))
-    # One axes in inches for all panels: sixteen of their own take twice as long, and every point pays for it.
+    # One axes in inches for all panels: sixteen axes take twice as long, for every point.
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     margin = (width - 4 * side - 3 * gap) / 2
@@ -83,7 +99,7 @@ def predictions(images: np.ndarray, masks: np.ndarray, probabilities: np.ndarray
         union = (truth | found).sum()
         score = (truth & found).sum() / union if union else 1.0
         bottom = height - above - side - row * (side + below)
-        panels = (
+        panels: tuple[tuple[str, np.ndarray, dict[str, Any]], ...] = (
             ("image", image, {"cmap": "gray", "vmin": 0, "vmax": 255}),
             ("mask", truth, {"cmap": "gray", "vmin": 0, "vmax": 1}),
             ("probability (0 to 1)", probability, {"cmap": "viridis", "vmin": 0, "vmax": 1}),

@@ -1,81 +1,98 @@
-"""Packed arrays -> batches. Shuffling and augmentation depend on (seed, epoch, sample) and on nothing else.
+"""From packed arrays to batches. Shuffling and augmentation depend only on the seed, the epoch and the sample.
 
-So an epoch is the same whether the process began before it or with it, and a resumed point sees what an
-uninterrupted one would have seen.
+An epoch is therefore the same whether the process starts with it or before it, and a resumed point gets the same
+batches as one that was not interrupted.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 _PER_LEVEL = np.float32(1 / 255)
-# How many batches are made at a time, and how many wait to be used. Far more than a step can use up: a batch of 32
-# patches of 256x256 takes a core milliseconds.
+# Batches that are made at the same time, and that wait to be used. This is more than any step needs: one core makes a
+# batch of 32 patches of 256x256 in milliseconds.
 _AT_ONCE, _AHEAD = 4, 4
 
 
 def _steady(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """``batches`` without automatic tuning.
+    """``batches`` without TensorFlow's automatic tuning.
 
-    It looks at the pipeline at intervals that double up to a minute, and closing an iterator waits for the
-    next look: each validation and each training ended with up to as much idle time again as it had lasted.
+    The tuner wakes up at intervals that double up to a minute, and closing an iterator waits until it does. Each
+    validation and each training would end with idle time of up to its own duration.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
     return batches.with_options(options)
 
 
-# Nothing here branches or loops by a tensor's value: TensorFlow need not translate the functions' source (0.2 s).
+# No function here branches or loops on a tensor's value, so TensorFlow need not translate their source, which takes 0.2 s.
 _as_written = tf.autograph.experimental.do_not_convert
 
 
 @_as_written
 def _scale(images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """uint8 (B, P, P) and bool (B, P, P) -> float32 (B, P, P, 1) in [0, 1], twice."""
-    # TensorFlow turns a division into this product within some graphs and not within others: a bit of difference.
+    # A division would not do: TensorFlow replaces it by this product in some graphs only, and the last bit differs.
     return tf.cast(images, tf.float32)[..., None] * _PER_LEVEL, tf.cast(masks, tf.float32)[..., None]
 
 
-def symmetries(pair: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
-    """Apply to each sample of ``pair`` (B, P, P, C) the symmetry of the square that its code, 0 to 7, names.
+_MOVES: tuple[Callable[[tf.Tensor], tf.Tensor], ...] = (
+    lambda x: tf.transpose(x, (0, 2, 1, 3)),
+    lambda x: tf.reverse(x, [2]),
+    lambda x: tf.reverse(x, [1]),
+)
 
-    Bit 0 transposes, bit 1 flips left to right, bit 2 upside down: all flips and quarter turns. Exact:
-    pixels are moved, never interpolated.
+
+def symmetries(pair: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+    """Apply one of the 8 symmetries of the square to each sample.
+
+    Args:
+        pair: any type, (B, P, P, C).
+        codes: int32 (B,), 0 to 7. Bit 0 transposes, then bit 1 flips left to right, then bit 2 flips upside down;
+            together they give all flips and quarter turns.
+
+    Returns:
+        The same type and shape as ``pair``. Pixels are moved, never interpolated.
     """
-    for bit, move in enumerate(
-        (lambda x: tf.transpose(x, (0, 2, 1, 3)), lambda x: tf.reverse(x, [2]), lambda x: tf.reverse(x, [1]))
-    ):
+    for bit, move in enumerate(_MOVES):
         chosen = tf.bitwise.bitwise_and(codes, 1 << bit) > 0
         pair = tf.where(chosen[:, None, None, None], move(pair), pair)
     return pair
 
 
 class ResidentPatches:
-    """All patches of a run in the memory of the device that computes, for steps that fetch their batch there.
+    """All patches of a run in the memory of the device that trains.
 
-    Then a step gets 8 bytes a sample from the host: its row here and its symmetry. The values are float16,
-    in which 0 to 255 are exact and for which every operation here has a GPU kernel (uint8 has not): 4 bytes a pixel.
+    Each step then gets only 8 bytes per sample from the host: its row number and its symmetry. The values are float16,
+    which represents 0 to 255 exactly and has GPU kernels for every operation used here (uint8 does not). A pixel with
+    its mask takes 4 bytes.
     """
 
-    LIMIT = 4 * 2**30  # bytes; an eleventh of an A40. Beyond it, batches are streamed.
+    LIMIT = 4 * 2**30  # bytes, an eleventh of an A40's memory; larger data are streamed
 
     def __init__(self, images: np.ndarray, masks: np.ndarray, device: str) -> None:
-        """Copy ``images`` uint8 (N, P, P) and ``masks`` bool (N, P, P) to ``device``, such as ``GPU:0``."""
+        """Copy ``images`` uint8 (N, P, P) and ``masks`` bool (N, P, P) to ``device``, for example ``GPU:0``."""
         with tf.device(device):
             self._pairs = tf.constant(np.stack([images, masks], axis=-1, dtype=np.float16, casting="unsafe"))
 
     @classmethod
     def fits(cls, images: np.ndarray) -> bool:
-        """Whether so many patches may be resident."""
+        """Whether ``images`` (N, P, P) and their masks take at most :data:`LIMIT` bytes."""
         return 4 * images.size <= cls.LIMIT
 
     def fetch(self, rows: tf.Tensor, codes: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """float32 (B, P, P, 1) image and mask of ``rows`` int32 (B,), moved as ``codes`` int32 (B,) say."""
+        """Image and mask, each float32 (B, P, P, 1), 0 to 1, of the patches ``rows``, int32 (B,).
+
+        ``codes``, int32 (B,), are their symmetries; ``None`` for none.
+        """
         pairs = tf.gather(self._pairs, rows)
         if codes is not None:
             pairs = symmetries(pairs, codes)
-        return _scale(pairs[..., 0], pairs[..., 1])
+        image, mask = _scale(pairs[..., 0], pairs[..., 1])
+        return image, mask
 
 
 def training_batches(
@@ -90,13 +107,25 @@ def training_batches(
     parts: int = 1,
     rows: np.ndarray | None = None,
 ) -> tf.data.Dataset:
-    """Batches of epochs ``first_epoch`` to ``epochs - 1`` (from 0), one after another.
+    """The batches of the epochs ``first_epoch`` to ``epochs - 1``, counted from 0, one after another.
 
-    ``images`` uint8 (N, P, P), ``masks`` bool (N, P, P), N >= ``batch_size``; each epoch is a new order of
-    all samples of which the last N % ``batch_size`` are left out, so every batch has the same size.
-    ``parts`` divides ``batch_size``: the same batches, each in so many elements. Elements: float32
-    (batch_size / parts, P, P, 1) image and mask. With ``rows`` (N,), where the samples stand among
-    :class:`ResidentPatches`, elements are the arguments of its ``fetch`` that give these batches.
+    Each epoch has all samples in a new order, without the last N % ``batch_size``, so that all batches have the same
+    size.
+
+    Args:
+        images: uint8 (N, P, P), N >= ``batch_size``.
+        masks: bool (N, P, P).
+        batch_size: samples per step of the optimizer.
+        seed: of shuffling and augmentation.
+        first_epoch: number of epochs that are already done.
+        epochs: number of epochs in total.
+        augment: whether each sample gets a random symmetry in each epoch, all 8 with equal probability.
+        parts: a divisor of ``batch_size``; each batch comes in this many elements.
+        rows: int (N,), the samples' row numbers in :class:`ResidentPatches`.
+
+    Returns:
+        A dataset whose elements are image and mask, each float32 (batch_size / parts, P, P, 1), 0 to 1. With
+        ``rows``, its elements are the arguments of :meth:`ResidentPatches.fetch` that give these batches.
     """
     count = len(images)
     if rows is None:
@@ -126,7 +155,8 @@ def training_batches(
                 both = tf.stack([image, tf.cast(mask, tf.uint8)], axis=-1)
                 both = symmetries(both, codes)
                 image, mask = both[..., 0], both[..., 1]
-            return _scale(image, mask)
+            image, mask = _scale(image, mask)
+            return image, mask
 
         return (
             tf.data.Dataset.range(count, output_type=tf.int32)
@@ -134,7 +164,7 @@ def training_batches(
             .map(load, num_parallel_calls=_AT_ONCE, deterministic=True)
         )
 
-    # One stream over all epochs: the next epoch's first batches are ready when it begins.
+    # One stream over all epochs: the first batches of an epoch are ready before it begins.
     batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches)
     if parts > 1:
         batches = batches.unbatch().batch(batch_size // parts, drop_remainder=True)
@@ -144,7 +174,7 @@ def training_batches(
 def evaluation_batches(
     images: np.ndarray, masks: np.ndarray, *, batch_size: int, rows: np.ndarray | None = None
 ) -> tf.data.Dataset:
-    """All samples once, in order, the last batch smaller; elements as :func:`training_batches`."""
+    """All samples once and in order; the last batch may be smaller. Arguments and elements as in :func:`training_batches`."""
     samples = (images, masks) if rows is None else (np.asarray(rows, np.int32),)
     batches = tf.data.Dataset.from_tensor_slices(samples).batch(batch_size)
     if rows is None:

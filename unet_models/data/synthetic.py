@@ -1,8 +1,8 @@
-"""Generated sample data: a seeded stack that looks a little like FIB-SEM, for the demo and for tests.
+"""Generated sample data: a stack that looks a little like FIB-SEM, for the demo and for tests.
 
-Grey cytoplasm, dark cell membranes, small vesicles (dark ring, bright inside), and mitochondria (elongated,
-a dark rim, a darker matrix with bright cristae), blurred and noisy. Membranes and rings are as dark as
-mitochondria, so no threshold finds them. It shows that the search works; it says nothing about real cells.
+Grey cytoplasm, dark cell membranes, small vesicles (dark ring, bright inside), and mitochondria (elongated, with a dark
+rim and a darker matrix with bright cristae), blurred and noisy. Membranes and rings are as dark as mitochondria, so no
+threshold separates them. Scores on these data show that the search works; they mean nothing for real cells.
 """
 
 from __future__ import annotations
@@ -12,16 +12,12 @@ from scipy import ndimage
 
 LABEL = "synthetic sample data (generated, not electron microscopy)"
 
-SHARE = 0.09  # of the pixels that are mitochondria, as in FIB-SEM of brain tissue
+SHARE = 0.09  # of the pixels are mitochondria, as in FIB-SEM of brain tissue
 _CYTOPLASM, _MEMBRANE, _MATRIX, _CRISTA, _VESICLE = 165.0, 55.0, 100.0, 150.0, 190.0
 
 
-def _grid(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return tuple(np.indices(shape, np.float32, sparse=True))
-
-
 def _membranes(shape: tuple[int, int, int], generator: np.random.Generator) -> np.ndarray:
-    """Borders between cells: where two smooth random fields of a pair are level. Bool, ``shape``."""
+    """Membranes of cells, bool (``shape``): where one of two smooth random fields is near zero."""
     found = np.zeros(shape, bool)
     for _ in range(2):
         field = ndimage.gaussian_filter(generator.standard_normal(shape), (12, 14, 14), mode="wrap")
@@ -31,8 +27,10 @@ def _membranes(shape: tuple[int, int, int], generator: np.random.Generator) -> n
     return found
 
 
-def _mitochondrion(shape, grid, generator) -> tuple[tuple[slice, ...], np.ndarray, np.ndarray]:
-    """A bent ellipsoid: its box, the relative distance from its axis (1 at the border), and its cristae."""
+def _mitochondrion(
+    shape: tuple[int, int, int], grid: tuple[np.ndarray, ...], generator: np.random.Generator
+) -> tuple[tuple[slice, ...], np.ndarray, np.ndarray]:
+    """A bent ellipsoid: its box; in it, the relative distance from its axis (1 at the border), and its cristae."""
     centre = [generator.uniform(0, length) for length in shape]
     short = generator.uniform(5.0, 9.0)
     radii = np.array([short * generator.uniform(1.4, 2.0), short, short * generator.uniform(1.3, 2.6)])
@@ -59,10 +57,13 @@ def _mitochondrion(shape, grid, generator) -> tuple[tuple[slice, ...], np.ndarra
 
 
 def synthetic_volume(*, slices: int, height: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A stack of ``slices`` images uint8 (slices, height, width) and its masks bool of the same shape.
+    """A stack of images, uint8 (slices, height, width), and its masks, bool of the same shape.
 
-    Mitochondria cover about :data:`SHARE` of the pixels. Neighbouring slices are alike, slices 20 apart are
-    not. Equal arguments give equal bytes. ``ValueError`` for sizes below 1 slice or 32 pixels.
+    Mitochondria cover about :data:`SHARE` of the pixels. Neighbouring slices are similar, slices 20 apart are
+    not. Equal arguments give equal bytes.
+
+    Raises:
+        ValueError: there is less than 1 slice, or a side is below 32 pixels.
     """
     if slices < 1 or height < 32 or width < 32:
         raise ValueError(
@@ -71,7 +72,7 @@ def synthetic_volume(*, slices: int, height: int, width: int, seed: int) -> tupl
         )
     generator = np.random.default_rng(seed)
     shape = (slices, height, width)
-    grid = _grid(shape)
+    grid = tuple(np.indices(shape, np.float32, sparse=True))
     image = np.full(shape, _CYTOPLASM, np.float32)
     image[_membranes(shape, generator)] = _MEMBRANE
 
@@ -96,7 +97,7 @@ def synthetic_volume(*, slices: int, height: int, width: int, seed: int) -> tupl
     while masks.mean() < SHARE:
         box, distance, cristae = _mitochondrion(shape, grid, generator)
         inside = distance < 1
-        # Mitochondria do not touch: a network that finds one should not be asked to cut two apart.
+        # Mitochondria should not touch: separating touching ones is another task.
         if masks[box][distance < 1.25].any() and generator.random() < 0.95:
             continue
         image[box][distance < 1.2] = _CYTOPLASM

@@ -1,7 +1,7 @@
-"""Layers that compute what Keras' own do, in fewer operations. For training only: no saved model holds them.
+"""Layers that compute the same as Keras' own in fewer operations. For training only: no saved model contains them.
 
-Each has the variables of the layers whose place it takes, with the same names, shapes and initial values, so that
-weights move between the two forms of a network as they are.
+Each has the variables of the layers that it replaces, with the same names, shapes and initial values, so that
+weights can be copied between both forms of a network.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from keras import layers
 class FusedBatchNormalization(layers.BatchNormalization):
     """``keras.layers.BatchNormalization`` over the last axis, in one operation.
 
-    Keras computes moments, normalisation and their gradients one after another, about ten passes over the
-    tensor; TensorFlow's fused kernel (oneDNN on a CPU, cuDNN on a GPU) needs two. The kernel's variance is
-    the unbiased one, Keras' running variance the biased one: it is converted.
+    Keras computes moments, normalisation and their gradients one after another, in about ten passes over the
+    tensor; TensorFlow's fused kernel (oneDNN on a CPU, cuDNN on a GPU) needs two. The kernel returns the
+    unbiased variance and Keras keeps the biased one as running variance, so it is converted.
     """
 
     def __init__(self, **options: Any) -> None:
-        # Statistics run in float32, whatever the policy: Keras 3.0 would read them in half precision.
+        # Statistics are float32 whatever the policy: Keras 3.0 would read them in half precision.
         super().__init__(autocast=False, **options)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalise ``inputs`` (B, H, W, C): with the batch's statistics in training, else with the running ones."""
         learning = bool(training and self.trainable)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=tf.cast(inputs, self.compute_dtype),
@@ -45,72 +46,80 @@ class FusedBatchNormalization(layers.BatchNormalization):
 
 
 class Conv2DBeforeNormalization(layers.Conv2D):
-    """``keras.layers.Conv2D`` whose bias is not trained: a batch normalisation follows, which subtracts it again.
+    """``keras.layers.Conv2D`` with a bias that is not trained, because a batch normalisation that follows removes it.
 
-    The gradient of such a bias is zero. What is computed in its place is rounding noise, which Adam scales to whole
-    steps of the learning rate: a random walk that the normalisation hides in training and the lagging running mean
-    shows in validation.
+    The true gradient of such a bias is zero. The computed one is rounding noise, which Adam scales to full steps of
+    the learning rate: a random walk that the normalisation removes in training, but not in validation, where the
+    running mean lags behind.
     """
 
     def build(self, input_shape: Any) -> None:
+        """Create the variables of ``Conv2D``."""
         super().build(input_shape)
         if self.bias is not None:
             self.bias.trainable = False
 
 
 class UpSampledConv2D(layers.Layer):
-    """A convolution of ``[x, skip]``: what ``Conv2D`` gives for ``Concatenate()([UpSampling2D(2)(x), skip])``.
+    """A convolution of ``[x, skip]``: the same as ``Conv2D`` of ``Concatenate()([UpSampling2D(2)(x), skip])``.
 
     ``x`` is (B, H/2, W/2, C), ``skip`` (B, H, W, D), the result (B, H, W, ``filters``); ``size`` is 1 or 3,
-    padding "same". A convolution is linear in its channels, so nothing is concatenated (and no gradient
-    sliced). A 3x3 convolution of an image enlarged by repetition is a 4x4 transposed convolution with stride 2,
-    whose kernel holds sums of the 3x3 kernel's values: 4 multiplications a pixel and channel for 9. A 1x1
-    convolution is done before the repetition: 1 for 4. Its bias is not trained
+    padding "same". A convolution is linear in its channels, so nothing needs to be concatenated and no gradient
+    sliced. A 3x3 convolution of an image enlarged by repetition equals a 4x4 transposed convolution with stride 2,
+    whose kernel contains sums of the 3x3 kernel's values: 4 multiplications per pixel and channel instead of 9. A 1x1
+    convolution is done before the repetition: 1 instead of 4. Its bias is not trained
     (:class:`Conv2DBeforeNormalization`).
+
+    Raises:
+        ValueError: ``size`` is neither 1 nor 3.
     """
 
     def __init__(self, filters: int, size: int, **options: Any) -> None:
         if size not in (1, 3):
             raise ValueError(f"size: received {size}, expected 1 or 3")
-        # The kernel's values are summed in float32, whatever the policy.
+        # The kernel's values are added in float32, whatever the policy.
         super().__init__(autocast=False, **options)
         self.filters, self.size = filters, size
         self._initializer = keras.initializers.HeNormal()
 
     def build(self, shapes: Any) -> None:
-        (*_, below), (*_, beside) = shapes
-        self.split = below
+        """Create the variables that ``Conv2D`` of the concatenation would have. ``shapes`` are of ``x`` and ``skip``."""
+        (*_, x_channels), (*_, skip_channels) = shapes
+        self.split = x_channels
         self.kernel = self.add_weight(
-            shape=(self.size, self.size, below + beside, self.filters),
+            shape=(self.size, self.size, x_channels + skip_channels, self.filters),
             initializer=self._initializer,
             name="kernel",
         )
         self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", trainable=False, name="bias")
 
     def call(self, inputs: Any) -> Any:
+        """The convolution of ``inputs``, the pair ``[x, skip]``."""
         x, skip = (tf.cast(tensor, self.compute_dtype) for tensor in inputs)
         kernel = tf.convert_to_tensor(self.kernel)
         for_x, for_skip = tf.split(kernel, [self.split, kernel.shape[2] - self.split], axis=2)
-        beside = tf.nn.bias_add(
+        from_skip = tf.nn.bias_add(
             tf.nn.conv2d(skip, tf.cast(for_skip, self.compute_dtype), 1, "SAME"),
             tf.cast(self.bias, self.compute_dtype),
         )
         if self.size == 1:
-            return _repeated(tf.nn.conv2d(x, tf.cast(for_x, self.compute_dtype), 1, "SAME")) + beside
+            return _repeated(tf.nn.conv2d(x, tf.cast(for_x, self.compute_dtype), 1, "SAME")) + from_skip
         rows, columns = tf.shape(skip)[1], tf.shape(skip)[2]
         enlarging = tf.cast(enlarging_kernel(for_x), self.compute_dtype)
         shape = tf.stack([tf.shape(x)[0], rows, columns, self.filters])
-        return tf.nn.conv2d_transpose(x, enlarging, shape, 2, "SAME") + beside
+        return tf.nn.conv2d_transpose(x, enlarging, shape, 2, "SAME") + from_skip
 
-    def compute_output_shape(self, shapes: Any) -> tuple:
+    def compute_output_shape(self, shapes: Any) -> tuple[Any, ...]:
+        """(B, H, W, ``filters``) for the shapes of ``x`` and ``skip``."""
         return (*shapes[1][:-1], self.filters)
 
 
 def enlarging_kernel(kernel: tf.Tensor) -> tf.Tensor:
-    """The (4, 4, F, C) kernel of the transposed convolution with stride 2 that repeats and then convolves.
+    """The kernel (4, 4, F, C) of the transposed convolution with stride 2 that first repeats and then convolves.
 
-    ``kernel`` is the (3, 3, C, F) kernel of the convolution. Of the two output rows over an input row, the upper
-    one sees the row above through the first row of the kernel and this one through the other two.
+    ``kernel`` (3, 3, C, F) is that of the convolution. Each input row becomes two output rows. The upper one reaches
+    the input row above with the kernel's first row, and its own input row with the other two; the lower one is its
+    mirror image. Columns likewise.
     """
     for axis in (0, 1):
         first, second, third = tf.unstack(kernel, axis=axis)

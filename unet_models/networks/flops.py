@@ -1,22 +1,22 @@
-"""How many floating-point operations a network takes, counted on paper: no TensorFlow, layer by layer.
+"""The number of floating-point operations (FLOPs) of a network, computed layer by layer without TensorFlow.
 
-Counted are the convolutions, 2 operations for each multiply-add: they are nearly all of the
-arithmetic. Left out are biases, batch normalisation, activations, pooling, enlarging, the products and sums of gates and
-shortcuts, the loss and the optimizer. These take little arithmetic and real time (they move memory), so a time computed
-from FLOPs is a guess with a utilisation in it; ``python -m jobs.probe`` measures.
+Only convolutions are counted, with 2 operations per multiply-add: they are nearly all of the arithmetic. Biases, batch
+normalisation, activations, pooling, enlarging, the products and sums of gates and shortcuts, the loss and the optimizer
+are left out. These need little arithmetic but do take time, because they move memory. A time computed from FLOPs
+therefore assumes some utilisation; ``python -m jobs.probe`` measures the time instead.
 """
 
 from __future__ import annotations
 
 from unet_models.networks.parameters import check_network
 
-# One pass forward; backward the gradients by the inputs and those by the weights, each as much as forward.
-# The convention of Kaplan et al. 2020 (arXiv:2001.08361, section 2.1) and of the Chinchilla paper's appendix F.
+# One pass forward; the gradients for the inputs and those for the weights take as much each. This is the convention of
+# Kaplan et al. 2020 (arXiv:2001.08361, section 2.1) and Hoffmann et al. 2022 (arXiv:2203.15556, appendix F).
 TRAINING_PASSES = 3
 
 
 def _conv(side: int, inputs: int, outputs: int, size: int) -> int:
-    """A ``size`` x ``size`` convolution with ``side`` x ``side`` outputs."""
+    """FLOPs of a ``size`` x ``size`` convolution with ``side`` x ``side`` outputs."""
     return 2 * side * side * inputs * outputs * size * size
 
 
@@ -26,16 +26,17 @@ def _block(side: int, inputs: int, outputs: int, *, residual: bool) -> int:
 
 
 def _gate(side: int, skip: int, gate: int) -> int:
-    # The map is found at the resolution of the gate, half of the skip's.
+    # The attention map is computed at the gate's resolution, half of the skip's.
     coarse = side // 2
-    found = _conv(coarse, skip, skip, 2) + _conv(coarse, gate, skip, 1) + _conv(coarse, skip, 1, 1)
-    return found + _conv(side, skip, skip, 1)
+    attention = _conv(coarse, skip, skip, 2) + _conv(coarse, gate, skip, 1) + _conv(coarse, skip, 1, 1)
+    return attention + _conv(side, skip, skip, 1)
 
 
 def forward_flops(architecture: str, *, patch_size: int, base_filters: int = 64, levels: int = 5) -> int:
-    """Operations of one forward pass for one image of ``patch_size`` x ``patch_size`` pixels, one channel.
+    """FLOPs of one forward pass for one image of ``patch_size`` x ``patch_size`` pixels with one channel.
 
-    ``ValueError`` for an unknown architecture or a patch that cannot be halved ``levels - 1`` times.
+    Raises:
+        ValueError: the architecture is unknown, or the patch cannot be halved ``levels - 1`` times.
 
     >>> round(forward_flops("UNet", patch_size=256) / 1e9)
     111
@@ -57,10 +58,10 @@ def forward_flops(architecture: str, *, patch_size: int, base_filters: int = 64,
 
 
 def training_flops(architecture: str, *, patch_size: int, base_filters: int = 64, levels: int = 5) -> int:
-    """Operations of one training step for each image of its batch: forward and backward, three times forward.
+    """FLOPs of one training step per image of its batch: forward and backward, three times the forward pass.
 
-    The first layer needs no gradient by its input, which the convention counts all the same: with one channel that is
-    below 0.1 %.
+    The first layer needs no gradient for its input, but the convention counts it; with one channel this is below
+    0.1 %. The arguments and errors are those of :func:`forward_flops`.
     """
     return TRAINING_PASSES * forward_flops(
         architecture, patch_size=patch_size, base_filters=base_filters, levels=levels

@@ -1,15 +1,15 @@
-"""UNet, Attention_UNet and Attention_ResUNet.
+"""The networks UNet, Attention_UNet and Attention_ResUNet.
 
-Common ground: ``levels`` resolutions (5), ``base_filters`` (64) doubled at each, blocks of two 3x3
-convolutions each followed by batch normalisation and ReLU, max-pooling, up-sampling by repetition and
-concatenation with the skip, and a 1x1 convolution with a sigmoid in float32 as the head.
+All have ``levels`` resolutions (5), ``base_filters`` filters (64) at the first and twice as many at each following one,
+blocks of two 3x3 convolutions, each followed by batch normalisation and ReLU, max-pooling, up-sampling by repetition
+and concatenation with the skip, and a 1x1 convolution with a sigmoid in float32 as the head.
 
 * ``UNet``: Ronneberger, Fischer and Brox, MICCAI 2015 (with batch normalisation and same padding).
 * ``Attention_UNet``: additive attention gates on the skips; Oktay et al., MIDL 2018.
 * ``Attention_ResUNet``: residual blocks with a 1x1 convolution and batch normalisation on the shortcut
   (He et al., CVPR 2016; Zhang, Liu and Wang, IEEE GRSL 2018) and the same gates.
 
-Trainable and other parameters at the published size (``base_filters=64``, ``levels=5``, one channel):
+Parameters, trainable or not, at the published size (``base_filters=64``, ``levels=5``, one channel):
 
 =================  ==========
 UNet               31,401,345
@@ -37,7 +37,10 @@ from unet_models.networks.parameters import check_network
 
 @dataclass(frozen=True)
 class _Kit:
-    """What blocks are made of. Layers with weights are named: by name weights move between the forms."""
+    """Builds the layers of a network in its plain or its fast form.
+
+    Layers with weights have names, by which :func:`copy_weights` finds them in the other form.
+    """
 
     momentum: float
     dropout: float
@@ -55,9 +58,9 @@ class _Kit:
         return kind(filters, size, padding="same", kernel_initializer="he_normal", name=name, **options)(x)
 
     def normalised(self, x: Any, filters: int, size: int, name: str) -> Any:
-        """A convolution and its batch normalisation.
+        """A convolution of ``x`` and its batch normalisation.
 
-        Of ``x``, or of the pair (coarser tensor, skip): the first enlarged, then both concatenated.
+        ``x`` may be a pair (coarser tensor, skip): the first is enlarged, then both are concatenated.
         """
         if not self.quick:
             if isinstance(x, tuple):
@@ -88,10 +91,10 @@ def _residual_block(kit: _Kit, x: Any, filters: int, name: str) -> Any:
 
 
 def _attention_gate(kit: _Kit, skip: Any, gate: Any, name: str) -> Any:
-    """The skip (H, W, C) weighted by a map (H, W, 1) that the coarser ``gate`` (H/2, W/2, D) helps to find.
+    """The skip (H, W, C) weighted by an attention map (H, W, 1), computed from it and the coarser ``gate`` (H/2, W/2, D).
 
-    The map is computed at the gate's resolution and enlarged afterwards; the product broadcasts over
-    channels, so no layer repeats a tensor and the model loads without custom objects.
+    Oktay et al. 2018, arXiv:1804.03999. The map is computed at the gate's resolution and then enlarged; the product
+    broadcasts over channels, so no layer repeats a tensor and the model loads without custom objects.
     """
     filters = skip.shape[-1]
     theta = kit.convolution(skip, filters, 2, f"{name}_theta", strides=2, use_bias=False)
@@ -102,7 +105,7 @@ def _attention_gate(kit: _Kit, skip: Any, gate: Any, name: str) -> Any:
     return kit.normalised(layers.Multiply()([skip, weights]), filters, 1, f"{name}_out")
 
 
-_BLOCKS: dict[str, tuple[Callable, bool]] = {
+_BLOCKS: dict[str, tuple[Callable[..., Any], bool]] = {
     "UNet": (_conv_block, False),
     "Attention_UNet": (_conv_block, True),
     "Attention_ResUNet": (_residual_block, True),
@@ -120,14 +123,22 @@ def build_network(
     quick: bool = False,
     kind: type[keras.Model] = keras.Model,
 ) -> keras.Model:
-    """The network ``architecture``: input (batch, P, P, 1) in [0, 1], output (batch, P, P, 1) in [0, 1].
+    """The network ``architecture``: input (B, P, P, 1) from 0 to 1, output (B, P, P, 1) from 0 to 1.
 
-    ``quick`` builds it from :mod:`unet_models.networks.fast_layers`: the same function of the same weights, up to the
-    order of additions, in less time, but a file of it could only be loaded with these layers at hand;
-    :func:`copy_weights` moves weights to the plain form. ``kind`` is the class of the model.
+    Args:
+        architecture: one of :data:`unet_models.networks.parameters.ARCHITECTURES`.
+        patch_size: P, in pixels; ``None`` for images of any size that can be halved ``levels - 1`` times.
+        base_filters: filters at the full resolution.
+        levels: number of resolutions.
+        dropout: share of values that are set to 0 between the convolutions of a block, 0 to 1.
+        batch_norm_momentum: share of the running statistics that is kept at each step, 0 to 1.
+        quick: build it from :mod:`unet_models.networks.fast_layers`. This is the same function of the same weights, up
+            to the order of additions, in less time, but its file could only be loaded with these layers;
+            :func:`copy_weights` copies the weights to the plain form.
+        kind: the class of the model.
 
-    ``patch_size`` may be ``None`` for images of any size that ``levels`` can halve. ``ValueError`` for
-    an unknown architecture or a patch size that cannot be halved ``levels - 1`` times.
+    Raises:
+        ValueError: the architecture is unknown, or the patch cannot be halved ``levels - 1`` times.
 
     >>> build_network("UNet", patch_size=32, base_filters=2).output_shape
     (None, 32, 32, 1)
@@ -145,15 +156,16 @@ def build_network(
         skip = _attention_gate(kit, skips[level], x, f"gate{level}") if gated else skips[level]
         x = block(kit, (x, skip), base_filters * 2**level, f"up{level}")
     x = layers.Conv2D(1, 1, name="head")(x)
-    # float32 whatever the policy: a sigmoid in half precision has too few values near 0 and 1
+    # float32 whatever the policy: a sigmoid in half precision has too few values near 0 and 1.
     outputs = layers.Activation("sigmoid", dtype="float32", name="mitochondria")(x)
     return kind(inputs, outputs, name=architecture)
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Give ``target`` the weights of ``source``: two forms of one network, with layers of the same names.
+    """Copy the weights of ``source`` to ``target``, another form of the same network with layers of the same names.
 
-    ``ValueError`` where a layer of ``target`` is not in ``source`` or has other shapes there.
+    Raises:
+        ValueError: a layer of ``target`` is not in ``source``, or has other shapes there.
     """
     for layer in target.layers:
         if layer.weights:

@@ -1,6 +1,7 @@
-"""How many parameters a network has, counted on paper: no TensorFlow, independent of the code that builds it.
+"""The names of the networks and their numbers of parameters, computed without TensorFlow.
 
-``run_point.py`` compares this with the network it has built and refuses to train where they differ.
+The computation is independent of the code that builds the networks: a point compares both numbers and does not train
+if they differ (:mod:`unet_models.training.read_back`).
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ ARCHITECTURES = ("UNet", "Attention_UNet", "Attention_ResUNet")
 
 
 def check_network(architecture: str, patch_size: int | None, levels: int) -> None:
-    """``ValueError`` for an unknown architecture, or a patch that cannot be halved ``levels - 1`` times."""
+    """Check that a network can be built.
+
+    Raises:
+        ValueError: the architecture is unknown, or the patch cannot be halved ``levels - 1`` times.
+    """
     if architecture not in ARCHITECTURES:
         raise ValueError(
             f"unknown architecture: received {architecture!r}, expected one of {', '.join(ARCHITECTURES)}"
         )
     if patch_size is not None and (patch_size <= 0 or patch_size % 2 ** (levels - 1)):
         raise ValueError(
-            f"patch size that {levels} levels cannot halve: received {patch_size}, "
+            f"the patch size cannot be halved for {levels} levels: received {patch_size}, "
             f"expected a positive multiple of {2 ** (levels - 1)}"
         )
 
@@ -40,7 +45,11 @@ def _gate(skip: int, gate: int) -> int:
 
 
 def parameter_count(architecture: str, *, base_filters: int = 64, levels: int = 5) -> int:
-    """All parameters (trainable, and batch normalisation's running statistics) for one input channel."""
+    """Number of parameters, including batch normalisation's running statistics, for one input channel.
+
+    Raises:
+        ValueError: the architecture is unknown.
+    """
     check_network(architecture, None, levels)
     residual = architecture == "Attention_ResUNet"
     widths = [base_filters * 2**level for level in range(levels)]

@@ -1,4 +1,4 @@
-"""Adam as Keras computes it, in fewer operations."""
+"""The Adam optimizer as Keras computes it, in fewer operations."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ import tensorflow as tf
 
 
 class FusedAdam(keras.optimizers.Adam):
-    """``keras.optimizers.Adam``, the update of a variable in one operation.
+    """``keras.optimizers.Adam`` with one operation for the update of a variable.
 
-    Keras writes it down in about twenty: they are most of what TensorFlow traces and rewrites before the first
-    step, and on a GPU each is a kernel to launch. TensorFlow's ``ResourceApplyAdam`` computes the same formula
-    (Kingma & Ba 2015, arXiv:1412.6980, the efficient order at the end of section 2) on the same variables,
-    but that it takes 1 - beta in float32: moments differ by 1.3e-5 of their size. Gradients are dense: no layer
-    here has others. ``NotImplementedError`` with ``amsgrad``.
+    Keras uses about twenty. They are most of what TensorFlow traces and rewrites before the first step, and on a GPU
+    each one launches a kernel. TensorFlow's ``ResourceApplyAdam`` computes the same formula (Kingma and Ba 2015,
+    arXiv:1412.6980, the efficient order at the end of section 2) on the same variables, except that it computes
+    1 - beta in float32: the moments differ by 1.3e-5 of their size. Gradients must be dense, as those of all layers in
+    this package are.
+
+    Raises:
+        NotImplementedError: ``amsgrad`` is on.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         if self.amsgrad:
-            raise NotImplementedError("FusedAdam: amsgrad is not computed; use keras.optimizers.Adam")
+            raise NotImplementedError("FusedAdam does not support amsgrad; use keras.optimizers.Adam")
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
-        # Once for all variables; within whichever branch of a graph calls this, so that its tensors are at hand there.
+        """Move every variable by its gradient; the arguments and result are those of Keras."""
+        # Computed once for all variables, inside the branch of the graph that uses the values.
         step = tf.cast(self.iterations, tf.float32) + 1
         self._powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
         try:
@@ -32,16 +36,17 @@ class FusedAdam(keras.optimizers.Adam):
         finally:
             del self._powers
 
-    def _clip_gradients(self, grads: list) -> list:
-        # Of Keras, which calls it in apply(); under another name Keras' own clipping would do the same, slower.
+    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
+        # Keras calls this method in apply(). If Keras renames it, its own clipping does the same, but slower.
         if not self.clipnorm:
-            return super()._clip_gradients(grads)
+            clipped: list[Any] = super()._clip_gradients(grads)
+            return clipped
         norms = tf.sqrt(2 * tf.stack([tf.nn.l2_loss(gradient) for gradient in grads]))
         factors = tf.unstack(self.clipnorm / tf.maximum(norms, self.clipnorm))
         return [gradient * factor for gradient, factor in zip(grads, factors, strict=True)]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Move ``variable`` (float32) by its ``gradient``."""
+        """Move ``variable`` (float32) by its ``gradient`` (the same shape) and the learning rate."""
         index = self._get_variable_index(variable)
         beta_1_power, beta_2_power = self._powers
         tf.raw_ops.ResourceApplyAdam(

@@ -1,6 +1,6 @@
-"""What an epoch left behind, and the metrics of a whole training computed from it.
+"""The history of a training: its file, and the metrics that are computed from its epochs.
 
-No TensorFlow: the definitions can be checked and reused by anyone who reads a history file.
+No TensorFlow is needed, so anyone who reads a history file can check and reuse the definitions.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+# ``epoch`` counts from 1. ``loss`` and ``jaccard`` are running means over the epoch in training mode; the ``val_``
+# columns are measured after it in inference mode. Positives and negatives are pixels; ``seconds`` include the validation.
 COLUMNS = (
     "epoch",
     "loss",
@@ -24,11 +26,11 @@ COLUMNS = (
     "val_false_negatives",
     "seconds",
 )
-STABILITY_EPOCHS = 10
+STABILITY_EPOCHS = 10  # epochs at the end of a training over which the stability is computed
 
 
 def history_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The history file: a header, then one line for each epoch; ``rows`` have :data:`COLUMNS`."""
+    """The text of a history file: a header, then one line per epoch. ``rows`` have the keys :data:`COLUMNS`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -37,11 +39,14 @@ def history_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The epochs of a history file, in order of ``epoch``: what of it can be understood, and nothing else.
+    """The valid lines of a history file, in order of ``epoch``, as dictionaries with the keys :data:`COLUMNS`.
 
-    Lines with another number of cells, without a whole epoch number from 1, or with a cell that is no number
-    are left out, and so is a last line without its end; of two lines for one epoch the later counts. Never
-    raises for what the file holds; ``FileNotFoundError`` where there is none.
+    A line is left out if it has another number of cells, a cell that is not a number, or an epoch that is not a whole
+    number from 1, and so is a last line without a line end. If an epoch has two lines, the later one counts. A damaged
+    file gives fewer lines or none, never an exception.
+
+    Raises:
+        FileNotFoundError: there is no such file.
     """
     text = path.read_bytes().decode("utf-8", errors="replace")
     whole = text[: text.rfind("\n") + 1].replace("\0", "")
@@ -63,13 +68,16 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def summarise(rows: Sequence[dict[str, Any]], epochs_requested: int) -> dict[str, Any]:
-    """The design's metrics of one training from its epochs (dictionaries with :data:`COLUMNS`).
+    """The metrics of one training, from its epochs (dictionaries with the keys :data:`COLUMNS`).
 
-    * ``best_val_jaccard``: maximum of ``val_jaccard`` over finite epochs; ``best_epoch`` and
-      ``epochs_to_best``: the first epoch that reaches it, from 1.
-    * ``epochs_to_best_censored``: the best epoch is the last or last but one of the epochs requested, so
-      the score was still rising.
-    * ``val_loss_stability``: population standard deviation of ``val_loss`` over the last min(10, n) epochs.
+    * ``epochs_requested``, ``epochs_completed``: numbers of epochs.
+    * ``best_val_jaccard``: the maximum of ``val_jaccard``, 0 to 1, over the epochs whose ``val_jaccard`` and ``val_loss``
+      are finite; ``best_epoch`` and ``epochs_to_best``: the first epoch that reaches it, from 1.
+    * ``epochs_to_best_censored``: whether the best epoch is one of the last two epochs requested, so that the score was
+      probably still rising.
+    * ``final_val_loss``, ``final_train_loss``: ``val_loss`` and ``loss`` of the last epoch.
+    * ``val_loss_stability``: population standard deviation of ``val_loss`` over the last min(10, n) epochs; lower is
+      more stable.
     * ``overfitting_gap``: ``val_loss - loss`` of the last epoch.
 
     Values that do not exist (no epoch, NaN) are ``None``.

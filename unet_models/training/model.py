@@ -97,8 +97,9 @@ def compiles(settings: Mapping[str, Any]) -> tuple[bool, str]:
 
 
 def network(settings: Mapping[str, Any], patch_size: int, **options: Any) -> keras.Model:
-    """The network that ``settings`` describe, not compiled; ``options`` as for
-    :func:`unet_models.networks.networks.build_network`.
+    """The network that ``settings`` describe, not compiled.
+
+    ``options`` are further arguments of :func:`unet_models.networks.networks.build_network`.
     """
     return build_network(
         settings["architecture"],

@@ -57,14 +57,14 @@ def test_names_that_cannot_be_told_apart_are_refused(tmp_path):
         save(tmp_path / "images" / f"{name}.png", np.zeros((4, 4), np.uint8)) for name in ("z1", "img_z1")
     ]
     masks = [save(tmp_path / "masks" / "mask_z1.png", np.zeros((4, 4), np.uint8))]
-    with pytest.raises(DataError, match="both read as 'z1'"):
+    with pytest.raises(DataError, match="both have the name 'z1'"):
         pair_files(images, masks)
 
 
 def test_an_empty_folder_and_no_folder_are_named(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "notes.txt").write_text("no image")
-    with pytest.raises(DataError, match="images holds no image"):
+    with pytest.raises(DataError, match="images contains no image"):
         image_files(tmp_path / "images")
     with pytest.raises(DataError, match="masks is not a folder"):
         image_files(tmp_path / "masks")
@@ -122,7 +122,7 @@ def test_a_binary_mask_is_taken_whatever_its_white_is(tmp_path, white):
 def test_a_mask_of_labels_is_refused_and_a_threshold_reads_it(tmp_path):
     labels = np.array([[0, 1, 2, 200]], np.uint8)
     with pytest.raises(
-        DataError, match=r"m\.png is not binary: it holds 4 values \(0, 1, 2, 200\).*mask_threshold"
+        DataError, match=r"m\.png is not binary: it has 4 values \(0, 1, 2, 200\).*mask_threshold"
     ):
         to_mask(tmp_path / "m.png", labels, None)
     assert to_mask(tmp_path / "m.png", labels, 0).tolist() == [[False, True, True, True]]

@@ -88,10 +88,10 @@ def _source(cost: Cost) -> str:
 
 
 def sources(found: Estimate) -> str:
-    """The sources of the numbers, most kinds first: ``probe.json (NVIDIA A40): 9 of 9 kinds``."""
+    """The sources of the numbers, the most frequent first: ``probe.json (NVIDIA A40): 9 of 9 combinations``."""
     counts = Counter((cost.source, cost.device if cost.source != "flops" else "") for cost in found.costs)
     parts = [
-        f"{SOURCES[source]}{f' ({device})' if device else ''}: {count} of {len(found.costs)} kinds"
+        f"{SOURCES[source]}{f' ({device})' if device else ''}: {count} of {len(found.costs)} combinations"
         for (source, device), count in counts.most_common()
     ]
     return "; ".join(parts)

@@ -6,7 +6,9 @@ import msgspec
 
 from jobs.common.records import write, write_record
 from jobs.common.schema import Measurement, Measurements
+from jobs.cost.costs import Cost
 from jobs.cost.measurements import kind, kinds
+from jobs.grid.settings import POINT
 from tests.conftest import TINY
 
 GRID = (
@@ -84,3 +86,33 @@ def finish(run, index, *, each=10.0, epochs=20, device="NVIDIA A40", around=30.0
         "peak_host_memory_mb": 3000.0,
     }
     write_record(paths.results, {**record, **more})
+
+
+def some_kind(**more):
+    """The kind of a point with default settings but those given."""
+    return kind({**{key: setting.default for key, setting in POINT.items()}, **more})
+
+
+def some_cost(**more):
+    """The cost of a kind: 100 points of 10 epochs of 60 s and 30 s around them, measured by a probe on a GPU."""
+    values = {
+        "settings": some_kind(),
+        "epochs": 10,
+        "indices": tuple(range(1, 101)),
+        "source": "probe",
+        "detail": "",
+        "device": "NVIDIA A40",
+        "wrong_device": False,
+        "step_seconds": 0.5,
+        "epoch_seconds": 60.0,
+        "once_seconds": 30.0,
+        "seconds": 630.0,
+        "slowest_seconds": 630.0,
+        "least_seconds": 630.0,
+        "host_memory_mb": 3000.0,
+        "gpu_memory_mb": 9000.0,
+        "fault": "",
+        "walltime": "00:30:00",
+        "mem": "5gb",
+    }
+    return Cost(**{**values, **more})

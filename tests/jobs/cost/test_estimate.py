@@ -1,4 +1,4 @@
-"""What a search will cost: from what was measured if anything was, and never as if it had been if it was not."""
+"""The cost of a run, from its files to the command that prints it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ import pytest
 from jobs import submit
 from jobs.common.errors import UserError
 from jobs.common.records import read_record, write_record
-from jobs.cost.advice import REFERENCE_GPU_MB
-from jobs.cost.estimate import estimate, longest_first, proposals
+from jobs.cost.estimate import _wall_seconds, estimate, longest_first, proposals
 from jobs.cost.measurements import kind
 from jobs.cost.prediction import guessed
-from jobs.cost.requests import mem_for, walltime_for
+from jobs.cost.requests import walltime_for
 from jobs.cost.workload import Workload
 from jobs.grid.config import load_config
 from jobs.grid.settings import POINT
-from jobs.grid.sites import seconds
 from jobs.run.create import make_run
 from tests.conftest import REPOSITORY, write_images
 from tests.jobs.cost.builders import GPU, GRID, failed, finish, measurement, probe_all, write_probe
@@ -53,7 +51,9 @@ def test_without_any_measurement_it_is_a_guess_that_says_so(make, capsys):
     assert other.epoch_seconds / one.epoch_seconds == pytest.approx(flops[1] / flops[0])
     assert submit.main([str(run.paths.root), "--estimate"]) == 0
     said = capsys.readouterr().out
-    assert "counted FLOPs at 25 % of an NVIDIA A40, not measured: 4 of 4 kinds" in said.replace("\n", " ")
+    assert "counted FLOPs at 25 % of an NVIDIA A40, not measured: 4 of 4 combinations" in said.replace(
+        "\n", " "
+    )
     assert max(map(len, said.splitlines())) <= 110
 
 
@@ -77,7 +77,7 @@ def test_a_probe_gives_times_by_arithmetic(make):
     assert cost.least_seconds == pytest.approx(cost.once_seconds + 11 * cost.epoch_seconds)
     assert (cost.source, cost.device, cost.gpu_memory_mb) == ("probe", "NVIDIA A40", 9000.0)
     assert found.measured and found.hours == pytest.approx(sum(found.durations.values()) / 3600)
-    assert seconds(cost.walltime) >= 1.5 * cost.seconds and cost.mem == "3gb"
+    assert (cost.walltime, cost.mem) == (walltime_for(cost.seconds, 1.5), "3gb")
 
 
 def test_finished_points_are_trusted_more_than_a_probe(make):
@@ -90,7 +90,8 @@ def test_finished_points_are_trusted_more_than_a_probe(make):
     assert (cost.source, cost.detail) == ("points", "2 finished")
     assert cost.epoch_seconds == pytest.approx(12.0) and cost.once_seconds == pytest.approx(35.0)
     assert cost.slowest_seconds == pytest.approx(35 + 20 * 14)
-    assert seconds(cost.walltime) >= 1.25 * cost.seconds and cost.gpu_memory_mb == 7000.0
+    assert cost.seconds == 35 + 20 * 12  # 344 s with a margin of 1.25: less than a quarter of an hour
+    assert (cost.walltime, cost.mem, cost.gpu_memory_mb) == ("00:15:00", "5gb", 7000.0)
     assert found["UNet", 8].source == "probe"
 
 
@@ -118,7 +119,7 @@ def test_kinds_without_a_measurement_are_scaled_from_the_nearest_and_say_so(make
         "UNet", patch_size=32, base_filters=2
     )
     assert other.epoch_seconds == pytest.approx(10 * ratio)
-    assert seconds(other.walltime) >= 2 * other.seconds and found.measured
+    assert other.walltime == walltime_for(other.seconds, 2.0) and found.measured
 
 
 def test_what_was_measured_on_a_cpu_is_not_taken_for_a_gpu(make):
@@ -147,16 +148,6 @@ def test_what_runs_out_of_memory_in_the_probe_is_named(make):
     assert by_name(estimate(run))["UNet", 4].fault == ""  # it has been trained since
 
 
-def test_more_gpu_memory_than_an_a40_has_is_told(make):
-    run = make()
-    probe_all(run)
-    write_probe(
-        run,
-        measurement(run, 0, **{**GPU, "device": "NVIDIA H200", "peak_memory_mb": REFERENCE_GPU_MB + 1.0}),
-    )
-    assert any("more than a 48 GB A40 has" in text for text in estimate(run).warnings)
-
-
 @pytest.mark.parametrize(
     ("site", "words"),
     [
@@ -183,16 +174,82 @@ def test_too_little_and_too_much_is_told_with_what_to_set(make, site, words):
     assert estimate(fine).warnings == ()
 
 
-def test_the_wall_time_is_that_of_the_longest_first_on_so_many_places(make):
+def test_the_slowest_of_several_points_raises_the_proposed_walltime(make):
+    run = make(GRID.replace("[1e-3, 5e-3]", "[1e-3, 2e-3, 5e-3]"))
+    finish(run, 1, each=30.0)
+    assert by_name(estimate(run))["UNet", 4].walltime == "00:15:00"  # 1.25 times 635 s, and a minute
+    finish(run, 3, each=60.0, around=0.0)
+    cost = by_name(estimate(run))["UNet", 4]
+    assert (cost.seconds, cost.slowest_seconds) == (pytest.approx(920), pytest.approx(1220))
+    # 1.25 times 920 s, and 1.1 times 1,220 s, both with a minute: 1,210 and 1,402 s
+    assert cost.walltime == "00:30:00"
+    finish(run, 5, each=90.0, around=0.0)
+    cost = by_name(estimate(run))["UNet", 4]
+    assert (cost.seconds, cost.slowest_seconds) == (pytest.approx(1205), pytest.approx(1805))
+    # 1.25 times 1,205 s are 1,506 s: half an hour. 1.1 times 1,805 s are 1,986 s: three quarters.
+    assert cost.walltime == "00:45:00"
+
+
+@pytest.mark.parametrize(
+    ("max_running", "expected"),
+    [
+        (None, {1: 80.0, 4: 20.0, 8: 10.0}),
+        (3, {1: 80.0, 3: 30.0, 4: 20.0, 8: 10.0}),
+        (100, {1: 80.0, 4: 20.0, 8: 10.0}),
+    ],
+)
+def test_the_wall_time_is_that_of_so_many_points_at_a_time(max_running, expected):
+    assert _wall_seconds([10.0] * 8, max_running) == expected
+
+
+def test_the_longest_points_start_first_in_the_wall_time():
+    assert _wall_seconds([1.0, 1.0, 1.0, 1.0, 4.0], 2)[2] == 4.0  # 5 with the longest last
+
+
+def test_the_number_of_sub_jobs_is_the_site_s_unless_it_is_given(make):
     run = make(GRID + "site: {max_running: 3}\n")
+    assert estimate(run).at_once == 3 and set(estimate(run).wall_seconds) == {1, 3, 4, 8}
+    assert estimate(run, max_running=2).at_once == 2
+    assert estimate(make(name="free")).at_once is None
+
+
+def test_points_of_one_kind_with_different_patience_or_epochs_are_told_apart(make):
+    text = GRID.replace("  epochs: 20\n", "").replace(
+        "[4, 8]", "[4, 8]\n  epochs: [10, 20]\n  early_stopping_patience: [3, null]"
+    )
+    run = make(text)
     probe_all(run)
     found = estimate(run)
-    from jobs.pbs.arrays import makespan
+    costs = [cost for cost in found.costs if cost.named == "UNet batch 4"]
+    assert [cost.epochs for cost in costs] == [10, 20] and len(found.costs) == 8
+    once, epoch = costs[0].once_seconds, costs[0].epoch_seconds
+    assert [cost.seconds for cost in costs] == [once + 10 * epoch, once + 20 * epoch]
+    assert [cost.least_seconds for cost in costs] == [once + 4 * epoch] * 2
+    assert [len(cost.indices) for cost in costs] == [4, 4]
+    least = sum(
+        4 * (2 * cost.once_seconds + (4 + epochs) * cost.epoch_seconds) / 2
+        for cost in found.costs
+        for epochs in [cost.epochs]
+    )
+    assert found.least_hours == pytest.approx(least / 3600)
+    assert found.hours == pytest.approx(sum(4 * cost.seconds for cost in found.costs) / 3600)
 
-    assert found.at_once == 3
-    assert found.wall_seconds[3] == makespan(sorted(found.durations.values(), reverse=True), 3)
-    assert found.wall_seconds[1] == pytest.approx(sum(found.durations.values()))
-    assert estimate(run, max_running=2).at_once == 2
+
+def test_gpu_hours_count_every_gpu_of_a_sub_job(make):
+    for ngpus, factor in ((0, 1), (1, 1), (4, 4)):
+        found = estimate(make(GRID + f"site: {{ngpus: {ngpus}}}\n", f"run_{ngpus}"))
+        assert found.gpu_hours == factor * found.hours
+
+
+def test_proposals_are_those_of_each_point_s_kind(make):
+    run = make()
+    with pytest.raises(UserError, match="was not measured, so no walltime can be proposed"):
+        proposals(run, estimate(run))
+    probe_all(run, peak_host_memory_mb=None)
+    finish(run, 1, each=60.0)
+    found = proposals(run, estimate(run))
+    assert found[1] == found[3] == ("00:30:00", "5gb")  # 1.25 times 1,235 s, and a minute
+    assert found[2][1] is None and set(found) == set(range(1, 9))
 
 
 def test_what_is_left_is_told_when_points_have_finished(make, capsys):
@@ -245,12 +302,6 @@ def test_a_damaged_probe_is_refused_but_keeps_no_search_from_being_submitted(mak
     assert lines[0].startswith("# estimate: none: ") and lines[2].startswith("job=$(qsub ")
     assert submit.main([str(run.paths.root)]) == 0
     assert "note: the longest points are not submitted first" in capsys.readouterr().out
-
-
-def test_walltimes_and_memory_are_rounded_up():
-    assert walltime_for(840, 1.0) == "00:15:00" and walltime_for(841, 1.0) == "00:30:00"
-    assert walltime_for(100 * 3600, 1.5) == "150:15:00"
-    assert mem_for(819.2) == "2gb" and mem_for(820) == "3gb"
 
 
 def test_the_longest_points_come_first_and_others_keep_their_order(make):

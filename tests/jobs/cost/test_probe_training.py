@@ -1,0 +1,166 @@
+"""The training of a probe: how much is trained, and which time is taken for what."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from jobs.common.schema import Measurement
+from jobs.cost import probe_training
+from jobs.cost.measurements import WARM_STEPS, kind
+from jobs.cost.probe_training import Progress, Reporter, Stopwatch, occupied_memory, short_training
+from unet_models.data.packed import PackedData, read_packed
+
+
+def packed(train, validation):
+    count = train + validation
+    part = np.array([0] * train + [1] * validation, np.int8)
+    images = np.arange(count, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8)
+    return PackedData(images, images > 2, part, np.arange(count, dtype=np.int32), "test", "contiguous")
+
+
+@pytest.mark.parametrize(
+    ("train", "batch", "steps", "epochs", "patches"),
+    [
+        (100, 4, 20, 2, 48),  # 12 steps in each of two epochs
+        (8, 4, 20, 12, 8),  # few data: as many epochs as it takes
+        (5, 4, 100, 20, 4),  # and no more than twenty; full batches only
+    ],
+)
+def test_a_short_training_has_enough_steps_of_full_batches(train, batch, steps, epochs, patches):
+    settings = {"batch_size": batch, "validation_batch_size": 2}
+    part, found = short_training(packed(train, 30), settings, steps)
+    assert (part.count("train"), part.count("validation"), found) == (patches, 8, epochs)
+
+
+def test_the_memory_of_what_a_probe_leaves_out_is_held(tiny_run):
+    data = read_packed(tiny_run.paths.data)
+    part, _ = short_training(data, {"batch_size": 2, "validation_batch_size": 1}, 2)
+    held = occupied_memory(data, part)
+    left = data.count("train") + data.count("validation") - part.count("train") - part.count("validation")
+    assert left > 0 and sum(len(one) for one in held) == 4 * left
+
+
+class Clock:
+    """A clock that a test moves on."""
+
+    def __init__(self):
+        self.seconds = 100.0
+
+    def monotonic(self):
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    found = Clock()
+    monkeypatch.setattr(probe_training.time, "monotonic", found.monotonic)
+    return found
+
+
+def train(clock, watch, steps, *, build=2.0, first=7.0, validation=3.0):
+    """Call a watch as a training does whose step ``n`` takes ``steps[n]`` seconds, in epochs of as many lists."""
+
+    def after(seconds, callback, *values):
+        clock.seconds += seconds
+        callback(*values)
+
+    after(build, watch.on_built)
+    for number, epoch in enumerate(steps):
+        for place, seconds in enumerate(epoch):
+            after(first if number == place == 0 else seconds, watch.on_batch)
+        after(validation + number, watch.on_epoch, {})
+        watch.on_state(SimpleNamespace(ended=number == len(steps) - 1))
+
+
+def saving(clock, seconds):
+    """A checkpoint that takes so long."""
+    times = iter(seconds)
+
+    def save(state):
+        clock.seconds += next(times)
+
+    return save
+
+
+def test_each_time_is_that_of_its_phase(clock):
+    watch = Stopwatch(saving(clock, [0.5, 0.25, 0.75]))
+    train(clock, watch, [[99, 1, 2, 3, 4], [50, 5, 6], [50, 7, 8]])
+    assert watch.startup() == {"build": 2.0, "first_step": 7.0}
+    # The first step of an epoch has the validation's and the checkpoint's remains in it, and compiles.
+    assert watch.steps == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert (watch.validations, watch.epoch_ends) == ([3, 4, 5], [0.5, 0.25, 0.75])
+    assert watch.measured(validation_batches=2) == {
+        "steps": 5,  # without three warm ones
+        "step_seconds": 6,
+        "step_seconds_range": (4, 8),
+        "validation_seconds": 4.5 / 2,  # without the first, which compiles
+        "epoch_end_seconds": 0.5,
+    }
+    assert WARM_STEPS == 3
+
+
+def test_what_follows_the_last_epoch_is_no_step(clock):
+    watch = Stopwatch(saving(clock, [1.0, 1.0]))
+    train(clock, watch, [[0, 1, 1, 1, 1], [9, 1]])
+    before = list(watch.steps)
+    clock.seconds += 30
+    watch.on_batch()  # train() calls it between the parts of the end, too
+    clock.seconds += 12
+    assert watch.steps == before and watch.lap() == 42
+
+
+def test_few_steps_are_measured_with_the_warm_ones(clock):
+    watch = Stopwatch(saving(clock, [1.0]))
+    train(clock, watch, [[0, 2, 4, 3]])
+    found = watch.measured(validation_batches=1)
+    assert (found["steps"], found["step_seconds"], found["step_seconds_range"]) == (3, 3, (2, 4))
+    assert found["validation_seconds"] is None and found["epoch_end_seconds"] == 1.0
+
+
+def test_a_phase_that_was_not_reached_has_no_time(clock):
+    watch = Stopwatch(saving(clock, []))
+    assert watch.startup() == {}
+    assert set(watch.measured(1).values()) == {0, None}
+    clock.seconds += 4
+    watch.on_built()
+    assert watch.startup() == {"build": 4.0}
+
+
+@pytest.mark.parametrize(("epochs", "enough"), [(0, False), (1, False), (2, True)])
+def test_a_training_that_ended_too_early_is_no_measurement(clock, epochs, enough):
+    watch = Stopwatch(saving(clock, [1.0] * epochs))
+    train(clock, watch, [[1, 1]] * epochs)
+    if enough:
+        watch.check()
+    else:
+        with pytest.raises(RuntimeError, match="ended before a step and a validation were measured"):
+            watch.check()
+
+
+class Connection:
+    """Keeps what is sent."""
+
+    def __init__(self):
+        self.sent = []
+
+    def send(self, value):
+        self.sent.append(value)
+
+
+def test_each_number_is_sent_as_soon_as_it_is_known(tiny_run):
+    connection, entry = Connection(), tiny_run.entries[0]
+    reporter = Reporter(entry, connection)
+    reporter.update(startup={"import": 1.0})
+    reporter.update(peak_host_memory_mb=5.0)
+    reporter.end(status="oom", reason="none left")
+    first = Measurement(
+        settings=kind(entry.point.settings), status="error", point=entry.name, startup={"import": 1.0}
+    )
+    assert connection.sent[0] == Progress(first)
+    assert [one.ended for one in connection.sent] == [False, False, True]
+    last = connection.sent[-1].measurement
+    assert (last.status, last.reason, last.peak_host_memory_mb) == ("oom", "none left", 5.0)
+    assert last.startup == {"import": 1.0}

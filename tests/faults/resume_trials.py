@@ -16,7 +16,7 @@ import keras
 
 from jobs.point.checkpoints import Checkpoint, Checkpoints
 from jobs.run.paths import PointPaths
-from tests.unet_models.training.test_training import SETTINGS, discs
+from tests.unet_models.tiny import SETTINGS, discs
 from unet_models.training import training
 from unet_models.training.history import history_csv
 

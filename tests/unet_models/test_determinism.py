@@ -10,7 +10,7 @@ from tests.conftest import REPOSITORY
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.unet_models.training.test_training import SETTINGS, discs
+from tests.unet_models.tiny import SETTINGS, discs
 from unet_models.training import training
 import keras
 

@@ -166,7 +166,7 @@ class StateRecorder(keras.callbacks.Callback):
             TrainingState(
                 epoch=epoch + 1,
                 ended=bool(self.model.stop_training) or epoch + 1 == self.settings["epochs"],
-                rows=self.epochs.rows,
+                rows=list(self.epochs.rows),  # the list grows with the next epoch
                 model=current,
                 optimizer=values(self.model.optimizer.variables),
                 best=current if newest_is_best else best,

@@ -11,6 +11,7 @@ from unet_models.data.images import (
     image_files,
     natural_key,
     pair_files,
+    partner_stem,
     read_pages,
     to_grey8,
     to_mask,
@@ -127,3 +128,119 @@ def test_a_mask_of_labels_is_refused_and_a_threshold_reads_it(tmp_path):
         to_mask(tmp_path / "m.png", labels, None)
     assert to_mask(tmp_path / "m.png", labels, 0).tolist() == [[False, True, True, True]]
     assert to_mask(tmp_path / "m.png", labels, 127).tolist() == [[False, False, False, True]]
+
+
+def test_hidden_files_folders_and_other_files_are_passed_over(tmp_path):
+    """MacOS puts a hidden ``._z1.png`` next to ``z1.png``; Windows a ``Thumbs.db``."""
+    for name in ("z2.png", "z10.PNG", "Z1.TIF"):
+        save(tmp_path / "plain.png", np.zeros((4, 4), np.uint8)).rename(tmp_path / name)
+    save(tmp_path / "hidden.png", np.zeros((4, 4), np.uint8)).rename(tmp_path / "._z2.png")
+    (tmp_path / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "Thumbs.db").write_bytes(b"x")
+    (tmp_path / "z3.png").mkdir()
+    assert [path.name for path in image_files(tmp_path)] == ["Z1.TIF", "z2.png", "z10.PNG"]
+
+
+def test_a_folder_of_hidden_files_contains_no_image(tmp_path):
+    save(tmp_path / "z1.png", np.zeros((4, 4), np.uint8)).rename(tmp_path / ".z1.png")
+    with pytest.raises(DataError, match="contains no image"):
+        image_files(tmp_path)
+
+
+def test_images_and_masks_of_different_types_are_paired(tmp_path):
+    image = save(tmp_path / "images" / "z1.tif", np.zeros((4, 4), np.uint8))
+    mask = save(tmp_path / "masks" / "z1.png", np.zeros((4, 4), np.uint8))
+    assert pair_files([image], [mask]) == [(image, mask)]
+
+
+@pytest.mark.parametrize(
+    ("stem", "shared"),
+    [
+        ("z012_mask", "z012"),
+        ("mask-z012", "z012"),
+        ("img z012", "z012"),
+        ("z012_GroundTruth", "z012"),
+        ("z012.label", "z012"),
+        ("seg_z1_raw", "z1"),
+        ("z__1", "z_1"),
+        ("masked_z1", "masked_z1"),  # a part of a word is no word
+        ("mask", "mask"),  # nothing else is left
+    ],
+)
+def test_the_shared_part_of_a_name(stem, shared):
+    assert partner_stem(stem) == shared
+
+
+@pytest.mark.parametrize(
+    ("value", "white", "expected"),
+    [
+        (128, None, 0),  # 0.498
+        (129, None, 1),  # 0.502: rounded, not cut off
+        (200, None, 1),  # 0.778
+        (65535, None, 255),
+        (999, 1000.0, 255),  # 254.745
+        (997, 1000.0, 254),  # 254.235
+        (1, 2.0, 128),  # 127.5: half to even
+        (3, 6.0, 128),
+        (2000, 1000.0, 255),  # clipped
+    ],
+)
+def test_grey_values_are_rounded_to_the_nearest(tmp_path, value, white, expected):
+    (page,) = read_pages(save(tmp_path / "deep.png", np.array([[value]], np.uint16)))
+    assert to_grey8(tmp_path / "deep.png", page, white).tolist() == [[expected]]
+
+
+def test_eight_bits_are_kept_and_scaled_only_where_a_white_value_is_set(tmp_path):
+    page = np.array([[0, 100, 200]], np.uint8)
+    assert to_grey8(tmp_path / "m.png", page, None) is page
+    assert to_grey8(tmp_path / "m.png", page, 200.0).tolist() == [[0, 128, 255]]
+
+
+def test_negative_and_larger_values_need_the_white_value(tmp_path):
+    for values in ([[-1, 5]], [[0, 65536]]):
+        with pytest.raises(DataError, match=r"expected 8 or 16 bits, or set data\.intensity_max"):
+            to_grey8(tmp_path / "f.tif", np.array(values, np.int32), None)
+    assert to_grey8(tmp_path / "f.tif", np.array([[-1, 65535]], np.int32), 65535.0).tolist() == [[0, 255]]
+    assert to_grey8(tmp_path / "f.tif", np.array([[0.25, 1.5]]), 1.0).tolist() == [[64, 255]]
+
+
+@pytest.mark.parametrize(
+    ("mode", "pixels", "expected"),
+    [
+        ("1", [[0, 1]], [[0, 255]]),  # one bit
+        ("LA", [[(7, 0), (8, 255)]], [[7, 8]]),  # transparency is no grey value
+        ("RGBA", [[(7, 7, 7, 0), (8, 8, 8, 255)]], [[7, 8]]),
+    ],
+)
+def test_one_bit_and_transparent_images_are_read(tmp_path, mode, pixels, expected):
+    picture = Image.new(mode, (2, 1))
+    for column, value in enumerate(pixels[0]):
+        picture.putpixel((column, 0), value)
+    picture.save(tmp_path / "odd.png")
+    (page,) = read_pages(tmp_path / "odd.png")
+    assert page.tolist() == expected
+
+
+def test_a_palette_is_read_by_its_colours_not_by_its_indices(tmp_path):
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([200, 200, 200, 10, 10, 10])
+    picture.putpixel((1, 0), 1)
+    picture.save(tmp_path / "palette.png")
+    (page,) = read_pages(tmp_path / "palette.png")
+    assert page.tolist() == [[200, 10]]
+
+
+@pytest.mark.parametrize(
+    ("values", "mask"),
+    [([[0, 0]], [[False, False]]), ([[255, 255]], [[True, True]]), ([[0, 65535]], [[False, True]])],
+)
+def test_masks_of_one_or_two_values(tmp_path, values, mask):
+    assert to_mask(tmp_path / "m.png", np.array(values, np.uint16), None).tolist() == mask
+
+
+def test_a_mask_threshold_is_exclusive_and_negative_values_are_no_mask(tmp_path):
+    assert to_mask(tmp_path / "m.png", np.array([[126, 127, 128]], np.uint8), 127).tolist() == [
+        [False, False, True]
+    ]
+    with pytest.raises(DataError, match="is not binary"):
+        to_mask(tmp_path / "m.png", np.array([[-1, -1]], np.int32), None)

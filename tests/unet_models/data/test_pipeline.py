@@ -152,3 +152,108 @@ def test_no_pipeline_is_tuned_automatically():
         for maker, options in ((training_batches, order), (evaluation_batches, {"batch_size": 4}))
     ]
     assert [stream.options().autotune.enabled for stream in streams] == [False] * 4
+
+
+def codes_of(batches):
+    return [batch[1].tolist() for batch in batches.as_numpy_iterator()]
+
+
+def augmented(count=64, epochs=1, seed=1, batch=8):
+    """The symmetry codes that each batch gets."""
+    images, masks = np.zeros((count, 4, 4), np.uint8), np.zeros((count, 4, 4), bool)
+    return codes_of(
+        training_batches(
+            images,
+            masks,
+            batch_size=batch,
+            seed=seed,
+            first_epoch=0,
+            epochs=epochs,
+            augment=True,
+            rows=np.arange(count),
+        )
+    )
+
+
+def test_all_eight_symmetries_are_used_about_equally_often():
+    """Chi-squared with 7 degrees of freedom, fixed seed: 24.3 would be exceeded by chance in 1 of 1000 cases."""
+    codes = np.concatenate(augmented(count=800, batch=8, epochs=2))
+    counts = np.bincount(codes, minlength=8)
+    assert len(counts) == 8 and counts.min() > 0
+    assert ((counts - 200) ** 2 / 200).sum() < 24.3
+
+
+def test_an_image_is_turned_in_eight_ways_with_its_mask():
+    image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4)
+    mask = image % 3 == 0
+    batches = training_batches(
+        np.repeat(image, 8, 0),
+        np.repeat(mask, 8, 0),
+        batch_size=8,
+        seed=2,
+        first_epoch=0,
+        epochs=12,
+        augment=True,
+    )
+    seen = set()
+    for found, masks in batches.as_numpy_iterator():
+        values = np.rint(found[..., 0] * 255).astype(int)
+        assert ((values % 3 == 0) == (masks[..., 0] == 1)).all()
+        seen |= {tuple(one.ravel()) for one in values}
+    turned = [np.rot90(side, turns) for side in (image[0], image[0].T) for turns in range(4)]
+    assert seen == {tuple(one.ravel()) for one in turned}
+
+
+@pytest.mark.parametrize(
+    ("code", "move"),
+    [
+        (0, lambda x: x),
+        (1, lambda x: x.T),
+        (2, lambda x: x[:, ::-1]),
+        (3, lambda x: x.T[:, ::-1]),
+        (4, lambda x: x[::-1]),
+        (5, lambda x: x.T[::-1]),
+        (6, lambda x: x[::-1, ::-1]),
+        (7, lambda x: x.T[::-1, ::-1]),
+    ],
+)
+def test_each_code_is_its_symmetry(code, move):
+    image = np.arange(9).reshape(3, 3)
+    found = symmetries(image[None, ..., None], np.array([code])).numpy()[0, ..., 0]
+    assert found.tolist() == move(image).tolist()
+
+
+def test_symmetries_change_with_the_batch_the_epoch_and_the_seed():
+    batches = augmented(epochs=2)
+    assert len({tuple(codes) for codes in batches}) == 16
+    assert batches[:8] != augmented(seed=2)
+    assert batches == augmented(epochs=2)
+
+
+def test_without_augmentation_every_sample_stays_as_it_is():
+    originals = arrays()[0]
+    for images, _ in epochs(augment=False, last=3):
+        for sample, image in zip(samples(images), images[..., 0], strict=True):
+            assert (image == originals[sample]).all()
+
+
+def test_every_sample_is_left_out_at_times():
+    """The one that fills no batch is another from epoch to epoch."""
+    left = {(set(range(10)) - set(samples(images))).pop() for images, _ in epochs(last=40, augment=False)}
+    assert len(left) > 5
+
+
+def test_resident_patches_are_those_of_the_given_rows():
+    images, masks = arrays(6)
+    patches = ResidentPatches(images, masks, "CPU:0")
+    found, mask = patches.fetch(np.array([4, 1]))
+    assert (np.rint(found.numpy()[..., 0] * 255) == images[[4, 1]]).all()
+    assert (mask.numpy()[..., 0] == masks[[4, 1]]).all()
+    turned, _ = patches.fetch(np.array([4, 1]), np.array([0, 2]))
+    assert (np.rint(turned.numpy()[..., 0] * 255) == [images[4], images[1][:, ::-1]]).all()
+
+
+def test_every_grey_value_is_exact_on_the_device():
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    found, _ = ResidentPatches(images, images > 0, "CPU:0").fetch(np.array([0]))
+    assert (found.numpy()[0, ..., 0] == images[0] * np.float32(1 / 255)).all()

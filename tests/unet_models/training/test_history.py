@@ -89,3 +89,16 @@ def test_no_history_file_crashes_its_reader(tmp_path, cut, place, junk):
     path.write_bytes(whole[:place] + junk + whole[place:])
     for row in read_history(path):
         assert set(row) == set(COLUMNS) and all(isinstance(value, float) for value in row.values())
+
+
+def test_the_final_losses_are_those_of_the_last_epoch():
+    found = summarise(rows([0.5, 0.4], [9.0, 0.25], train=0.75), 30)
+    assert (found["final_val_loss"], found["final_train_loss"]) == (0.25, 0.75)
+    assert found["overfitting_gap"] == -0.5
+    assert (found["epochs_completed"], found["epochs_requested"]) == (2, 30)
+
+
+def test_an_epoch_whose_validation_loss_is_not_a_number_is_not_the_best():
+    found = summarise(rows([0.5, 0.9, 0.6], [0.3, math.inf, 0.2]), 30)
+    assert (found["best_val_jaccard"], found["best_epoch"]) == (0.6, 3)
+    assert found["epochs_to_best_censored"] is False

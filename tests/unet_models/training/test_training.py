@@ -1,90 +1,19 @@
-"""Training does what the settings say, proves it before the first step, and learns."""
+"""A training does what the settings say, learns, and reports each number of the part that it names."""
 
 from __future__ import annotations
 
-import math
+import time
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 
-from jobs.grid.settings import POINT
-from unet_models.data.packed import PackedData
-from unet_models.data.pipeline import training_batches
+from tests.unet_models.tiny import SETTINGS, built, discs
 from unet_models.networks.networks import build_network
-from unet_models.training import saving, training
-from unet_models.training.callbacks import EpochRecorder
-from unet_models.training.metrics import Jaccard
-from unet_models.training.model import ACCUMULATES, build_model, compiles
+from unet_models.training import training
+from unet_models.training.model import ACCUMULATES, build_model
 from unet_models.training.read_back import read_back
-
-SETTINGS = {key: setting.default for key, setting in POINT.items()} | {
-    "base_filters": 2,
-    "levels": 3,
-    "epochs": 2,
-    "learning_rate": 5e-3,
-}
-
-
-def discs(train=64, validation=8, test=4, size=32):
-    """Bright discs on noise: an easy task for the smallest network."""
-    generator = np.random.default_rng(0)
-    count = train + validation + test
-    rows, columns = np.indices((size, size))
-    centres = generator.integers(8, size - 8, (count, 2))
-    masks = np.stack([(rows - y) ** 2 + (columns - x) ** 2 < 36 for y, x in centres])
-    images = np.clip(generator.normal(80, 15, masks.shape) + 90 * masks, 0, 255).astype(np.uint8)
-    part = np.repeat([0, 1, 2], [train, validation, test]).astype(np.int8)
-    return PackedData(images, masks, part, np.arange(count, dtype=np.int32), "discs", "contiguous", "f")
-
-
-@pytest.fixture(autouse=True)
-def _fresh_process():
-    training.prepare_process({**SETTINGS, "deterministic": False})
-    yield
-    keras.mixed_precision.set_global_policy("float32")
-    keras.backend.clear_session()
-
-
-def built(settings=SETTINGS):
-    data = discs()
-    model, _ = build_model(settings, 32)
-    batches = training_batches(
-        *data.select("train"),
-        batch_size=settings["batch_size"],
-        seed=1,
-        first_epoch=0,
-        epochs=1,
-        augment=False,
-    )
-    return model, batches
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
-def test_what_is_built_is_what_was_asked_for(optimizer):
-    settings = {**SETTINGS, "optimizer": optimizer, "learning_rate": 5e-4}
-    effective = read_back(settings, *built(settings), 32)
-    assert effective["learning_rate"] == 5e-4
-    assert (effective["optimizer"], effective["clipnorm"]) == (optimizer, 1.0)
-    assert effective["batch_shape"] == [8, 32, 32, 1]
-
-
-@pytest.mark.parametrize(
-    ("key", "asked", "words"),
-    [
-        ("learning_rate", 1e-4, "learning_rate: received 0.005, expected 0.0001"),
-        ("clipnorm", None, "clipnorm: received 1.0, expected None"),
-        ("global_clipnorm", 1.0, "global_clipnorm: received None, expected 1.0"),
-        ("batch_size", 16, r"batch_shape: received \[8, 32, 32, 1\], expected \[16"),
-        ("base_filters", 4, "parameters: received"),
-        ("architecture", "Attention_UNet", "architecture: received 'UNet'"),
-        ("optimizer", "sgd", "optimizer: received 'adam', expected 'sgd'"),
-        ("precision", "mixed_bfloat16", "precision: received 'float32'"),
-    ],
-)
-def test_the_read_back_catches_what_is_not_as_asked(key, asked, words):
-    with pytest.raises(training.ReadBackError, match=words):
-        read_back({**SETTINGS, key: asked}, *built(), 32)
 
 
 def test_an_ignored_learning_rate_stops_the_point_before_it_trains(monkeypatch, tmp_path):
@@ -139,26 +68,139 @@ def test_it_learns_and_the_model_file_scores_what_it_says(tmp_path):
     assert trained.probabilities.shape == (4, 32, 32)
 
 
-def test_the_gaps_are_of_the_best_weights_and_evaluated_alike(tmp_path):
-    metrics = training.train(SETTINGS, discs(), model_file=tmp_path / "m.hdf5").metrics
-    assert metrics["overfitting_gap_at_best"] == pytest.approx(
-        metrics["val_loss_at_best"] - metrics["train_loss_at_best"]
-    )
-    assert metrics["jaccard_gap"] == pytest.approx(
-        metrics["train_jaccard_at_best"] - metrics["best_val_jaccard"], abs=1e-5
-    )
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """A training whose parts have discs of different sizes, in numbers that fill no batch of the evaluation."""
+    file = tmp_path_factory.mktemp("scored") / "m.keras"
+    data = discs(train=40, validation=19, test=11)
+    rows, columns = np.indices((32, 32))
+    generator = np.random.default_rng(5)
+    for part, radius in ((0, 6), (1, 9), (2, 4)):
+        for number in np.flatnonzero(data.part == part):
+            y, x = generator.integers(10, 22, 2)
+            data.masks[number] = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
+            noise = generator.normal(80, 25, (32, 32)) + 60 * data.masks[number]
+            data.images[number] = np.clip(noise, 0, 255).astype(np.uint8)
+    settings = {**SETTINGS, "base_filters": 4, "epochs": 6}
+    training.prepare_process(settings)
+    states = []
+    trained = training.train(settings, data, model_file=file, on_state=states.append)
+    model = keras.saving.load_model(file, compile=False)
+
+    def measure(part):
+        """Loss, Jaccard index and its counts of one part, computed from the file with NumPy."""
+        images, masks = data.select(part)
+        found = model.predict(images[..., None] / np.float32(255), verbose=0)[..., 0].astype(np.float64)
+        right = np.clip(np.where(masks, found, 1 - found), 1e-7, 1)
+        loss = float(np.mean(-((1 - right) ** 2.0) * np.log(right)))
+        above = found > 0.5
+        counts = int((above & masks).sum()), int((above & ~masks).sum()), int((~above & masks).sum())
+        return loss, counts[0] / sum(counts), counts
+
+    return data, trained, {part: measure(part) for part in ("train", "validation", "test")}, states
 
 
-def test_a_rate_that_explodes_is_a_result_called_diverged(tmp_path):
-    settings = {**SETTINGS, "optimizer": "sgd", "learning_rate": 10.0, "clipnorm": None, "epochs": 30}
-    data = discs()
-    data.images[:] = 255
-    settings["loss"] = "binary_crossentropy"
-    model, _ = build_model(settings, 32)
-    epochs = EpochRecorder(Jaccard(), lambda row: None, lambda: None)
-    epochs.set_model(model)
-    epochs.on_train_batch_end(4, {"loss": math.nan})
-    assert model.stop_training and "nan in batch 5 of epoch 1" in epochs.diverged
+def test_each_score_is_that_of_its_own_part(scored):
+    """With the best weights, from the model's file: training, validation and test part, none for another."""
+    _, trained, found, _ = scored
+    metrics = trained.metrics
+    scores = sorted(jaccard for _, jaccard, _ in found.values())
+    losses = sorted(loss for loss, _, _ in found.values())
+    assert min(np.diff(scores)) > 0.01 and min(np.diff(losses)) > 0.001  # a mix-up would show
+    close = {"abs": 2e-4}
+    assert metrics["test_jaccard"] == pytest.approx(found["test"][1], **close)
+    assert metrics["train_jaccard_at_best"] == pytest.approx(found["train"][1], **close)
+    assert metrics["best_val_jaccard"] == pytest.approx(found["validation"][1], **close)
+    assert metrics["train_loss_at_best"] == pytest.approx(found["train"][0], **close)
+    assert metrics["val_loss_at_best"] == pytest.approx(found["validation"][0], **close)
+
+
+def test_the_gaps_compare_training_and_validation_at_the_best_weights(scored):
+    _, trained, found, _ = scored
+    metrics = trained.metrics
+    loss_gap = metrics["val_loss_at_best"] - metrics["train_loss_at_best"]
+    jaccard_gap = metrics["train_jaccard_at_best"] - metrics["best_val_jaccard"]
+    assert metrics["overfitting_gap_at_best"] == loss_gap
+    assert metrics["jaccard_gap"] == jaccard_gap
+    assert loss_gap == pytest.approx(found["validation"][0] - found["train"][0], abs=4e-4)
+    assert jaccard_gap == pytest.approx(found["train"][1] - found["validation"][1], abs=4e-4)
+
+
+def test_the_chance_level_is_the_foreground_share_of_the_validation_part(scored):
+    data, trained, _, _ = scored
+    shares = [data.masks[data.part == part].mean() for part in (0, 1, 2)]
+    assert len({round(share, 3) for share in shares}) == 3
+    assert trained.metrics["chance_jaccard"] == shares[1]
+
+
+def test_the_history_counts_pixels_of_the_validation_part(scored):
+    data, trained, found, _ = scored
+    best = trained.history[trained.metrics["best_epoch"] - 1]
+    positives, extra, missed = (
+        best[f"val_{name}"] for name in ("true_positives", "false_positives", "false_negatives")
+    )
+    expected = found["validation"][2]
+    # The network that is trained adds in another order than that of the file: a few pixels at the threshold.
+    assert (positives, extra, missed) == pytest.approx(expected, abs=6)
+    assert any(row["val_false_positives"] != row["val_false_negatives"] for row in trained.history)
+    for row in trained.history:
+        counts = [row[f"val_{name}"] for name in ("true_positives", "false_positives", "false_negatives")]
+        assert counts[0] + counts[2] == data.masks[data.part == 1].sum()
+        assert row["val_jaccard"] == pytest.approx(counts[0] / sum(counts), abs=1e-6)
+
+
+def test_the_patches_shown_are_of_the_validation_part_with_their_own_predictions(scored):
+    data, trained, _, _ = scored
+    assert trained.shown.max() < data.count("validation") and len(trained.shown) == 4
+    masks = data.select("validation")[1][trained.shown]
+    found = trained.probabilities > 0.5
+    own = (found & masks).sum() / (found | masks).sum()
+    others = [
+        (found & np.roll(masks, by, 0)).sum() / (found | np.roll(masks, by, 0)).sum() for by in (1, 2, 3)
+    ]
+    assert own > max(others)
+
+
+def test_a_resumed_training_counts_the_seconds_of_the_attempts_before(scored, tmp_path):
+    data, _, _, states = scored
+    settings = {**SETTINGS, "base_filters": 4, "epochs": 6}
+    assert [len(state.rows) for state in states] == [state.epoch for state in states] == [1, 2, 3, 4, 5, 6]
+    assert [state.ended for state in states] == [False] * 5 + [True]
+    assert [state.seconds for state in states] == sorted(state.seconds for state in states)
+    later = []
+    resume = replace(states[4], seconds=5000.0)
+    began = time.monotonic()
+    again = training.train(
+        settings, data, model_file=tmp_path / "m.keras", resume=resume, on_state=later.append
+    )
+    spent = time.monotonic() - began
+    assert [state.epoch for state in later] == [6]
+    assert 5000 < later[0].seconds <= again.metrics["training_time_seconds"] <= 5000 + spent
+    assert again.metrics["epochs_completed"] == 6 == len(again.history)
+    assert [row["epoch"] for row in again.history] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_training_that_had_ended_is_scored_again_without_another_epoch(scored, tmp_path):
+    data, trained, _, states = scored
+    settings = {**SETTINGS, "base_filters": 4, "epochs": 6}
+    seen = []
+    again = training.train(
+        settings, data, model_file=tmp_path / "m.keras", resume=states[-1], on_epoch=seen.append
+    )
+    assert seen == [] and again.history == trained.history
+    timed = ("training_time_seconds",)
+    assert {k: v for k, v in again.metrics.items() if k not in timed} == pytest.approx(
+        {k: v for k, v in trained.metrics.items() if k not in timed}, rel=1e-5
+    )
+    assert set(again.startup) == {"build"}
+
+
+def test_without_a_test_part_there_is_no_test_score(tmp_path):
+    trained = training.train(
+        {**SETTINGS, "epochs": 1}, discs(train=16, test=0), model_file=tmp_path / "m.keras"
+    )
+    assert "test_jaccard" not in trained.metrics
+    assert trained.metrics["steps_per_epoch"] == 2 and trained.metrics["epochs_requested"] == 1
 
 
 def test_a_loss_that_is_not_finite_stops_at_once(monkeypatch, tmp_path):
@@ -242,7 +284,7 @@ def _history(settings, tmp_path, **options):
     return rows, trained
 
 
-# Adam scales a gradient that is only rounding noise to a whole step; plain descent leaves it as small as it is.
+# Adam scales a gradient that is only rounding noise to a full step; plain descent leaves it as small as it is.
 STEADY = {**SETTINGS, "optimizer": "sgd", "learning_rate": 0.05, "epochs": 3}
 
 
@@ -263,7 +305,7 @@ def test_compiled_steps_train_as_others_do(resident, tmp_path):
 
 
 @pytest.mark.parametrize("architecture", ["UNet", "Attention_UNet", "Attention_ResUNet"])
-def test_the_quick_form_gives_the_history_of_keras_own_layers(architecture, monkeypatch, tmp_path):
+def test_the_fast_form_gives_the_history_of_keras_own_layers(architecture, monkeypatch, tmp_path):
     """Whole trainings, same seed, dropout on: losses within 1e-4, the index within 0.005, over three epochs."""
     settings = {**STEADY, "architecture": architecture, "dropout": 0.1}
     quick, _ = _history(settings, tmp_path)
@@ -277,55 +319,7 @@ def test_the_quick_form_gives_the_history_of_keras_own_layers(architecture, monk
     _assert_same(quick, plain)
 
 
-def test_a_file_that_was_not_written_as_trained_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr("unet_models.training.saving.copy_weights", lambda source, target: None)
-    with pytest.raises(RuntimeError, match="predicts probabilities that differ"):
-        training.train({**SETTINGS, "epochs": 4}, discs(), model_file=tmp_path / "m.keras")
-
-    save = saving.save
-
-    def damaged(model, path):
-        weights = model.get_weights()
-        model.set_weights([weights[0] + 1e-3, *weights[1:]])
-        save(model, path)
-        model.set_weights(weights)
-
-    monkeypatch.undo()
-    monkeypatch.setattr(saving, "save", damaged)
-    with pytest.raises(RuntimeError, match="contains different weights"):
-        training.train(SETTINGS, discs(), model_file=tmp_path / "m.keras")
-
-
-def test_the_start_is_parted_into_what_takes_time(tmp_path):
+def test_the_start_up_is_reported_in_two_parts(tmp_path):
     _, trained = _history({**SETTINGS, "epochs": 1}, tmp_path)
     assert set(trained.startup) == {"build", "first_step"}
     assert all(seconds > 0 for seconds in trained.startup.values())
-
-
-@pytest.mark.parametrize("allowed", [True, False])
-def test_tensor_float_32_is_as_the_settings_say(allowed):
-    settings = {**SETTINGS, "tensor_float_32": allowed}
-    training.prepare_process(settings)
-    assert read_back(settings, *built(), 32)["tensor_float_32"] is allowed
-    with pytest.raises(training.ReadBackError, match="tensor_float_32: received"):
-        read_back({**settings, "tensor_float_32": not allowed}, *built(), 32)
-
-
-def test_auto_compiles_on_a_gpu_only_and_not_where_xla_fails(monkeypatch):
-    import tensorflow as tf
-
-    auto = {**SETTINGS, "jit_compile": "auto"}
-    assert compiles(auto) == (False, "jit_compile: auto, no GPU")
-    assert compiles({**auto, "jit_compile": "on"})[0] is True
-    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0"])
-    assert compiles(auto)[0] is True
-    assert compiles({**auto, "deterministic": True}) == (False, "jit_compile: auto, deterministic")
-
-    def broken(body, **options):
-        raise tf.errors.InternalError(None, None, "libdevice not found at ./libdevice.10.bc")
-
-    monkeypatch.setattr(tf, "function", broken)
-    assert compiles(auto) == (
-        False,
-        "jit_compile: auto, XLA does not work here: libdevice not found at ./libdevice.10.bc",
-    )

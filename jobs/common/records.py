@@ -46,6 +46,7 @@ class DiskFull(OSError):
     """No space, or no quota, is left. The message names the path and what is missing."""
 
 
+_PAGE = 2**15
 _FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
 # What a file system answers that has no hard links.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -269,11 +270,16 @@ def write_record_once(path: Path, payload: dict[str, Any]) -> bool:
 R = TypeVar("R", bound=Record)
 
 
+# One space of indentation is that of the outermost object, as _text writes it, and no text holds a line break: where
+# this line is found, the file need not be parsed twice.
+_VERSION_LINE = f'\n "schema": {SCHEMA},\n'.encode()
+
+
 class _Version(Record, frozen=True):
     schema: Any = None
 
 
-def _decoded(path: Path, data: bytes, kind: type[R]) -> R:
+def _decoded(path: Path | str, data: bytes, kind: type[R]) -> R:
     """``data`` as a record of ``kind``; :class:`DamagedRecord` where its shape is wrong."""
     try:
         record: R = _decoder(kind).decode(data)
@@ -289,7 +295,7 @@ def _decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
     return msgspec.json.Decoder(kind)
 
 
-def _check_version(path: Path, schema: object) -> None:
+def _check_version(path: Path | str, schema: object) -> None:
     if type(schema) is not int or schema != SCHEMA:
         newer = type(schema) is int and schema > SCHEMA
         raise DamagedRecord(
@@ -308,7 +314,21 @@ def typed(values: dict[str, Any], kind: type[R]) -> R:
     return record
 
 
-def read(path: Path, kind: type[R], *, verify: bool = True) -> R:
+def _read_bytes(path: Path | str) -> bytes:
+    """The content of a file, in two thirds of the time of ``Path.read_bytes``: a look at a run reads ten thousand."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = os.read(descriptor, _PAGE)
+        while more := os.read(
+            descriptor, _PAGE
+        ):  # until the end: a network file system may return less at a time
+            data += more
+    finally:
+        os.close(descriptor)
+    return data
+
+
+def read(path: Path | str, kind: type[R], *, verify: bool = True) -> R:
     """The record of ``kind`` published at ``path``.
 
     ``verify=False`` does not compare the checksum, which takes most of the time, and parses only the fields
@@ -318,8 +338,7 @@ def read(path: Path, kind: type[R], *, verify: bool = True) -> R:
     wrong with it, where it is not a whole record of this schema and kind.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            data = file.read()
+        data = _read_bytes(path)
     except FileNotFoundError:
         raise
     except OSError as error:  # no permission, a folder in its place, a stale network handle
@@ -339,7 +358,7 @@ def read(path: Path, kind: type[R], *, verify: bool = True) -> R:
             raise DamagedRecord(f"{path} cannot be checked ({error})") from error
         if checksum != expected:
             raise DamagedRecord(f"{path} does not match its checksum: it was edited or damaged")
-    else:
+    elif _VERSION_LINE not in data:
         _check_version(path, _decoded(path, data, _Version).schema)
     return _decoded(path, data, kind)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 from jobs.common.errors import UserError
 from jobs.common.schema import Submission
 from jobs.common.states import STATES
@@ -18,8 +20,7 @@ from jobs.run.index import Entry, Run
 QUEUED = "queued"  # not a state of the files: the scheduler has a sub-job for the point that has not started
 
 
-@dataclass(frozen=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """One point: its ``state`` (:data:`jobs.common.states.STATES` or ``queued``), the reason, and its files' status.
 
     ``scheduler`` is PBS's letter for the newest sub-job of the point, ``"unknown"`` where the scheduler does not know it,

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from jobs.common.errors import ACTIVE, UserError
 from jobs.common.records import DamagedRecord, read, write
 from jobs.common.schema import Requested, Submission, Submissions, SubmittedJob
@@ -122,6 +120,8 @@ def locked_submissions(
     damaged or the run directory cannot be written.
     """
     limit = LOCK_SECONDS if seconds is None else seconds
+    from filelock import FileLock, Timeout  # here, because a look at a run does without it and its import
+
     lock = FileLock(run.paths.root / ".submit.lock")
     try:
         try:

@@ -28,8 +28,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from jobs.common.records import DamagedRecord, is_abandoned, read, write_once
 from jobs.common.schema import ClaimRecord, PointRecord, Process
 from jobs.run.paths import PointPaths
@@ -177,6 +175,8 @@ def _silent_on_server(paths: PointPaths, number: int) -> float:
 @contextmanager
 def guarded(paths: PointPaths) -> Iterator[bool | None]:
     """Try once to lock the point: ``True`` locked, ``False`` another process has the lock, ``None`` no locks here."""
+    from filelock import FileLock, Timeout  # here, because a look at a run does without it and its import
+
     paths.claims.mkdir(parents=True, exist_ok=True)
     # A soft lock would outlive a dead host. Where there is no flock, the numbered claims are enough.
     lock = FileLock(paths.lock, fallback_to_soft=False)

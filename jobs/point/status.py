@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from jobs.common.records import DamagedRecord, quarantine, read
 from jobs.common.schema import PointRecord, Result, ResultHead
@@ -32,9 +33,8 @@ from jobs.run.paths import PointPaths
 SILENT_SECONDS = 900.0  # far more than the clocks of two nodes differ by
 
 
-@dataclass(frozen=True)
-class PointStatus:
-    """What the files of a point contain; see :func:`read_status`.
+class PointStatus(msgspec.Struct, frozen=True):
+    """What the files of a point contain; see :func:`read_status`. A struct, for a look makes ten thousand of them.
 
     ``state`` is a name in :data:`jobs.common.states.STATES`. ``record`` is the status record, or what the claim
     contains where there is no record yet. ``result`` is the published result: a whole :class:`Result`, or only its
@@ -45,7 +45,7 @@ class PointStatus:
     reason: str = ""
     attempts: int = 0
     record: PointRecord | None = None
-    result: ResultHead | None = field(default=None, repr=False)
+    result: ResultHead | None = None
 
     @property
     def whole_result(self) -> Result | None:
@@ -58,8 +58,9 @@ def read_result(run: Run, entry: Entry) -> Result | None:
 
     Raises :class:`jobs.common.records.DamagedRecord`, also where the result belongs to another key.
     """
+    path = run.results_text(entry)
     try:
-        return _checked(read(run.point_paths(entry).results, Result), run.point_paths(entry), entry)
+        return _checked(read(path, Result), path, entry)
     except FileNotFoundError:
         return None
 
@@ -69,9 +70,9 @@ def look_at_result(run: Run, entry: Entry) -> ResultHead | None:
 
     Raises :class:`jobs.common.records.DamagedRecord`, also where the result belongs to another key.
     """
-    paths = run.point_paths(entry)
+    path = run.results_text(entry)
     try:
-        return _checked(read(paths.results, ResultHead, verify=False), paths, entry)
+        return _checked(read(path, ResultHead, verify=False), path, entry)
     except FileNotFoundError:
         return None
 
@@ -79,13 +80,11 @@ def look_at_result(run: Run, entry: Entry) -> ResultHead | None:
 H = TypeVar("H", bound=ResultHead)
 
 
-def _checked(result: H, paths: PointPaths, entry: Entry) -> H:
+def _checked(result: H, path: str, entry: Entry) -> H:
     if result.key != entry.key:
-        raise DamagedRecord(f"{paths.results} belongs to the key {result.key[:40]!r}, expected {entry.key}")
+        raise DamagedRecord(f"{path} belongs to the key {result.key[:40]!r}, expected {entry.key}")
     if result.status not in STATES or not STATES[result.status].ended:
-        raise DamagedRecord(
-            f"{paths.results} has the status {result.status[:40]!r}, expected done or diverged"
-        )
+        raise DamagedRecord(f"{path} has the status {result.status[:40]!r}, expected done or diverged")
     return result
 
 
@@ -113,15 +112,16 @@ def read_status(run: Run, entry: Entry, *, verify: bool = True, before: int | No
     the state that a new holder found. A damaged file is moved aside and named in ``reason``, and the point counts as
     ``lost``; this function never raises because of it.
     """
-    paths = run.point_paths(entry)
-    damaged = ""
+    damage = None
     result: ResultHead | None = None
     try:
         result = read_result(run, entry) if verify else look_at_result(run, entry)
     except DamagedRecord as error:
-        damaged = _set_aside(paths, paths.results, error)
+        damage = error
     if result is not None and not verify:
         return PointStatus(result.status, result.reason, result.attempts or 1, None, result)
+    paths = run.point_paths(entry)
+    damaged = _set_aside(paths, paths.results, damage) if damage is not None else ""
     record = None
     try:
         record = read(paths.status, PointRecord)
@@ -213,5 +213,5 @@ def watch_silent(run: Run, say: Callable[[str], None] = print) -> dict[int, Poin
         status = read_status(run, run.entry(index))
         if status.state == "running" and status.record is not None:  # it may have ended in the meantime
             reason = f"process {status.record.pid} on {status.record.host} has no heartbeat"
-            found[index] = replace(status, state="lost", reason=reason)
+            found[index] = msgspec.structs.replace(status, state="lost", reason=reason)
     return found

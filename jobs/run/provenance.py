@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import importlib.metadata
-import platform
 import socket
 import subprocess
 import sys
@@ -35,6 +33,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def package_versions() -> dict[str, str]:
     """The installed versions by package, without those that are not installed; imports none of them."""
+    import importlib.metadata  # here, because a look at a run does without it and its import
+
     versions = {}
     for package in PACKAGES:
         try:
@@ -80,7 +80,7 @@ def provenance(fingerprint: str) -> Made:
         command=(sys.executable, *sys.argv),
         git=git_state(),
         packages=package_versions(),
-        python=platform.python_version(),
+        python=sys.version.split()[0],
         host=socket.gethostname(),
         user=_user(),
         data_fingerprint=fingerprint,

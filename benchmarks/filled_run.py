@@ -14,7 +14,8 @@ from typing import Any
 from unittest import mock
 
 import make_grid
-from jobs.common.records import write_record, write_record_once, write_text_atomically
+from jobs.common.files import write_text_atomically
+from jobs.common.records import write_record, write_record_once
 from jobs.point.claim import read_holder
 from jobs.run.index import Entry, Run, read_run
 from unet_models.networks.parameters import ARCHITECTURES

@@ -15,7 +15,8 @@ from analysis.report.page import html_page
 from analysis.report.text import report_text
 from analysis.summary import load_summary
 from jobs.common.errors import UserError
-from jobs.common.records import DamagedRecord, read_record, write_bytes_atomically, write_text_atomically
+from jobs.common.files import write_bytes_atomically, write_text_atomically
+from jobs.common.records import DamagedRecord, read_record
 from jobs.run.paths import RunPaths
 
 TEXT, PAGE, JSON = "comprehensive_analysis_report.txt", "report.html", "analysis_summary.json"

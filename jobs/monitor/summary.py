@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.common.errors import one_line
-from jobs.common.records import write_text_atomically
+from jobs.common.files import write_text_atomically
 from jobs.common.schema import Metrics, Result
 from jobs.common.states import STATES
 from jobs.grid.settings import POINT

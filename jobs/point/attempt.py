@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jobs.common.errors import UserError
-from jobs.common.records import DamagedRecord, DiskFull, disk_full, is_full, remove, temporary_beside
+from jobs.common.files import DiskFull, disk_full, is_full, remove, temporary_beside
+from jobs.common.records import DamagedRecord
 from jobs.common.schema import PointRecord, ResultHead
 from jobs.common.signals import answered_by
 from jobs.common.states import STATES

@@ -20,17 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jobs.common.records import (
-    DamagedRecord,
-    disk_full,
-    is_full,
-    publish,
-    quarantine,
-    read,
-    remove,
-    temporary_beside,
-    write,
-)
+from jobs.common.files import disk_full, is_full, publish, quarantine, remove, temporary_beside
+from jobs.common.records import DamagedRecord, read, write
 from jobs.common.schema import (
     CheckpointArrays,
     CheckpointFiles,
@@ -124,7 +115,7 @@ class Checkpoints:
     def save(self, checkpoint: Checkpoint, check: Callable[[], None]) -> None:
         """Replace the last checkpoint by ``checkpoint``; ``check`` may raise before that.
 
-        Raises ``OSError`` (:class:`jobs.common.records.DiskFull`) where it cannot be written; the last one stays valid.
+        Raises ``OSError`` (:class:`jobs.common.files.DiskFull`) where it cannot be written; the last one stays valid.
         """
         state = checkpoint.state
         check()

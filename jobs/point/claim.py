@@ -28,7 +28,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.common.records import DamagedRecord, is_abandoned, read, write_once
+from jobs.common.files import is_abandoned
+from jobs.common.records import DamagedRecord, read, write_once
 from jobs.common.schema import ClaimRecord, PointRecord, Process
 from jobs.run.paths import PointPaths
 from jobs.run.provenance import now

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from jobs.common.records import write, write_text_atomically
+from jobs.common.files import write_text_atomically
+from jobs.common.records import write
 from jobs.common.schema import PointRecord
 from jobs.point.claim import Claim
 from jobs.point.log import PointLog

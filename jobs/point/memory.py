@@ -6,7 +6,7 @@ import os
 import resource
 from pathlib import Path
 
-from jobs.common.records import is_full
+from jobs.common.files import is_full
 from jobs.point.log import written_by
 
 _IN_MESSAGE = (

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.common.records import DamagedRecord, publish, typed, write, write_bytes_atomically, write_once
+from jobs.common.files import publish, write_bytes_atomically
+from jobs.common.records import DamagedRecord, typed, write, write_once
 from jobs.common.schema import (
     DataIdentity,
     Effective,

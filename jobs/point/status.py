@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import msgspec
 
-from jobs.common.records import DamagedRecord, quarantine, read
+from jobs.common.files import quarantine
+from jobs.common.records import DamagedRecord, read
 from jobs.common.schema import PointRecord, Result, ResultHead
 from jobs.common.states import STATES
 from jobs.common.units import plural

@@ -11,7 +11,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from jobs.common.errors import UserError
-from jobs.common.records import publish, temporary_beside, write, write_bytes_atomically
+from jobs.common.files import publish, temporary_beside, write_bytes_atomically
+from jobs.common.records import write
 from jobs.common.schema import DataRecord, ProvenanceRecord
 from jobs.grid.config import GridConfig, load_config
 from jobs.grid.points import Point, expand, extra_axes

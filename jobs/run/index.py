@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from jobs.common.errors import UserError, one_line, shown
-from jobs.common.records import DamagedRecord, read, write_text_atomically
+from jobs.common.files import write_text_atomically
+from jobs.common.records import DamagedRecord, read
 from jobs.common.schema import ProvenanceRecord
 from jobs.grid.config import load_config
 from jobs.grid.points import (

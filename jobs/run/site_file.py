@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 
-from jobs.common.records import write_text_atomically
+from jobs.common.files import write_text_atomically
 from jobs.run.index import Run
 
 # Each becomes SITE_NAME in the file.

@@ -1,34 +1,16 @@
-"""A record is whole or refused, and a failed write leaves the old file; every write is durable when it returns."""
+"""A record is whole, of its type and of this version, or it is refused."""
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.common import records
-from jobs.common.records import (
-    DamagedRecord,
-    DiskFull,
-    is_abandoned,
-    publish,
-    publish_once,
-    quarantine,
-    read_record,
-    temporary_beside,
-    write_record,
-    write_record_once,
-    write_text_atomically,
-)
+from jobs.common.records import DamagedRecord, read, read_record, typed, write_record
+from jobs.common.schema import Epoch, Result, ResultHead
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path):
@@ -50,50 +32,6 @@ def test_an_edited_record_is_refused(tmp_path):
     path.write_text(path.read_text().replace("0.5", "0.9"))
     with pytest.raises(DamagedRecord, match="does not match its checksum"):
         read_record(path)
-
-
-_ROWS = st.lists(
-    st.dictionaries(st.text(), st.one_of(st.floats(), st.text(), st.lists(st.integers()))), min_size=0
-)
-
-
-@given(rows=_ROWS, before=st.text(), after=st.text())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_a_record_read_without_a_list_is_the_whole_one_less_that_list(tmp_path, rows, before, after):
-    path = tmp_path / "r.json"
-    inner = {"history": [{"history": rows}], "b": [[1], []]}
-    write_record(path, {"a": before, "history": rows, "i": inner, "z": f'{after}\n "history": [\n1\n ],\n'})
-    whole = read_record(path)
-    assert whole.pop("history") is not None
-    for verify in (True, False):
-        assert read_record(path, verify=verify, without="history") == whole
-
-
-@pytest.mark.parametrize("change", ["compact", "wide", "last", "none"])
-def test_a_list_is_left_out_of_a_record_of_any_layout(tmp_path, change):
-    path = tmp_path / "r.json"
-    write_record(path, {"history": [{"a": 1}, {"a": [2]}], "status": "done"})
-    record = json.loads(path.read_text())
-    if change == "last":
-        record["zz"] = record.pop("history")
-        record["history"] = record.pop("zz")
-    if change == "none":
-        del record["history"]
-    indent = {"compact": None, "wide": 0}.get(change, 1)
-    path.write_text(json.dumps(record, indent=indent))
-    found = read_record(path, verify=False, without="history")
-    assert found.pop("checksum", None) is None and found == {"status": "done"}
-
-
-@given(cut=st.integers(0, 10_000))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_a_truncated_record_is_refused_without_its_list_too(tmp_path, cut):
-    path = tmp_path / "r.json"
-    write_record(path, {"history": [{"a": 1, "b": [2]}] * 3, "name": "exp_01"})
-    whole = path.read_bytes()
-    path.write_bytes(whole[: cut % len(whole.rstrip())])
-    with pytest.raises(DamagedRecord):
-        read_record(path, verify=False, without="history")
 
 
 @given(cut=st.integers(0, 10_000), flip=st.integers(1, 255))
@@ -126,168 +64,6 @@ def test_other_json_is_refused(tmp_path, text):
         read_record(path)
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch):
-    path = tmp_path / "f.txt"
-    write_text_atomically(path, "old")
-
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
-
-    for owner, function in ((os, "fsync"), (os, "replace")):
-        with monkeypatch.context() as patch:
-            patch.setattr(owner, function, full)
-            with pytest.raises(OSError, match="No space left"):
-                write_text_atomically(path, "new")
-        assert path.read_text() == "old"
-        assert [file.name for file in tmp_path.iterdir()] == ["f.txt"]
-
-
-@pytest.fixture
-def calls(tmp_path, monkeypatch):
-    """The system calls of the test in their order, each with the file or folder that it acts on."""
-    made, names = [], {}
-
-    def called(path):
-        name = os.path.relpath(path, tmp_path)
-        return "temporary" if ".tmp" in name else name
-
-    def record(call, of):
-        original = getattr(os, call)
-
-        def replacement(*arguments, **options):
-            answer = original(*arguments, **options)
-            if call == "open":
-                names[answer] = called(arguments[0])
-            made.append(f"{call} {of(arguments)}")
-            return answer
-
-        monkeypatch.setattr(os, call, replacement)
-
-    for call in ("write", "fsync"):
-        record(call, lambda arguments: names[arguments[0]])
-    record("close", lambda arguments: names.get(arguments[0], "?"))
-    for call in ("open", "unlink"):
-        record(call, lambda arguments: called(arguments[0]))
-    for call in ("replace", "link"):
-        record(call, lambda arguments: f"{called(arguments[0])} -> {called(arguments[1])}")
-    return made
-
-
-WRITTEN = ["open temporary", "write temporary", "close temporary"]
-SYNCED = ["open temporary", "fsync temporary", "close temporary"]
-FOLDER_SYNCED = ["open .", "fsync .", "close ."]
-
-
-def test_a_file_is_durable_before_it_gets_its_name_and_the_name_before_the_call_returns(tmp_path, calls):
-    write_text_atomically(tmp_path / "f.txt", "new")
-    assert calls == [*WRITTEN, *SYNCED, "replace temporary -> f.txt", *FOLDER_SYNCED]
-    assert (tmp_path / "f.txt").read_text() == "new"
-
-
-def test_a_file_of_another_writer_is_made_durable_when_it_is_published(tmp_path, calls):
-    temporary = temporary_beside(tmp_path / "model.hdf5")
-    temporary.write_bytes(b"weights")
-    publish(temporary, tmp_path / "model.hdf5")
-    assert calls == [*SYNCED, "replace temporary -> model.hdf5", *FOLDER_SYNCED]
-
-
-def test_a_record_that_is_published_once_is_durable_before_and_after_it_gets_its_name(tmp_path, calls):
-    assert write_record_once(tmp_path / "r.json", {"by": 1}) is True
-    assert calls == [*WRITTEN, *SYNCED, "link temporary -> r.json", "unlink temporary", *FOLDER_SYNCED]
-
-
-def test_without_hard_links_a_record_is_as_durable(tmp_path, calls, monkeypatch):
-    def refuse(source, target):
-        raise OSError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
-    assert write_record_once(tmp_path / "r.json", {"by": 1}) is True
-    assert calls == [*WRITTEN, *SYNCED, "replace temporary -> r.json", *FOLDER_SYNCED]
-
-
-def test_a_link_whose_answer_was_lost_is_made_durable_too(tmp_path, calls, monkeypatch):
-    link = os.link
-
-    def lost(source, target):
-        link(source, target)
-        raise FileExistsError
-
-    monkeypatch.setattr(os, "link", lost)
-    assert write_record_once(tmp_path / "r.json", {"by": 1}) is True
-    assert calls[-5:] == ["link temporary -> r.json", "unlink temporary", *FOLDER_SYNCED]
-
-
-def test_a_record_that_another_has_published_changes_nothing(tmp_path, calls):
-    (tmp_path / "r.json").write_text("first")
-    temporary = temporary_beside(tmp_path / "r.json")
-    temporary.write_text("second")
-    assert publish_once(temporary, tmp_path / "r.json") is False
-    assert calls == [*SYNCED, "unlink temporary"]
-    assert (tmp_path / "r.json").read_text() == "first" and not temporary.exists()
-
-
-@pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EIO])
-def test_only_a_file_system_that_cannot_sync_a_folder_is_forgiven(tmp_path, monkeypatch, number):
-    sync = os.fsync
-
-    def refuse(descriptor):
-        if Path(f"/proc/self/fd/{descriptor}").is_dir():
-            raise OSError(number, os.strerror(number))
-        sync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", refuse)
-    if number == errno.EIO:
-        with pytest.raises(OSError, match="Input/output error"):
-            write_text_atomically(tmp_path / "f.txt", "new")
-    else:
-        write_text_atomically(tmp_path / "f.txt", "new")
-    assert (tmp_path / "f.txt").read_text() == "new"
-
-
-def test_a_write_that_the_kernel_splits_is_completed(tmp_path, monkeypatch):
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
-    write_text_atomically(tmp_path / "f.txt", "ten letters")
-    assert (tmp_path / "f.txt").read_text() == "ten letters"
-
-
-def test_a_temporary_file_is_abandoned_only_if_its_process_ran_on_this_host_and_has_ended(tmp_path):
-    ended = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
-    )
-    gone, here, own = int(ended.stdout), socket.gethostname(), os.getpid()
-
-    def abandoned(host, process, ending=".json"):
-        return is_abandoned(tmp_path / f".r.{host}.{process}.0123abcd.tmp{ending}")
-
-    assert abandoned(here, gone) is True
-    assert abandoned(here, gone, ending="") is True
-    assert abandoned(here, own) is False
-    assert abandoned("another-node", gone) is False  # its number says nothing about processes here
-    assert abandoned(f"{here}2", gone) is False
-    assert abandoned(f"x{here}", gone) is False
-    assert abandoned(here, "1" * 30) is True  # no kernel has such a process
-    assert is_abandoned(tmp_path / "r.json") is False
-
-
-def test_a_temporary_file_of_this_process_is_not_abandoned(tmp_path):
-    assert is_abandoned(temporary_beside(tmp_path / "r.json")) is False
-
-
-def test_a_temporary_file_of_another_users_process_is_not_abandoned(tmp_path, monkeypatch):
-    def forbidden(process, number):
-        raise PermissionError
-
-    monkeypatch.setattr(records.os, "kill", forbidden)
-    assert is_abandoned(temporary_beside(tmp_path / "r.json")) is False
-
-
-def test_a_temporary_name_is_unique_hidden_and_keeps_the_suffix(tmp_path):
-    first, second = (temporary_beside(tmp_path / "model.hdf5") for _ in range(2))
-    assert first != second
-    assert first.parent == tmp_path and first.suffix == ".hdf5" and first.name.startswith(".")
-
-
 def test_the_checksum_is_in_the_file(tmp_path):
     path = tmp_path / "r.json"
     write_record(path, {"a": 1})
@@ -302,60 +78,6 @@ def test_a_record_that_cannot_be_read_is_told_apart_from_one_that_is_not_there(t
         read_record(tmp_path / "none" / "status.json")
 
 
-def test_of_several_writers_exactly_one_publishes_and_the_others_change_nothing(tmp_path):
-    path = tmp_path / "r.json"
-    assert write_record_once(path, {"by": 1}) is True
-    assert write_record_once(path, {"by": 2}) is False
-    assert read_record(path) == {"by": 1} and [file.name for file in tmp_path.iterdir()] == ["r.json"]
-
-
-def test_a_link_that_was_made_though_its_answer_was_lost_counts(tmp_path, monkeypatch):
-    link = os.link
-
-    def lost(source, target):
-        link(source, target)
-        raise FileExistsError
-
-    monkeypatch.setattr(os, "link", lost)
-    assert write_record_once(tmp_path / "r.json", {"by": 1}) is True
-
-
-def test_without_hard_links_a_record_is_still_published_once(tmp_path, monkeypatch):
-    def refuse(source, target):
-        raise OSError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
-    path = tmp_path / "r.json"
-    assert write_record_once(path, {"by": 1}) is True
-    assert write_record_once(path, {"by": 2}) is False
-    assert read_record(path) == {"by": 1} and [file.name for file in tmp_path.iterdir()] == ["r.json"]
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_or_quota_names_the_path_and_what_is_missing(tmp_path, monkeypatch, number):
-    path = tmp_path / "f.txt"
-    write_text_atomically(path, "old")
-
-    def full(*arguments):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(os, "write", full)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 10**6, 2000))
-    with pytest.raises(DiskFull, match="f.txt was not written and what stood there still stands") as caught:
-        write_text_atomically(path, "x" * 5000)
-    assert ("3.0 kB are missing" if number == errno.ENOSPC else "quota -s shows it") in str(caught.value)
-    assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["f.txt"]
-
-
-def test_a_damaged_file_is_kept_under_a_name_of_its_own(tmp_path):
-    kept = set()
-    for content in ("one", "two"):
-        (tmp_path / "r.json").write_text(content)
-        kept.add(quarantine(tmp_path / "r.json", tmp_path / "aside"))
-    assert sorted(path.read_text() for path in kept) == ["one", "two"]
-    assert quarantine(tmp_path / "r.json", tmp_path / "aside") is None
-
-
 def test_a_schema_is_a_number_and_a_newer_one_is_told_apart(tmp_path):
     path = tmp_path / "r.json"
     for text, content in (('{"schema": true}', True), ('{"schema": 2}', False)):
@@ -363,3 +85,81 @@ def test_a_schema_is_a_number_and_a_newer_one_is_told_apart(tmp_path):
         with pytest.raises(DamagedRecord) as caught:
             read_record(path)
         assert caught.value.content is content
+
+
+def head_of(rows):
+    """A result with ``rows`` in its history, which a look does not need."""
+    return {
+        "key": "k",
+        "status": "done",
+        "attempts": 2,
+        "metrics": {"best_epoch": 3},
+        "history": rows,
+        "index": 1,
+    }
+
+
+@given(before=st.text(), rows=st.lists(st.dictionaries(st.text(), st.floats() | st.text())))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_head_is_the_whole_record_less_what_it_leaves_out(tmp_path, before, rows):
+    path = tmp_path / "r.json"
+    write_record(
+        path, {**head_of([]), "reason": f'{before}\n "schema": 2,\n', "packages": {"x": before}, "odd": rows}
+    )
+    whole, head = read(path, Result), read(path, ResultHead, verify=False)
+    assert head == ResultHead(**{name: getattr(whole, name) for name in ResultHead.__struct_fields__})
+    assert head.metrics.best_epoch == 3 and head.reason == whole.reason
+
+
+@pytest.mark.parametrize("indent", [None, 0, 1, 4])
+@pytest.mark.parametrize("schema", [1, 2, "1", None])
+def test_the_version_is_checked_in_any_layout(tmp_path, indent, schema):
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps({**head_of([]), "schema": schema, "status": "done"}, indent=indent))
+    if schema == 1:
+        assert read(path, ResultHead, verify=False).attempts == 2
+    else:
+        with pytest.raises(DamagedRecord, match="expected 1") as caught:
+            read(path, ResultHead, verify=False)
+        assert caught.value.content is (schema != 2)
+
+
+@given(cut=st.integers(0, 10_000))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_truncated_record_is_refused_by_a_look_too(tmp_path, cut):
+    path = tmp_path / "r.json"
+    write_record(path, head_of([{"epoch": 1}] * 3))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: cut % len(whole.rstrip())])
+    with pytest.raises(DamagedRecord):
+        read(path, ResultHead, verify=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"attempts": "2"}, r"\$\.attempts"),
+        ({"attempts": -1}, r"\$\.attempts"),
+        ({"metrics": {"best_epoch": 1.5}}, r"\$\.metrics\.best_epoch"),
+        ({"history": [{"loss": 1.0}]}, r"\$\.history\[0\]"),
+        ({"key": None}, r"\$\.key"),
+    ],
+)
+def test_a_wrong_shape_is_one_error_that_names_the_file_and_the_place(tmp_path, change, place):
+    path = tmp_path / "r.json"
+    write_record(path, {**head_of([]), **change})
+    with pytest.raises(DamagedRecord, match=f"{path} is not a valid Result record .*{place}"):
+        read(path, Result)
+
+
+def test_keys_of_a_newer_program_are_ignored_and_those_of_an_older_one_have_defaults(tmp_path):
+    path = tmp_path / "r.json"
+    write_record(path, {"key": "k", "status": "done", "new": {"a": [1]}})
+    assert read(path, Result) == Result(key="k", status="done")
+
+
+def test_what_is_not_finite_is_none_in_a_typed_record():
+    row = typed(
+        {"epoch": 1, "loss": float("nan"), "val_loss": np.float64(0.1), "seconds": float("inf")}, Epoch
+    )
+    assert row == Epoch(epoch=1, val_loss=0.1)

@@ -9,7 +9,7 @@ import shlex
 import pytest
 
 from jobs.common.errors import SCHEDULER, USAGE, UserError
-from jobs.common.records import DiskFull
+from jobs.common.files import DiskFull
 from jobs.common.schema import CollectJob
 from jobs.pbs import submissions
 from jobs.pbs.commands import Scheduler

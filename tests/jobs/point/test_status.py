@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from jobs.common.records import quarantine, write_record
+from jobs.common.files import quarantine
+from jobs.common.records import write_record
 from jobs.common.schema import Result, ResultHead
 from jobs.monitor.summary import Missing, collect
 from jobs.point import status as status_module

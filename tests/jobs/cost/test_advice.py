@@ -56,7 +56,7 @@ def test_more_gpu_memory_than_the_reference_has(more, warned):
 def test_kinds_with_the_same_need_of_gpu_memory_share_a_warning():
     costs = [
         some_cost(settings=some_kind(batch_size=batch), gpu_memory_mb=memory)
-        for batch, memory in ((8, 50_000.0), (16, 100_000.0), (32, 50_100.0))
+        for batch, memory in ((8, 48.51 * 1024), (16, 100_000.0), (32, 49.4 * 1024))
     ]
     first, second = sorted(advice(*costs))
     assert first.startswith("UNet batch 16: needed 98 GB")

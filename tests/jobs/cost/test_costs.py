@@ -107,8 +107,8 @@ def failure(**more):
         (failure(), "oom in the probe: no memory left"),
         (failure(reason="", device="CPU"), "oom in the probe on CPU: no reason given"),
         (
-            failure(status="timeout", device="NVIDIA A40", gpu_memory_mb=46_068.0),
-            "timeout in the probe on NVIDIA A40 with 45 GB: no memory left",
+            failure(status="timeout", device="NVIDIA A40", gpu_memory_mb=40.51 * 1024),
+            "timeout in the probe on NVIDIA A40 with 41 GB: no memory left",
         ),
         (failure(reason="two\nlines\x1b[2J"), "oom in the probe: two lines\N{REPLACEMENT CHARACTER}[2J"),
     ],

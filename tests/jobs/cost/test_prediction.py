@@ -28,7 +28,7 @@ def result(**more):
         ended="2026-01-01T00:01:40+00:00",
         metrics=Metrics(training_time_seconds=66.0),
         history=tuple(Epoch(epoch=n + 1, seconds=seconds) for n, seconds in enumerate(SECONDS)),
-        startup={"import": 4.0, "data": None, "build": 2.0},
+        startup={"import": 4.0, "data": None, "build": 0.5},
         device="NVIDIA A40",
         peak_memory_mb=7000.0,
         peak_host_memory_mb=3000.0,
@@ -65,12 +65,18 @@ def test_the_memory_of_a_point_on_a_cpu_is_not_that_of_a_gpu():
     ],
 )
 def test_where_the_attempt_is_not_the_whole_training_its_startup_counts(more):
-    assert from_result(result(**more), steps=22).once == 14.0 + 6.0
+    assert from_result(result(**more), steps=22).once == 14.0 + 4.5
     assert from_result(result(**more, startup={}), steps=22).once == 14.0 + 60.0
 
 
 def test_an_attempt_as_long_as_its_training_has_nothing_around_it():
     assert from_result(result(ended="2026-01-01T00:01:06+00:00"), steps=22).once == 14.0
+
+
+def test_epochs_of_less_than_a_second_count():
+    rows = tuple(Epoch(epoch=n + 1, seconds=seconds) for n, seconds in enumerate((0.75, 0.5, 0.25)))
+    found = from_result(result(history=rows, metrics=Metrics(training_time_seconds=0.9375)), steps=3)
+    assert (found.step, found.epoch) == (0.125, 0.375)  # no negative time between the epochs
 
 
 def test_one_epoch_is_all_that_is_known():
@@ -263,6 +269,7 @@ def test_points_without_a_result_or_with_a_damaged_one_are_left_out(run):
 
 @pytest.mark.parametrize(("sample", "read"), [(2, 2), (3, 3), (4, 3)])
 def test_no_more_points_are_read_than_a_sample(run, monkeypatch, sample, read):
+    assert prediction.SAMPLE == 20
     for index in (1, 2, 3):
         finish(run, index)
     monkeypatch.setattr(prediction, "SAMPLE", sample)

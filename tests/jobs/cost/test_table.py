@@ -57,6 +57,10 @@ def text_of(run, found, width=WIDTH):
             "at most 70.0 GPU hours, with all 10 epochs of each point; at least 20.0, if early stopping ends each point as "
             "soon as it can; 40.0 of them for the 60 points without a result",
         ),
+        (
+            {"finished": 1, "left_hours": 17.325},
+            "at most 17.5 GPU hours, with all 10 epochs of each point; 17.3 of them for the 99 points without a result",
+        ),
         ({"finished": 100, "left_hours": 0.0}, "at most 17.5 GPU hours, with all 10 epochs of each point"),
     ],
 )
@@ -144,6 +148,14 @@ def test_a_row_has_the_numbers_of_its_combination(tiny_run):
         "17 h 30 min with 1 at a time; 2 h 16 min with 8 at a time (max_running); 10 min with all 100 at a time"
         in flat
     )
+
+
+@pytest.mark.parametrize(
+    ("points", "words"), [(1, "10 min with 1 at a time;"), (2, "10 min with all 2 at a time;")]
+)
+def test_all_points_at_a_time_are_called_so(tiny_run, points, words):
+    found = estimate(points=points, wall_seconds={points: 630.0, 200: 1.0}, at_once=None)
+    assert words in " ".join(text_of(tiny_run, found).split())
 
 
 def test_what_differs_is_a_column_and_what_is_not_known_a_dash(tiny_run):

@@ -63,5 +63,5 @@ def test_a_record_without_a_possible_number_of_patches_is_refused(tiny_run, patc
 
 
 def test_no_validation_and_no_test_part_are_possible():
-    empty = Workload(8, 0, 0, 32)
+    empty = Workload(1, 0, 0, 32)
     assert (empty.validation_batches(some_kind()), empty.scored_batches(some_kind())) == (0, 1)

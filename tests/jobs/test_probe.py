@@ -77,7 +77,7 @@ def test_what_was_measured_before_stays_until_it_is_measured_again(tmp_path, wri
     assert len(asked) == 4
 
 
-def test_in_a_job_nothing_is_begun_that_its_walltime_may_not_hold(tiny_run, monkeypatch, capsys):
+def test_in_a_job_nothing_is_started_that_may_not_fit_into_its_walltime(tiny_run, monkeypatch, capsys):
     monkeypatch.setenv("JOB_STARTED", str(time.time() - 100))
     monkeypatch.setenv("WALLTIME_SECONDS", "150")
     assert command.main([str(tiny_run.paths.root)]) == 3
@@ -93,11 +93,34 @@ def test_a_second_probe_of_a_run_leaves(tiny_run, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--steps", "0"], ["--threads", "0"], ["--limit", "nan"], ["--limit", "0"]]
+    "arguments",
+    [
+        ["--steps", "0"],
+        ["--steps", "10001"],
+        ["--threads", "0"],
+        ["--threads", "4097"],
+        ["--limit", "nan"],
+        ["--limit", "0.9"],
+        ["--limit", "86401"],
+    ],
 )
 def test_bad_arguments_are_refused(tiny_run, arguments, capsys):
     assert command.main([str(tiny_run.paths.root), *arguments]) == 2
     assert f"{arguments[0]}: received" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("steps", "threads", "limit"), [("1", "1", "1"), ("10000", "4096", "86400")])
+def test_the_arguments_reach_the_measurement(tiny_run, monkeypatch, steps, threads, limit):
+    received = []
+
+    def fake(run, entry, **options):
+        received.append(options)
+        return measurement(run)
+
+    monkeypatch.setattr(command, "measure", fake)
+    arguments = ["--steps", steps, "--threads", threads, "--limit", limit]
+    assert command.main([str(tiny_run.paths.root), *arguments]) == 0
+    assert received == [{"steps": int(steps), "threads": int(threads), "limit": float(limit)}]
 
 
 def test_a_damaged_record_is_not_replaced(tiny_run):
@@ -155,7 +178,9 @@ def test_missing_repeats_those_without_an_answer(tmp_path, write_grid, monkeypat
     assert asked == again
 
 
-def test_the_exit_code_tells_whether_every_kind_has_an_answer(tmp_path, write_grid, monkeypatch, capsys):
+def test_the_exit_code_is_3_unless_every_kind_was_measured_or_ran_out_of_memory(
+    tmp_path, write_grid, monkeypatch, capsys
+):
     run = two_kinds(tmp_path, write_grid)
     status = {"4": "oom", "8": "measured"}
 

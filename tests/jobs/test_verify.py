@@ -152,7 +152,7 @@ def test_the_versions_of_python_are_those_that_were_tested(monkeypatch, version,
         ("", 1, "FAILURE", "TensorFlow: cannot be imported (no output)"),
     ],
 )
-def test_tensorflow_is_asked_in_a_process_of_its_own(monkeypatch, program, answer, code, level, words):
+def test_tensorflow_is_imported_in_a_process_of_its_own(monkeypatch, program, answer, code, level, words):
     monkeypatch.setattr(sys, "executable", str(program("fake_python", answer, code=code)))
     found = list(verify.check_tensorflow())
     assert found[0][0] == level and words in found[0][1]

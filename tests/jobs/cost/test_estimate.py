@@ -57,7 +57,7 @@ def test_without_any_measurement_it_is_a_guess_that_says_so(make, capsys):
     assert max(map(len, said.splitlines())) <= 110
 
 
-def test_the_guess_knows_what_precision_gives(make):
+def test_the_guess_depends_on_the_precision(make):
     run = make(GRID.replace("epochs: 20", "epochs: 20\n  tensor_float_32: false"))
     strict = by_name(estimate(run))["UNet", 4].epoch_seconds
     usual = by_name(estimate(make(name="usual")))["UNet", 4].epoch_seconds
@@ -95,13 +95,13 @@ def test_finished_points_are_trusted_more_than_a_probe(make):
     assert found["UNet", 8].source == "probe"
 
 
-def test_a_point_that_stopped_early_tells_of_all_epochs(make):
+def test_the_cost_of_all_epochs_follows_from_a_point_that_stopped_early(make):
     run = make()
     finish(run, 1, each=10.0, epochs=4)
     assert by_name(estimate(run))["UNet", 4].seconds == pytest.approx(35 + 20 * 10)
 
 
-def test_the_attempts_of_a_resumed_point_are_not_taken_for_one(make):
+def test_the_last_attempt_of_a_resumed_point_is_not_its_whole_time(make):
     run = make()
     startup = {"import": 4.0, "build": 2.0}
     finish(run, 1, around=-150, resumed=[{"after_epoch": 9}], startup=startup)
@@ -122,7 +122,7 @@ def test_kinds_without_a_measurement_are_scaled_from_the_nearest_and_say_so(make
     assert other.walltime == walltime_for(other.seconds, 2.0) and found.measured
 
 
-def test_what_was_measured_on_a_cpu_is_not_taken_for_a_gpu(make):
+def test_a_measurement_on_a_cpu_is_not_used_for_a_gpu(make):
     run = make()
     finish(run, 1, device="CPU")
     found = estimate(run)
@@ -130,7 +130,7 @@ def test_what_was_measured_on_a_cpu_is_not_taken_for_a_gpu(make):
     with pytest.raises(UserError, match="another kind of device"):
         proposals(run, found)
     write_probe(run, measurement(run, 1, **GPU))
-    found = by_name(estimate(run))  # the one GPU measurement now stands for all
+    found = by_name(estimate(run))  # all are scaled from the one measurement on a GPU
     assert found["UNet", 8].source == "probe" and found["UNet", 4].detail == "from UNet batch 8"
     without = make(GRID + "site: {ngpus: 0}\n", "cpu")
     finish(without, 1, device="CPU")
@@ -160,7 +160,7 @@ def test_what_runs_out_of_memory_in_the_probe_is_named(make):
         ("mem: 200gb", r"mem 200gb is more than 4 times .* mem: 3gb is enough"),
     ],
 )
-def test_too_little_and_too_much_is_told_with_what_to_set(make, site, words):
+def test_too_small_and_too_large_requests_give_a_warning_with_the_value_to_set(make, site, words):
     import re
 
     defaults = {"walltime": "'00:30:00'", "mem": "4gb"}
@@ -214,7 +214,7 @@ def test_the_number_of_sub_jobs_is_the_site_s_unless_it_is_given(make):
     assert estimate(make(name="free")).at_once is None
 
 
-def test_points_of_one_kind_with_different_patience_or_epochs_are_told_apart(make):
+def test_points_of_one_kind_with_different_epochs_have_separate_costs(make):
     text = GRID.replace("  epochs: 20\n", "").replace(
         "[4, 8]", "[4, 8]\n  epochs: [10, 20]\n  early_stopping_patience: [3, null]"
     )
@@ -253,7 +253,7 @@ def test_proposals_are_those_of_each_point_s_kind(make):
     assert found[2][1] is None and set(found) == set(range(1, 9))
 
 
-def test_what_is_left_is_told_when_points_have_finished(make, capsys):
+def test_the_hours_that_remain_are_those_of_points_without_a_result(make, capsys):
     run = make()
     finish(run, 1)
     found = estimate(run)
@@ -282,7 +282,7 @@ def test_a_result_with_odd_values_is_passed_over(make):
     assert estimate(run).finished == 5
 
 
-def test_a_run_that_does_not_tell_its_patches_is_refused_with_words(make, capsys):
+def test_a_run_without_its_number_of_patches_is_refused(make, capsys):
     run = make()
     record = read_record(run.paths.provenance)
     del record["data"]["patches"]

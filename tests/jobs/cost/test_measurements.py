@@ -115,7 +115,10 @@ def test_a_probe_of_other_data_or_another_recipe_or_a_damaged_one_is_refused_wit
     write_probe(
         tiny_run, measurement(tiny_run, settings=replace(measurement(tiny_run).settings, base_filters=64))
     )
-    with pytest.raises(UserError, match=r"another recipe.*base_filters: received 64, expected 2"):
+    with pytest.raises(
+        UserError,
+        match=r"another recipe: none of its 1 combinations is one of this run \(base_filters: received 64, expected 2\); move",
+    ):
         read_probe(tiny_run)
     write_probe(tiny_run, measurement(tiny_run))
     text = tiny_run.paths.probe.read_text()

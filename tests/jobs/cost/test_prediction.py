@@ -196,7 +196,7 @@ def test_a_guess_counts_flops_at_a_quarter_of_the_peak(settings, peak):
     found = guessed(kind, PATCHES)
     epoch = PATCHES.epoch_flops(kind) / (0.25 * peak)
     assert found.epoch == pytest.approx(epoch) and found.once == 60.0
-    # 12 steps of 8 patches, three times forward, beside 30 patches of validation
+    # 12 steps of 8 patches, three times forward, and 30 patches of validation
     assert found.step == pytest.approx(epoch * 288 / 318 / 12)
     assert (found.source, found.device, found.host, found.gpu) == ("flops", "NVIDIA A40", None, None)
 

@@ -46,9 +46,7 @@ def _no_memory(order, connection):
         (_no_memory, 60.0, {"oom"}, "MemoryError"),
     ],
 )
-def test_what_becomes_of_one_combination_is_classed_and_harms_no_other(
-    tiny_run, target, limit, statuses, words
-):
+def test_each_way_to_fail_has_its_status_and_leaves_nothing_behind(tiny_run, target, limit, statuses, words):
     tiny_run.paths.logs.mkdir(exist_ok=True)
     found = measure(tiny_run, tiny_run.entries[0], limit=limit, target=target)
     assert found.status in statuses and words in found.reason
@@ -84,7 +82,7 @@ def test_a_process_that_ends_without_its_last_word_is_an_error_whatever_it_sent(
     assert found.reason.startswith("the process ended with exit code 7")
 
 
-def test_the_gpu_that_was_used_tells_its_memory(tmp_path, monkeypatch):
+def test_the_memory_of_the_gpu_in_use_is_that_of_the_driver(tmp_path, monkeypatch):
     smi = tmp_path / "nvidia-smi"
     smi.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\necho 46068\necho 81559\n')
     smi.chmod(0o755)

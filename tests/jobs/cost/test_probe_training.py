@@ -35,12 +35,12 @@ def test_a_short_training_has_enough_steps_of_full_batches(train, batch, steps, 
     assert (part.count("train"), part.count("validation"), found) == (patches, 8, epochs)
 
 
-def test_the_memory_of_what_a_probe_leaves_out_is_held(tiny_run):
+def test_the_memory_of_the_patches_outside_the_probe_is_occupied(tiny_run):
     data = read_packed(tiny_run.paths.data)
     part, _ = short_training(data, {"batch_size": 2, "validation_batch_size": 1}, 2)
-    held = occupied_memory(data, part)
+    arrays = occupied_memory(data, part)
     left = data.count("train") + data.count("validation") - part.count("train") - part.count("validation")
-    assert left > 0 and sum(len(one) for one in held) == 4 * left
+    assert left > 0 and sum(len(one) for one in arrays) == 4 * left
 
 
 class Clock:

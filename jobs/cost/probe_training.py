@@ -241,7 +241,7 @@ def train_shortly(run: Run, entry: Entry, order: Order, reporter: Reporter) -> N
         report()
         if not watch.ended or is_out_of_memory(error, run.paths.probe_log):
             raise
-        # The steps are measured. That a model of so few steps cannot be read back as it was written is not their fault.
+        # A model of so few steps may fail the comparison with its file; the times of its steps are valid all the same.
         traceback.print_exc()
         reporter.update(
             reason=textwrap.shorten(f"its end was not measured ({type(error).__name__}: {error})", 300)

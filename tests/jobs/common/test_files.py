@@ -230,7 +230,9 @@ def test_a_full_disk_or_quota_names_the_path_and_what_is_missing(tmp_path, monke
 
     monkeypatch.setattr(os, "write", full)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 10**6, 2000))
-    with pytest.raises(DiskFull, match="f.txt was not written, and the old file, if any, is unchanged") as caught:
+    with pytest.raises(
+        DiskFull, match="f.txt was not written, and the old file, if any, is unchanged"
+    ) as caught:
         write_text_atomically(path, "x" * 5000)
     assert ("3.0 kB are missing" if number == errno.ENOSPC else "quota -s shows it") in str(caught.value)
     assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["f.txt"]

@@ -10,7 +10,7 @@ import pytest
 from jobs.common.schema import Measurement
 from jobs.cost import probe_training
 from jobs.cost.measurements import WARM_STEPS, kind
-from jobs.cost.probe_training import Progress, Reporter, Stopwatch, occupied_memory, short_training
+from jobs.cost.probe_training import Order, Progress, Reporter, Stopwatch, occupied_memory, short_training
 from unet_models.data.packed import PackedData, read_packed
 
 
@@ -164,3 +164,106 @@ def test_each_number_is_sent_as_soon_as_it_is_known(tiny_run):
     last = connection.sent[-1].measurement
     assert (last.status, last.reason, last.peak_host_memory_mb) == ("oom", "none left", 5.0)
     assert last.startup == {"import": 1.0}
+
+
+def last(connection):
+    assert [one.ended for one in connection.sent] == [False] * (len(connection.sent) - 1) + [True]
+    return connection.sent[-1].measurement
+
+
+@pytest.fixture
+def answered(tiny_run, monkeypatch):
+    """A function that answers with a training that raises ``error``, and returns what was sent last."""
+    from unet_models.training import training
+
+    tiny_run.paths.logs.mkdir(exist_ok=True)
+    monkeypatch.setattr(training, "hardware", lambda: {"device": "A GPU", "gpu_peak_memory_mb": 7.0})
+
+    def answer(error, patch="train_shortly"):
+        def fail(*arguments, **options):
+            raise error
+
+        monkeypatch.setattr(probe_training, patch, fail)
+        connection, entry = Connection(), tiny_run.entries[0]
+        order = Order(tiny_run.paths.root, entry.index, 1, steps=4, threads=None)
+        probe_training.answer(tiny_run, entry, order, Reporter(entry, connection))
+        return last(connection)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (ValueError("no such layer"), "error", "ValueError: no such layer"),
+        (MemoryError("none left"), "oom", "MemoryError: none left"),
+        (RuntimeError("OOM when allocating tensor"), "oom", "RuntimeError: OOM when allocating tensor"),
+    ],
+)
+def test_after_a_failure_its_status_and_the_peaks_of_memory_are_sent(answered, error, status, reason):
+    found = answered(error)
+    assert (found.status, found.reason, found.peak_memory_mb) == (status, reason, 7.0)
+    assert found.peak_host_memory_mb > 50
+
+
+def test_a_driver_that_fails_after_a_failure_hides_nothing(answered, monkeypatch):
+    from unet_models.training import training
+
+    def fail():
+        raise RuntimeError("the driver is gone")
+
+    monkeypatch.setattr(training, "hardware", fail)
+    found = answered(ValueError("no such layer"))
+    assert (found.status, found.reason, found.peak_memory_mb) == ("error", "ValueError: no such layer", None)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "error", "status", "reason"),
+    [
+        (2, None, "measured", ""),
+        (
+            2,
+            RuntimeError("other weights"),
+            "measured",
+            "its end was not measured (RuntimeError: other weights)",
+        ),
+        (2, MemoryError("none left"), "oom", "MemoryError: none left"),
+        (1, RuntimeError("diverged"), "error", "RuntimeError: diverged"),
+        (
+            1,
+            None,
+            "error",
+            "RuntimeError: the training ended before a step and a validation were measured",
+        ),
+    ],
+)
+def test_the_steps_count_where_only_the_end_of_the_training_fails(
+    tiny_run, monkeypatch, epochs, error, status, reason
+):
+    from unet_models.training import training
+
+    def fake(settings, data, *, model_file, on_built, on_batch, on_epoch, on_state, say):
+        assert (settings["learning_rate"], settings["early_stopping_patience"]) == (1e-4, None)
+        assert model_file.parent == tiny_run.paths.probe_scratch
+        on_built()
+        for epoch in range(epochs):
+            for _ in range(6):
+                on_batch()
+            on_epoch({})
+            on_state(SimpleNamespace(ended=epoch == 1))
+        say("written")
+        if error is not None:
+            raise error
+
+    tiny_run.paths.logs.mkdir(exist_ok=True)
+    monkeypatch.setattr(training, "train", fake)
+    monkeypatch.setattr("jobs.point.checkpoints.Checkpoints.save", lambda self, point, check: None)
+    connection, entry = Connection(), tiny_run.entries[0]
+    order = Order(tiny_run.paths.root, entry.index, 1, steps=4, threads=None)
+    probe_training.answer(tiny_run, entry, order, Reporter(entry, connection))
+    found = last(connection)
+    assert (found.status, found.reason, found.device) == (status, reason, "CPU")
+    assert found.steps == 5 * epochs - WARM_STEPS and found.step_seconds >= 0
+    assert set(found.startup) == {"import", "data", "build", "first_step"}
+    assert (found.validation_seconds is None) is (epochs == 1)
+    assert (found.finish_seconds is None) is (error is not None or epochs == 1)

@@ -54,8 +54,10 @@ def text_of(run, found, width=WIDTH):
         ),
         (
             {"ngpus": 4, "least_hours": 5.0, "finished": 40, "left_hours": 10.0},
-            "at most 70.0 GPU hours, with all 10 epochs of each point; at least 20.0, if early stopping ends each point as "
-            "soon as it can; 40.0 of them for the 60 points without a result",
+            (
+                "at most 70.0 GPU hours, with all 10 epochs of each point; at least 20.0, if early stopping ends each "
+                "point as soon as it can; 40.0 of them for the 60 points without a result"
+            ),
         ),
         (
             {"finished": 1, "left_hours": 17.325},

@@ -190,3 +190,30 @@ def test_watching_does_not_flood_the_scheduler(run, arguments):  # noqa: F811
 def test_what_answers_at_the_prompt_never_imports_tensorflow(module):
     code = f"import sys, {module}; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+
+
+def test_watching_ends_when_every_point_has_ended_with_a_result_or_without(run, capsys, monkeypatch):  # noqa: F811
+    for index in range(1, 12):
+        give_result(run, index)
+    give_state(run, 12, "running", host="elsewhere")
+    looks = []
+
+    def pause(seconds):
+        looks.append(seconds)
+        give_state(run, 12, "error", reason="a fault")
+
+    monkeypatch.setattr(status.time, "sleep", pause)
+    assert status.main([str(run.paths.root), "--watch", "--interval", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert looks == [3.0] and "next update in 3 s" in shown and "a fault" in shown
+    assert shown.rstrip().endswith("every point has ended; 1 without a result")
+
+
+def test_watching_goes_on_while_points_wait(run, monkeypatch):  # noqa: F811
+    give_state(run, 1, "error")
+
+    def pause(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(status.time, "sleep", pause)
+    assert status.main([str(run.paths.root), "--watch"]) == 130

@@ -95,3 +95,36 @@ def test_the_fourth_point_is_stopped_with_the_others_message_and_tried_again_lat
     monkeypatch.setenv(LOCAL_SESSION, "second")
     train(7)
     assert len(calls) == circuit_breaker.FAILURES + 1
+
+
+@pytest.mark.parametrize(
+    ("states", "stopped"),
+    [
+        (["error", "error"], False),
+        (["error", "error", "error"], True),
+        (["error", "error", "error", "timeout"], False),
+        (["error", "error", "error", ("running", 0)], True),
+        (["error", "error", "error", ("running", 1)], False),
+        (["error", "error", ("error", 0, "another")], False),
+        (["error", "error", ("not started",), "error"], True),
+        (["error", "error", ("not started",)], False),
+        (["error", "error", "error", "result"], False),
+    ],
+)
+def test_three_failures_of_one_session_stop_it_and_nothing_less(run, states, stopped):  # noqa: F811
+    for index, state in enumerate(states, start=1):
+        name, *more = state if isinstance(state, tuple) else (state,)
+        if name == "result":
+            give_result(run, index)
+            continue
+        given = {"session": "job 7", "epoch": more[0] if more else 0, "reason": f"fault {index}"}
+        if len(more) == 2:
+            given["session"] = more[1]
+        if name == "not started":
+            name, given = "error", {**given, "not_started": True}
+        give_state(run, index, name, **given)
+    reason = why_not_to_start(run, "job 7")
+    assert bool(reason) is stopped
+    assert why_not_to_start(run, None) == "" and why_not_to_start(run, "job 8") == ""
+    if stopped:
+        assert reason.startswith("not started: the first 3 points of this run all failed (")

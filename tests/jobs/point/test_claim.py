@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import msgspec
 import pytest
 from filelock import FileLock
 
@@ -235,3 +236,56 @@ def test_a_folder_that_cannot_be_written_is_an_error_and_no_missing_lock(tmp_pat
     (tmp_path / "exp_01_point").write_text("a file where the folder belongs")
     with pytest.raises(OSError), guarded(PointPaths(tmp_path / "exp_01_point", "point")):
         pass
+
+
+def test_the_end_of_an_earlier_attempt_does_not_free_the_claim_of_a_later_one(paths, no_locks):
+    write_record(paths.status, {"attempts": 1, "state": "error"})
+    write_claim(paths, 2)  # this process, which is alive
+    with pytest.raises(BusyError, match=f"is being trained by process {os.getpid()}"):
+        hold(paths)
+    write_record(paths.status, {"attempts": 2, "state": "error"})
+    assert hold(paths)[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"ticks": None}, True),
+        ({"ticks": 1}, False),
+        ({"boot": "another"}, False),
+        ({"boot": None}, True),
+        ({"host": "node7"}, None),
+        ({"pid": None}, None),
+        ({"pid": 0}, False),
+        ({"pid": 2**31}, False),
+    ],
+)
+def test_only_this_host_knows_its_processes_and_only_with_start_time_and_boot(changes, expected):
+    process = msgspec.structs.replace(identity(), **changes)
+    assert claim.is_alive(process) is expected
+
+
+def test_numbers_of_claims_are_compared_as_numbers(paths):
+    for number in (9, 10, 9999, 10000):
+        write_claim(paths, number)
+        assert newest_number(paths) == number
+    (paths.claims / "99999x.json").write_text("")
+    (paths.claims / ".0099999.tmp.json").write_text("")
+    assert newest_number(paths) == 10000
+
+
+def test_a_claim_names_process_host_job_and_time(paths):
+    write_claim(paths, 3, host="node7", pid=4711, job_id="12[3].pbs")
+    started = "2026-01-01T00:00:00+00:00"
+    assert str(read_holder(paths, 3)) == f"process 4711 on node7 (job 12[3].pbs), since {started}"
+    write_claim(paths, 3, host="node7", pid=4711, job_id=None)
+    assert str(read_holder(paths, 3)) == f"process 4711 on node7, since {started}"
+    assert str(read_holder(paths, 4)) == "another process that has just started"
+
+
+def test_the_last_five_claims_are_kept(paths):
+    for number in range(1, 8):
+        assert hold(paths)[0] == number
+        write_record(paths.status, {"attempts": number, "state": "error"})
+    assert sorted(path.name for path in paths.claims.iterdir()) == [f"{n:04d}.json" for n in range(3, 8)]

@@ -140,3 +140,79 @@ def test_nothing_is_watched_where_all_have_ended(run):  # noqa: F811
     began = time.monotonic()
     assert watch_silent(run, say=pytest.fail) == {}
     assert time.monotonic() - began < 2
+
+
+def test_a_point_that_ends_while_it_is_watched_keeps_its_end(run, point, monkeypatch):  # noqa: F811
+    entry, paths = point
+    run.site["heartbeat_seconds"] = 0.05
+    claim(paths, host="node7", pid=4711)
+    running = {"attempts": 1, "state": "running", "host": "node7", "pid": 4711}
+    write_record(paths.status, running)
+    sleep = time.sleep
+    ends = iter([{**running, "state": "timeout"}])
+
+    def ending(seconds):
+        for record in ends:
+            write_record(paths.status, record)
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", ending)
+    assert watch_silent(run, lambda text: None) == {}
+    assert read_status(run, entry).state == "timeout"
+    write_record(paths.status, running)
+    (found,) = watch_silent(run, lambda text: None).values()
+    assert (found.state, found.reason) == ("lost", "process 4711 on node7 has no heartbeat")
+
+
+@pytest.mark.parametrize(
+    ("interval", "silent", "state"),
+    [(10, 890, "running"), (10, 930, "lost"), (60, 1150, "running"), (60, 1230, "lost")],
+)
+def test_silence_is_death_after_fifteen_minutes_or_twenty_intervals(run, point, interval, silent, state):  # noqa: F811
+    entry, paths = point
+    run.site["heartbeat_seconds"] = interval
+    claim(paths, host="node7", pid=4711)
+    write_record(paths.status, {"attempts": 1, "state": "running", "host": "node7", "pid": 4711})
+    seen = time.time() - silent
+    os.utime(paths.claim(1), (seen, seen))
+    assert read_status(run, entry).state == state
+
+
+@pytest.mark.parametrize(
+    ("record", "claims", "state", "attempts"),
+    [
+        (None, 0, "waiting", 0),
+        ({"attempts": 2, "state": "error"}, 0, "error", 2),
+        ({"attempts": 2, "state": "error"}, 2, "error", 2),
+        ({"attempts": 2, "state": "error"}, 3, "running", 3),
+        ({"attempts": 2, "state": "done"}, 2, "lost", 2),
+        ({"attempts": 2, "state": "odd"}, 2, "lost", 2),
+    ],
+)
+def test_a_newer_claim_overrides_the_record_and_an_equal_one_does_not(
+    run,  # noqa: F811
+    point,
+    record,
+    claims,
+    state,
+    attempts,
+):
+    entry, paths = point
+    if record:
+        write_record(paths.status, record)
+    if claims:
+        claim(paths, claims)  # of this process, which is alive
+    status = read_status(run, entry)
+    assert (status.state, status.attempts) == (state, attempts)
+
+
+def test_a_result_of_another_key_or_without_an_end_is_damaged(run, point):  # noqa: F811
+    entry, paths = point
+    for changes, words in (
+        ({"key": "other"}, "belongs to the key 'other'"),
+        ({"status": "oom"}, "has the status 'oom'"),
+    ):
+        for verify in (True, False):
+            write_record(paths.results, {"key": entry.key, "status": "done", **changes})
+            status = read_status(run, entry, verify=verify)
+            assert status.state == "lost" and words in status.reason and not paths.results.exists()

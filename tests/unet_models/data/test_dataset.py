@@ -114,6 +114,9 @@ def test_the_random_split_has_no_gap_and_uses_every_patch(folder):
     packed = build(block(path=str(folder), split="random", gap_slices=5, validation_fraction=0.29))
     assert (packed.count("train"), packed.count("validation")) == (23, 9)
     assert packed.split == "random"
+    packed = build(block(path=str(folder), split="random", split_seed=7, validation_fraction=0.29))
+    expected = np.random.default_rng(7).permutation(32)[:9]
+    assert packed.rows("validation").tolist() == sorted(expected)
 
 
 def test_the_test_part_is_behind_the_others_with_its_own_slices(folder):

@@ -102,3 +102,10 @@ def test_an_epoch_whose_validation_loss_is_not_a_number_is_not_the_best():
     found = summarise(rows([0.5, 0.9, 0.6], [0.3, math.inf, 0.2]), 30)
     assert (found["best_val_jaccard"], found["best_epoch"]) == (0.6, 3)
     assert found["epochs_to_best_censored"] is False
+
+
+def test_of_two_lines_for_one_epoch_the_later_counts_and_epochs_are_in_order(tmp_path):
+    first, second = written(2)
+    path = tmp_path / "h.csv"
+    path.write_text(history_csv([second, first, second | {"loss": 0.75}]))
+    assert [(row["epoch"], row["loss"]) for row in read_history(path)] == [(1, first["loss"]), (2, 0.75)]

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unet_models.tiny import SETTINGS
 from unet_models.training.model import build_loss, build_model, build_optimizer, compiles
+from unet_models.training.variables import network_variables
 
 
 def test_auto_compiles_on_a_gpu_only_and_not_where_xla_fails(monkeypatch):
@@ -58,3 +59,11 @@ def test_accumulation_needs_a_keras_that_clips_the_sum(monkeypatch):
     assert float(build_optimizer(SETTINGS).learning_rate) == pytest.approx(5e-3)
     with pytest.raises(RuntimeError, match=r"needs Keras 3\.5 or newer"):
         build_optimizer(SETTINGS, 2)
+
+
+def test_a_checkpoint_has_the_networks_variables_and_not_those_of_its_metric():
+    model, metric = build_model({**SETTINGS, "dropout": 0.1}, 32)
+    kept = {id(variable) for variable in network_variables(model)}
+    assert {id(variable) for variable in model.weights} <= kept
+    assert len(kept) > len(model.weights)  # the generators of dropout
+    assert not kept & {id(variable) for variable in metric.variables}

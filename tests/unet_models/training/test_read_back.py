@@ -43,3 +43,12 @@ def test_tensor_float_32_is_as_the_settings_say(allowed):
     assert read_back(settings, *built(), 32)["tensor_float_32"] is allowed
     with pytest.raises(ReadBackError, match="tensor_float_32: received"):
         read_back({**settings, "tensor_float_32": not allowed}, *built(), 32)
+
+
+def test_masks_of_another_shape_than_their_images_are_found():
+    model, batches = built()
+    cropped = batches.map(lambda image, mask: (image, mask[:, :16]))
+    with pytest.raises(
+        ReadBackError, match=r"mask batch: received \(8, 16, 32, 1\), expected \(8, 32, 32, 1\)"
+    ):
+        read_back(SETTINGS, model, cropped, 32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from tests.unet_models.tiny import SETTINGS, built, discs
 from unet_models.networks.networks import build_network
-from unet_models.training import training
+from unet_models.training import callbacks, training
 from unet_models.training.model import ACCUMULATES, build_model
 from unet_models.training.read_back import read_back
 
@@ -180,6 +181,30 @@ def test_a_resumed_training_counts_the_seconds_of_the_attempts_before(scored, tm
     assert [row["epoch"] for row in again.history] == [1, 2, 3, 4, 5, 6]
 
 
+def test_resident_patches_give_the_same_scores_of_each_part(scored, tmp_path):
+    data, trained, _, states = scored
+    settings = {**SETTINGS, "base_filters": 4, "epochs": 6}
+    again = training.train(settings, data, model_file=tmp_path / "m.keras", resume=states[-1], resident=True)
+    assert again.effective["resident"] is True and trained.effective["resident"] is False
+    for name in ("test_jaccard", "train_jaccard_at_best", "train_loss_at_best"):
+        assert again.metrics[name] == pytest.approx(trained.metrics[name], rel=1e-4)
+
+
+def test_scores_are_those_of_the_best_epoch_not_of_the_last(scored, tmp_path):
+    """The best epoch is the first of two, with the good weights; the other one goes on from worse ones."""
+    data, trained, _, states = scored
+    first = {**states[0].rows[0], "val_jaccard": 0.99, "val_loss": 0.125}
+    resume = replace(states[0], rows=[first], best=states[-1].best, best_epoch=1)
+    settings = {**SETTINGS, "base_filters": 4, "epochs": 2}
+    again = training.train(settings, data, model_file=tmp_path / "m.keras", resume=resume).metrics
+    assert (again["best_epoch"], again["best_val_jaccard"], again["epochs_completed"]) == (1, 0.99, 2)
+    assert again["val_loss_at_best"] == 0.125 != again["final_val_loss"]
+    assert again["overfitting_gap_at_best"] == 0.125 - again["train_loss_at_best"]
+    assert again["jaccard_gap"] == again["train_jaccard_at_best"] - 0.99
+    for name in ("test_jaccard", "train_jaccard_at_best", "train_loss_at_best"):
+        assert again[name] == pytest.approx(trained.metrics[name], rel=1e-4)
+
+
 def test_a_training_that_had_ended_is_scored_again_without_another_epoch(scored, tmp_path):
     data, trained, _, states = scored
     settings = {**SETTINGS, "base_filters": 4, "epochs": 6}
@@ -197,7 +222,7 @@ def test_a_training_that_had_ended_is_scored_again_without_another_epoch(scored,
 
 def test_without_a_test_part_there_is_no_test_score(tmp_path):
     trained = training.train(
-        {**SETTINGS, "epochs": 1}, discs(train=16, test=0), model_file=tmp_path / "m.keras"
+        {**SETTINGS, "epochs": 1}, discs(train=20, test=0), model_file=tmp_path / "m.keras"
     )
     assert "test_jaccard" not in trained.metrics
     assert trained.metrics["steps_per_epoch"] == 2 and trained.metrics["epochs_requested"] == 1
@@ -323,3 +348,41 @@ def test_the_start_up_is_reported_in_two_parts(tmp_path):
     _, trained = _history({**SETTINGS, "epochs": 1}, tmp_path)
     assert set(trained.startup) == {"build", "first_step"}
     assert all(seconds > 0 for seconds in trained.startup.values())
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_the_batches_are_those_of_the_settings(monkeypatch, tmp_path, augment):
+    class Made(Exception):
+        pass
+
+    seen = {}
+
+    def record(images, masks, **options):
+        seen.update(options, images=images, masks=masks)
+        raise Made
+
+    monkeypatch.setattr(training, "training_batches", record)
+    data = discs(train=24)
+    settings = {**SETTINGS, "seed": 7, "batch_size": 6, "epochs": 9, "augment": augment}
+    with pytest.raises(Made):
+        training.train(settings, data, model_file=tmp_path / "m.keras", accumulation=3)
+    images, masks = data.select("train")
+    assert (seen.pop("images") == images).all() and (seen.pop("masks") == masks).all()
+    assert seen == {
+        "batch_size": 6,
+        "parts": 3,
+        "seed": 7,
+        "first_epoch": 0,
+        "epochs": 9,
+        "augment": augment,
+        "rows": None,
+    }
+
+
+def test_the_first_step_is_counted_from_the_end_of_building(monkeypatch, tmp_path):
+    ticks = iter(range(1000, 1100))
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: 2000))
+    trained = training.train({**SETTINGS, "epochs": 1}, discs(train=16), model_file=tmp_path / "m.keras")
+    assert trained.startup == {"build": 1, "first_step": 999}
+    assert trained.metrics["training_time_seconds"] == 0

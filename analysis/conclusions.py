@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
+from msgspec.structs import replace
 
-from analysis.ranking import NEAR_CHANCE, at_the_border, near_chance, ranked, record
-from analysis.statistics.anova import indistinguishable, noise, seeds_to_settle
+from analysis.ranking import NEAR_CHANCE, at_the_border, near_chance, point, ranked
+from analysis.schema import Best, BestOfArchitecture, Noise
+from analysis.statistics.noise import indistinguishable, noise, seeds_to_settle
 from analysis.summary import architectures, common_text, extra_axes
 
 RELEVANT = 0.01  # a difference in the Jaccard index that a microscopist would care about
@@ -44,15 +44,14 @@ def _seeds(count: int | None) -> str:
     return "more than 1,000 seeds" if count is None or count >= CAP else f"{count} seeds"
 
 
-def best(frame: pd.DataFrame) -> dict[str, Any]:
+def best(frame: pd.DataFrame) -> Best:
     """The best configuration, the set that cannot be told apart from it, and how many seeds would settle it.
 
-    JSON types: ``overall`` (a record or ``None``), ``text``, ``indistinguishable``, ``provisional``,
-    ``seeds_needed`` (for each configuration; two-sided test at 0.05 with power 0.8, or ``None``), ``seeds_for_relevant``.
+    ``seeds_needed`` and ``seeds_for_relevant``: for each configuration; two-sided test at 0.05 with power 0.8.
     """
     order = ranked(frame)
     if order.empty:
-        return {"overall": None, "text": "No point was successful, so there is no best configuration."}
+        return Best(text="No point was successful, so there is no best configuration.")
     good = frame[frame["successful"]]
     set_of_best = indistinguishable(frame, good)
     provisional = not repeated(frame)
@@ -61,15 +60,15 @@ def best(frame: pd.DataFrame) -> dict[str, Any]:
     leading = means.sort_values(ascending=False, kind="stable")
     rows = good.groupby(cells(frame), dropna=False, sort=False).groups[leading.index[0]]
     top = ranked(good.loc[rows]).iloc[0]
-    sd = set_of_best.get("sd")
+    sd = set_of_best.sd
     difference = float(leading.iloc[0] - leading.iloc[1]) if len(leading) > 1 else None
     needed = relevant = None
     if sd and difference is not None:
         needed = seeds_to_settle(difference, sd) if difference > 0 else CAP
         relevant = seeds_to_settle(RELEVANT, sd)
-    same = good[good["name"].isin(set_of_best.get("names") or [top["name"]])]
+    same = good[good["name"].isin(set_of_best.names or [top["name"]])]
     # Whole configurations: a name stands for one of its seeds.
-    set_of_best = {**set_of_best, "settings": _settings(frame, same)}
+    set_of_best = replace(set_of_best, settings=tuple(_settings(frame, same)))
     what = f"{top['name']} has the highest validation Jaccard index, {top['best_val_jaccard']:.4f}"
     if not provisional:
         what = (
@@ -77,11 +76,11 @@ def best(frame: pd.DataFrame) -> dict[str, Any]:
             f"highest mean validation Jaccard index, {leading.iloc[0]:.4f} over {len(rows)} seeds"
         )
     parts = [what + "."]
-    others = len(set_of_best["settings"]) - 1
+    others = len(set_of_best.settings) - 1
     if len(leading) == 1:
         parts.append("It is the only configuration with a result.")
     elif sd is None:
-        parts.append(f"What can be told apart from it could not be computed: {set_of_best.get('basis')}.")
+        parts.append(f"What can be told apart from it could not be computed: {set_of_best.reason}.")
     elif others:
         parts.append(f"{others} of the other {len(leading) - 1} configurations cannot be told apart from it.")
     else:
@@ -101,29 +100,26 @@ def best(frame: pd.DataFrame) -> dict[str, Any]:
             f"With {stand_in} (SD {sd:.4f}), it would take {_seeds(needed)} for each configuration to tell the first from "
             f"the second ({difference:.4f} apart), and {_seeds(relevant)} to see a difference of {RELEVANT:g}."
         )
-    return {
-        "overall": record(top),
-        "text": " ".join(parts),
-        "provisional": provisional,
-        "indistinguishable": set_of_best,
-        "difference_to_second": difference,
-        "seeds_needed": needed,
-        "seeds_for_relevant": relevant,
-    }
+    return Best(
+        overall=point(top),
+        text=" ".join(parts),
+        provisional=provisional,
+        indistinguishable=set_of_best,
+        difference_to_second=difference,
+        seeds_needed=needed,
+        seeds_for_relevant=relevant,
+    )
 
 
-def best_by_architecture(frame: pd.DataFrame) -> dict[str, Any]:
+def best_by_architecture(frame: pd.DataFrame) -> dict[str, BestOfArchitecture]:
     """For each architecture with a result: its best point and what cannot be told apart from it."""
     found = {}
     for name in architectures(frame):
-        own = frame[frame["architecture"] == name]
-        one = best(own.reset_index(drop=True)) if own["successful"].any() else None
-        if one is not None:
-            found[name] = {
-                "record": one["overall"],
-                "text": one["text"],
-                "indistinguishable": one["indistinguishable"],
-            }
+        one = best(frame[frame["architecture"] == name].reset_index(drop=True))
+        if one.overall is not None and one.indistinguishable is not None:
+            found[name] = BestOfArchitecture(
+                record=one.overall, text=one.text, indistinguishable=one.indistinguishable
+            )
     return found
 
 
@@ -180,14 +176,14 @@ def cautions(frame: pd.DataFrame) -> list[str]:
     return found + at_the_border(frame)
 
 
-def noise_words(frame: pd.DataFrame) -> dict[str, Any]:
-    """:func:`analysis.statistics.anova.noise` with a sentence for people."""
+def noise_words(frame: pd.DataFrame) -> Noise:
+    """:func:`analysis.statistics.noise.noise` with a sentence for people."""
     found = noise(frame)
-    if not found.get("known"):
+    if not found.known:
         words = "Run-to-run noise is not known: no configuration was trained with more than one seed."
     else:
         words = (
-            f"Run-to-run standard deviation of the validation Jaccard index: {found['sd']:.4f} ({found['df']} degrees of "
-            f"freedom, {found['cells']} configurations)."
+            f"Run-to-run standard deviation of the validation Jaccard index: {found.sd:.4f} ({found.df} degrees of "
+            f"freedom, {found.cells} configurations)."
         )
-    return {**found, "text": words}
+    return replace(found, text=words)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
+from analysis.schema import Point
 from analysis.summary import architectures
 
 NEAR_CHANCE = 0.05  # Jaccard points above the score of predicting foreground everywhere
@@ -61,30 +60,28 @@ def at_the_border(frame: pd.DataFrame) -> list[str]:
     return found
 
 
-def record(row: pd.Series) -> dict[str, Any]:
-    """A point of the frame as plain JSON types; NaN becomes ``None``."""
+def _number(row: pd.Series, column: str) -> float | None:
+    return None if pd.isna(row[column]) else float(row[column])
 
-    def plain(column: str) -> Any:
-        value = row[column]
-        return None if pd.isna(value) else value.item() if hasattr(value, "item") else value
 
-    columns = (
-        "index",
-        "name",
-        "architecture",
-        "learning_rate",
-        "batch_size",
-        "seed",
-        "best_val_jaccard",
-        "best_epoch",
-        "val_loss_stability",
-        "overfitting_gap",
-        "test_jaccard",
-        "chance_jaccard",
-        "training_time_seconds",
+def _whole(row: pd.Series, column: str) -> int | None:
+    return None if pd.isna(row[column]) else int(row[column])
+
+
+def point(row: pd.Series) -> Point:
+    """A row of the frame as a record; NaN becomes ``None``."""
+    return Point(
+        name=row["name"],
+        architecture=row["architecture"],
+        learning_rate=float(row["learning_rate"]),
+        batch_size=int(row["batch_size"]),
+        index=_whole(row, "index"),
+        seed=_whole(row, "seed"),
+        best_val_jaccard=_number(row, "best_val_jaccard"),
+        best_epoch=_whole(row, "best_epoch"),
+        val_loss_stability=_number(row, "val_loss_stability"),
+        overfitting_gap=_number(row, "overfitting_gap"),
+        test_jaccard=_number(row, "test_jaccard"),
+        chance_jaccard=_number(row, "chance_jaccard"),
+        training_time_seconds=_number(row, "training_time_seconds"),
     )
-    found = {column: plain(column) for column in columns}
-    for column in ("index", "batch_size", "seed", "best_epoch"):
-        if found[column] is not None:
-            found[column] = int(found[column])
-    return found

@@ -1,22 +1,23 @@
-"""What the points asked of the cluster, what they used, and what to ask next time.
+"""What the points requested of the cluster, what they used, and what to request next time.
 
-What was asked is what stands on record with the submission that a point's job belongs to, never what the site block
-says today. What is not known is ``None``, and a note says why: a local run has no walltime, a job that was submitted by
-hand is on no record of ours.
+What a point requested is read from the record of the submission that its job belongs to, never from the site block of
+today. What is not known is ``None``, and a note says why: a local run has no walltime, and a job that was submitted by
+hand has no record.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from analysis.schema import ResourceRow, Resources
 from jobs.common.errors import shown
-from jobs.common.records import DamagedRecord, read_record
+from jobs.common.records import DamagedRecord, read
+from jobs.common.schema import Requested, Submissions, SubmittedJob
 from jobs.cost.requests import MARGINS, mem_for, walltime_for
 from jobs.grid.sites import seconds, size_mb
 from jobs.pbs.index_ranges import indices_of
@@ -27,45 +28,50 @@ _LARGEST = {"wall_seconds": 1e8, "earlier_seconds": 1e8, "peak_host_memory_mb": 
 _LARGEST |= {"gpu_utilisation_percent": 100.0}
 _WALLTIME = re.compile(r"\d{1,4}:[0-5]\d:[0-5]\d")
 _MEM = re.compile(r"[1-9]\d{0,9}(kb|mb|gb|tb)", re.IGNORECASE)
+_MOST_GPUS = 1000  # per point: more is a mistake in the file
+
+# By the number of each job: the indices it runs, and what it requested for each.
+Jobs = Mapping[int, list[tuple[range, Requested]]]
 
 
-def asked_of(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Walltime, mem and ngpus of a job on record; from its ``qsub`` line where an older version wrote the record."""
-    asked = job.get("asked")
-    found = dict(asked) if isinstance(asked, dict) else {}
-    command = job.get("command")
-    line = " ".join(map(str, command)) if isinstance(command, list) else ""
-    for key, pattern in (("walltime", _WALLTIME), ("mem", _MEM)):
-        value = found.get(key)
-        if not isinstance(value, str) or pattern.fullmatch(value) is None:
-            match = re.search(rf"\b{key}=({pattern.pattern})", line, re.IGNORECASE)
-            found[key] = match[1] if match else None
-    ngpus = found.get("ngpus")
-    found["ngpus"] = ngpus if type(ngpus) is int and 0 <= ngpus <= 1000 else None
-    return {key: found[key] for key in ("walltime", "mem", "ngpus")}
+def requested(job: SubmittedJob) -> Requested:
+    """Walltime, memory and GPUs that ``job`` requested; from its ``qsub`` command where an older version wrote the record."""
+    line = " ".join(job.command)
+
+    def text(value: str | None, key: str, pattern: re.Pattern[str]) -> str | None:
+        if value is not None and pattern.fullmatch(value):
+            return value
+        match = re.search(rf"\b{key}=({pattern.pattern})", line, re.IGNORECASE)
+        return match[1] if match else None
+
+    gpus = job.asked.ngpus
+    return Requested(
+        walltime=text(job.asked.walltime, "walltime", _WALLTIME),
+        mem=text(job.asked.mem, "mem", _MEM),
+        ngpus=gpus if gpus is not None and 0 <= gpus <= _MOST_GPUS else None,
+    )
 
 
-def submitted(root: Path | None) -> tuple[dict[int, list[tuple[range, dict[str, Any]]]], str]:
-    """By the number of each job: the indices it runs and what it asked for. And why nothing is known, if so."""
+def submitted(root: Path | None) -> tuple[Jobs, str]:
+    """The submitted jobs of the run in ``root``; and, if they are not known, why."""
     if root is None:
         return {}, "the summary is not in a run directory, so what was asked for is not known"
     try:
-        record = read_record(RunPaths(root).submissions)
+        record = read(RunPaths(root).submissions, Submissions)
     except FileNotFoundError:
         return {}, ""
     except DamagedRecord as error:
         return {}, f"what was asked for is not known: {error}"
-    found: dict[int, list[tuple[range, dict[str, Any]]]] = defaultdict(list)
-    submissions = record.get("submissions")
-    for submission in submissions if isinstance(submissions, list) else []:
-        jobs = submission.get("jobs") if isinstance(submission, dict) else None
-        for job in jobs if isinstance(jobs, list) else []:
+    found: dict[int, list[tuple[range, Requested]]] = defaultdict(list)
+    for submission in record.submissions:
+        for job in submission.jobs:
+            number = job_number(job.id)
             try:
-                number = job_number(job["id"])
-                if number is not None:
-                    found[number].append((indices_of(job["indices"]), asked_of(job)))
-            except (KeyError, TypeError, ValueError, AttributeError):
+                indices = indices_of(job.indices)
+            except ValueError:
                 continue
+            if number is not None:
+                found[number].append((indices, requested(job)))
     return found, ""
 
 
@@ -79,7 +85,7 @@ def _numbers(frame: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def resources(frame: pd.DataFrame, root: Path | None) -> dict[str, Any]:
+def resources(frame: pd.DataFrame, root: Path | None) -> Resources:
     """Asked and used, by architecture and batch size, for the points of ``frame`` (:func:`analysis.summary.load_summary`)
     in the run directory ``root``.
 
@@ -92,10 +98,10 @@ def resources(frame: pd.DataFrame, root: Path | None) -> dict[str, Any]:
     used = _numbers(frame)
     if used["wall_seconds"].isna().all():
         reason = "no point tells how long it took: the summary is empty, or of an older version (python collect.py RUN)"
-        return {"computed": False, "reason": reason}
+        return Resources(computed=False, reason=reason)
     jobs, problem = submitted(root)
     job_ids = frame["job_id"] if "job_id" in frame else pd.Series([""] * len(frame), index=frame.index)
-    asked: dict[Any, dict[str, Any]] = {}
+    asked: dict[Hashable, Requested] = {}
     local, unknown = [], []
     for place, job_id, index in zip(frame.index, job_ids, frame["index"], strict=True):
         if pd.isna(used.at[place, "wall_seconds"]):
@@ -118,7 +124,7 @@ def resources(frame: pd.DataFrame, root: Path | None) -> dict[str, Any]:
         for (name, batch), group in frame.groupby(["architecture", "batch_size"], sort=False)
     ]
     factor = pd.Series(
-        [max(1, (asked.get(place) or {}).get("ngpus") or 1) for place in frame.index],
+        [max(1, asked[place].ngpus or 1) if place in asked else 1 for place in frame.index],
         index=frame.index,
         dtype=float,
     )
@@ -140,15 +146,15 @@ def resources(frame: pd.DataFrame, root: Path | None) -> dict[str, Any]:
     devices = (
         sorted({str(d) for d in frame["device"] if isinstance(d, str) and d}) if "device" in frame else []
     )
-    return {
-        "computed": True,
-        "rows": [row for row in rows if row is not None],
-        "gpu": any(device != "CPU" for device in devices),
-        "devices": devices,
-        "hours_used": float(((used["wall_seconds"].fillna(0.0) + earlier) * factor).sum() / 3600),
-        "hours_lost": float((lost * factor).sum() / 3600),
-        "notes": _notes(frame, problem, len(local), len(unknown), silent),
-    }
+    return Resources(
+        computed=True,
+        rows=tuple(row for row in rows if row is not None),
+        gpu=any(device != "CPU" for device in devices),
+        devices=tuple(devices),
+        hours_used=float(((used["wall_seconds"].fillna(0.0) + earlier) * factor).sum() / 3600),
+        hours_lost=float((lost * factor).sum() / 3600),
+        notes=tuple(_notes(frame, problem, len(local), len(unknown), silent)),
+    )
 
 
 def _notes(frame: pd.DataFrame, problem: str, local: int, unknown: int, silent: int) -> list[str]:
@@ -183,15 +189,15 @@ def _most(values: pd.Series) -> float | None:
 
 
 def _row(
-    frame: pd.DataFrame, used: pd.DataFrame, asked: Mapping[Any, dict[str, Any]], name: Any, batch: Any
-) -> dict[str, Any] | None:
+    frame: pd.DataFrame, used: pd.DataFrame, asked: Mapping[Hashable, Requested], name: str, batch: float
+) -> ResourceRow | None:
     good = used.loc[frame["status"].isin(("done", "diverged"))].dropna(subset=["wall_seconds"])
     if good.empty:
         return None
     wall = good["wall_seconds"]
     asked_here = [asked[place] for place in good.index if place in asked]
-    walltimes = [one["walltime"] for one in asked_here if one["walltime"]]
-    memory = [one["mem"] for one in asked_here if one["mem"]]
+    walltimes = [one.walltime for one in asked_here if one.walltime]
+    memory = [one.mem for one in asked_here if one.mem]
     rows = frame.loc[good.index]
     training = rows["training_time_seconds"].where(rows["training_time_seconds"] <= _LARGEST["wall_seconds"])
     share = (rows["epochs_requested"] / rows["epochs_completed"]).where(rows["epochs_completed"] > 0)
@@ -201,36 +207,35 @@ def _row(
     devices = rows["device"] if "device" in rows else pd.Series("", index=rows.index)
     on_gpu = devices.map(lambda device: isinstance(device, str) and device not in ("", "CPU"))
     utilisation = good["gpu_utilisation_percent"].mean()
-    return {
-        "architecture": str(name),
-        "batch_size": int(batch) if batch < 1e9 else float(batch),
-        "points": len(good),
-        "walltime_asked": max(walltimes, key=seconds) if walltimes else None,
-        "seconds_median": float(wall.median()),
-        "seconds_longest": float(wall.max()),
-        "seconds_all_epochs": whole,
-        "mem_asked": max(memory, key=size_mb) if memory else None,
-        "host_memory_mb": host,
-        "gpu_memory_mb": _most(good["peak_memory_mb"].where(on_gpu)),
-        "gpu_utilisation_percent": None if pd.isna(utilisation) else float(utilisation),
-        "next_walltime": walltime_for(min(whole or 0.0, 1e7), MARGINS["points"]),
-        "next_mem": None if host is None else mem_for(host),
-    }
+    return ResourceRow(
+        architecture=str(name),
+        batch_size=int(batch) if batch < 1e9 else float(batch),
+        points=len(good),
+        walltime_asked=max(walltimes, key=seconds) if walltimes else None,
+        seconds_median=float(wall.median()),
+        seconds_longest=float(wall.max()),
+        seconds_all_epochs=whole,
+        mem_asked=max(memory, key=size_mb) if memory else None,
+        host_memory_mb=host,
+        gpu_memory_mb=_most(good["peak_memory_mb"].where(on_gpu)),
+        gpu_utilisation_percent=None if pd.isna(utilisation) else float(utilisation),
+        next_walltime=walltime_for(min(whole or 0.0, 1e7), MARGINS["points"]),
+        next_mem=None if host is None else mem_for(host),
+    )
 
 
-def advice(found: Mapping[str, Any]) -> str:
-    """What to set next time, in one sentence, and how that compares to what was asked."""
-    rows = found.get("rows") or []
-    if not rows:
+def advice(found: Resources) -> str:
+    """What to set next time, in one sentence, and how that compares with what was requested; nothing without points."""
+    if not found.rows:
         return ""
-    walltime = max((row["next_walltime"] for row in rows), key=seconds)
-    memory = [row["next_mem"] for row in rows if row["next_mem"]]
+    walltime = max((row.next_walltime for row in found.rows), key=seconds)
+    memory = [row.next_mem for row in found.rows if row.next_mem]
     text = f'Next time, for all epochs: walltime: "{walltime}"'
     if memory:
         text += f", mem: {max(memory, key=size_mb)}"
-    asked = [row["walltime_asked"] for row in rows if row["walltime_asked"]]
+    asked = [row.walltime_asked for row in found.rows if row.walltime_asked]
     if asked:
         most = max(asked, key=seconds)
-        longest = max(row["seconds_longest"] for row in rows)
+        longest = max(row.seconds_longest for row in found.rows)
         text += f" (asked: {shown(most)[1:-1]}, of which the longest point used {100 * longest / seconds(most):.0f} %)"
     return text + ". python -m jobs.submit --proposed asks so for each kind of point."

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
+
+import msgspec
 
 from analysis.report.page_parts import (
     NONE,
@@ -19,6 +22,7 @@ from analysis.report.page_parts import (
     table,
 )
 from analysis.resources import advice
+from analysis.schema import Resources
 
 _HEADER = (
     *("architecture", "batch size", "points", "walltime asked", "used, median", "used, longest"),
@@ -65,5 +69,6 @@ def resources_part(findings: dict[str, Any]) -> str:
     notes = bullets(esc(note) for note in as_list(found.get("notes")))
     words = ""
     if rows:
-        words = paragraph(esc(advice(found)))
+        with contextlib.suppress(msgspec.ValidationError):
+            words = paragraph(esc(advice(msgspec.convert(found, Resources))))
     return figures + words + (table("By architecture and batch size", _HEADER, rows) if rows else "") + notes

@@ -58,10 +58,11 @@ def write_report(summary_file: Path, output_dir: Path, *, processes: int = 1) ->
     with in_background(drawing_tasks(frame, root), processes) as drawn:
         found = findings(frame, summary=str(summary_file), root=root)
         pictures = {name: picture for name, picture in drawn().items() if picture is not None}
-    page = html_page(found, frame, pictures, root, output_dir, _provenance(root))
+    fields = found.fields()
+    page = html_page(fields, frame, pictures, root, output_dir, _provenance(root))
     texts = {
         TEXT: report_text(found, frame),
-        JSON: json.dumps(found, indent=1, sort_keys=True, allow_nan=False) + "\n",
+        JSON: json.dumps(fields, indent=1, sort_keys=True, allow_nan=False) + "\n",
         PAGE: page,
     }
     try:
@@ -75,4 +76,4 @@ def write_report(summary_file: Path, output_dir: Path, *, processes: int = 1) ->
             f"{output_dir} cannot be written ({error}); choose another with --output_dir"
         ) from error
     files = tuple(output_dir / name for name in (*pictures, *texts))
-    return Report(files, len(frame), found["successful"], found["best_overall"])
+    return Report(files, len(frame), found.successful, fields["best_overall"])

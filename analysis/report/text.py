@@ -1,23 +1,37 @@
-"""The findings as ``comprehensive_analysis_report.txt``: plain, complete, at most :data:`WIDTH` columns wide."""
+"""The findings as ``comprehensive_analysis_report.txt``: complete plain text, at most :data:`WIDTH` columns wide."""
 
 from __future__ import annotations
 
+import io
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
+from rich.console import Console
+from rich.table import Table
 
-from analysis.findings import KEY_METRICS, WORDS
-from analysis.ranking import best_of_each_architecture, by_value, near_chance, ranked
-from analysis.report.page_parts import duration
+from analysis.metrics import KEY_METRICS, WORDS
+from analysis.ranking import best_of_each_architecture, by_value, near_chance, point, ranked
 from analysis.resources import advice
-from analysis.summary import common_text
+from analysis.schema import (
+    Anova,
+    Assumptions,
+    Correlation,
+    Findings,
+    Importance,
+    Interval,
+    Pairwise,
+    RankPair,
+    RankTest,
+    RankTests,
+)
 from jobs.common.errors import one_line
+from jobs.common.units import gigabytes, plural, whole_duration
 
 WIDTH = 100
 SHOWN = 10
-PAIRS = 30  # pairwise rows of one factor; the JSON has all
+PAIRS = 30  # rows of differences per factor; the JSON has all
+NONE = "-"
 
 
 def _paragraph(text: str, indent: str = "", first: str | None = None) -> list[str]:
@@ -38,43 +52,39 @@ def _heading(text: str) -> list[str]:
     return ["", text.upper(), "-" * len(text)]
 
 
-def _number(value: Any, pattern: str = "{:.4f}") -> str:
-    if value is None or pd.isna(value):
-        return "-"
-    text = pattern.format(value)
-    return text if len(text) <= 9 else f"{value:.2e}"  # a column is not wider
-
-
-def _p(value: Any) -> str:
-    return "-" if value is None else "<0.0001" if value < 1e-4 else f"{value:.4f}"
-
-
-def _interval(bounds: Any, pattern: str = "{:.2f}") -> str:
-    if not isinstance(bounds, Sequence) or len(bounds) != 2 or None in bounds:
-        return "-"
-    return f"[{pattern.format(bounds[0])}, {pattern.format(bounds[1])}]"
-
-
-def _short(text: Any, width: int) -> str:
-    text = one_line(text)
-    return text if len(text) < width else text[: width - 4] + "..."
-
-
-def _configurations(rows: pd.DataFrame) -> list[str]:
-    lines = [
-        f"  {'configuration':<40}{'val':>8}{'chance':>8}{'test':>8}{'epoch':>7}{'stability':>11}{'gap':>10}"
-    ]
-    close = near_chance(rows)
-    for place, row in rows.iterrows():
-        lines.append(
-            f"  {_short(row['name'], 40):<40}{_number(row['best_val_jaccard']):>8}"
-            f"{_number(row['chance_jaccard'], '{:.3f}'):>8}{_number(row['test_jaccard']):>8}"
-            f"{_number(row['best_epoch'], '{:.0f}'):>7}{_number(row['val_loss_stability'], '{:.2e}'):>11}"
-            f"{_number(row['overfitting_gap'], '{:+.4f}'):>10}"
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], indent: int = 2, left: int = 1) -> list[str]:
+    """A table as lines. The first ``left`` columns are aligned to the left; text that is too long is wrapped."""
+    table = Table(box=None, padding=(0, 0, 0, 2), pad_edge=False)
+    for place, title in enumerate(header):
+        table.add_column(
+            title,
+            justify="left" if place < left else "right",
+            no_wrap=place >= left,
+            overflow="fold" if place < left else "ellipsis",
         )
-        if close[place]:
-            lines.append("      ^ near chance: it learned nothing")
-    return lines
+    for row in rows:
+        table.add_row(*row)
+    text = io.StringIO()
+    console = Console(
+        file=text, width=WIDTH - indent, color_system=None, markup=False, emoji=False, highlight=False
+    )
+    console.print(table)
+    return [" " * indent + line.rstrip() for line in text.getvalue().splitlines()]
+
+
+def _number(value: float | None, pattern: str = "{:.4f}") -> str:
+    if value is None or pd.isna(value):
+        return NONE
+    text = pattern.format(value)
+    return text if len(text) <= 9 else f"{value:.2e}"
+
+
+def _p(value: float | None) -> str:
+    return NONE if value is None else "<0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+def _interval(bounds: Interval | None, pattern: str = "{:.2f}") -> str:
+    return NONE if bounds is None else f"[{pattern.format(bounds[0])}, {pattern.format(bounds[1])}]"
 
 
 def _names(names: Sequence[str], most: int = 12) -> str:
@@ -82,47 +92,66 @@ def _names(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _best(found: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
-    lines = _heading("Best configurations") + _paragraph(found["best"]["text"])
-    good = frame[frame["successful"]]
-    if good.empty:
+def _configurations(rows: pd.DataFrame) -> list[str]:
+    lines = []
+    close = near_chance(rows)
+    for place, row in rows.iterrows():
+        one = point(row)
+        lines.append(
+            (
+                one_line(one.name) + (" (near chance: it learned nothing)" if close[place] else ""),
+                _number(one.best_val_jaccard),
+                _number(one.chance_jaccard, "{:.3f}"),
+                _number(one.test_jaccard),
+                _number(one.best_epoch, "{:.0f}"),
+                _number(one.val_loss_stability, "{:.2e}"),
+                _number(one.overfitting_gap, "{:+.4f}"),
+            )
+        )
+    return _table(("configuration", "val", "chance", "test", "epoch", "stability", "gap"), lines)
+
+
+def _best(found: Findings, frame: pd.DataFrame) -> list[str]:
+    best = found.best
+    lines = _heading("Best configurations") + _paragraph(best.text)
+    same = best.indistinguishable
+    if same is None:
         return lines + _paragraph("The reasons stand below.")
-    same = found["best"].get("indistinguishable") or {}
-    if len(same.get("settings") or []) > 1:
-        lines += _paragraph(f"Cannot be told apart from each other: {_names(same['settings'])}.")
-    if same.get("basis"):
-        critical = same.get("critical_difference")
+    if len(same.settings) > 1:
+        lines += _paragraph(f"Cannot be told apart from each other: {_names(same.settings)}.")
+    if same.basis:
+        critical = same.critical_difference
         least = f"; a difference below {critical:.4f} may be chance" if critical else ""
-        lines += _paragraph(f"Basis: {same['basis']}{least}.")
+        lines += _paragraph(f"Basis: {same.basis}{least}.")
     lines += [""]
     lines += _paragraph(
         "val, chance, test: Jaccard index of the validation part at the best epoch, of calling every pixel foreground, and "
         "of the test part (never used to choose). stability: standard deviation of the validation loss over the last 10 "
         "epochs, lower is better. gap: final validation loss minus training loss."
     )
-    lines += ["", f"overall (first {min(SHOWN, len(good))} of {len(good)})"]
+    lines += ["", f"overall (first {min(SHOWN, found.successful)} of {found.successful})"]
     lines += _configurations(ranked(frame).head(SHOWN))
     lines += ["", "of each architecture", *_configurations(best_of_each_architecture(frame))]
-    for name, one in found["best_by_architecture"].items():
-        settings = (one["indistinguishable"] or {}).get("settings") or []
+    for name, one in found.best_by_architecture.items():
+        settings = one.indistinguishable.settings
         if len(settings) > 1:
             lines += _paragraph(f"{name}: cannot be told apart: {_names(settings, 6)}.", "    ", "  ")
-    front = found["pareto"]
+    front = found.pareto
     lines += [
         "",
-        *_paragraph(f"Pareto front of score and stability: {_names(front['stability']) or 'none'}."),
-        *_paragraph(f"Pareto front of score and training time: {_names(front['time']) or 'none'}."),
+        *_paragraph(f"Pareto front of score and stability: {_names(front.stability) or 'none'}."),
+        *_paragraph(f"Pareto front of score and training time: {_names(front.time) or 'none'}."),
     ]
     return lines
 
 
-def _hypotheses(found: Mapping[str, Any]) -> list[str]:
+def _hypotheses(found: Findings) -> list[str]:
     lines = _heading("Hypotheses")
-    for item in found["hypotheses"]:
-        lines += ["", *_paragraph(f"{item['id']}: {item['title']}: {item['verdict'].upper()}", "    ", "")]
-        lines += _paragraph(f"rule: {item['rule']}", "    ", "  ")
-        for part in item["parts"]:
-            lines += _paragraph(f"{part['verdict']}: {part['claim']}: {part['evidence']}", "    ", "  - ")
+    for item in found.hypotheses:
+        lines += ["", *_paragraph(f"{item.id}: {item.title}: {item.verdict.upper()}", "    ", "")]
+        lines += _paragraph(f"rule: {item.rule}", "    ", "  ")
+        for part in item.parts:
+            lines += _paragraph(f"{part.verdict}: {part.claim}: {part.evidence}", "    ", "  - ")
     return lines
 
 
@@ -132,89 +161,129 @@ def _means(frame: pd.DataFrame) -> list[str]:
         "Means of the best validation Jaccard index over all other hyperparameters, of the points that there are."
     )
     for column in ("architecture", "learning_rate", "batch_size"):
-        lines += ["", f"  {column:<24}{'points':>8}{'mean':>9}{'least':>9}{'largest':>9}"]
-        for value, row in by_value(frame, column).iterrows():
-            text = value if isinstance(value, str) else f"{value:g}"
-            lines.append(
-                f"  {text:<24}{row['count']:>8.0f}{row['mean']:>9.4f}{row['min']:>9.4f}{row['max']:>9.4f}"
+        rows = [
+            (
+                value if isinstance(value, str) else f"{value:g}",
+                f"{row['count']:.0f}",
+                *(_number(row[key]) for key in ("mean", "min", "max")),
             )
+            for value, row in by_value(frame, column).iterrows()
+        ]
+        lines += ["", *_table((column.replace("_", " "), "points", "mean", "least", "largest"), rows)]
     return lines
 
 
-def _anova(content: Mapping[str, Any]) -> list[str]:
-    if not content.get("computed"):
-        return _paragraph(f"not computed: {content.get('reason')}", "  ")
-    balance = "balanced" if content.get("balanced") else "not balanced"
+def _anova(content: Anova) -> list[str]:
+    if not content.computed:
+        return _paragraph(f"not computed: {content.reason}", "  ")
+    balance = "balanced" if content.balanced else "not balanced"
     lines = _paragraph(
-        f"{content['n']} points, {balance}, type {content.get('type')} sums of squares; {content.get('model')}",
-        "  ",
+        f"{content.n} points, {balance}, type {content.type} sums of squares; {content.model}", "  "
     )
-    lines.append(
-        f"  {'effect':<32}{'df':>4}{'F':>9}{'p':>9}{'p Holm':>9}{'p. eta2':>9}{'omega2':>9}  95 % interval"
-    )
-    for term in content["terms"]:
-        lines.append(
-            f"  {_short(term['label'], 32):<32}{_number(term['df'], '{:.0f}'):>4}{_number(term.get('F'), '{:.2f}'):>9}"
-            f"{_p(term.get('p')):>9}{_p(term.get('p_holm')):>9}{_number(term.get('partial_eta_sq'), '{:.2f}'):>9}"
-            f"{_number(term.get('omega_sq'), '{:.2f}'):>9}  {_interval(term.get('partial_eta_sq_ci'))}"
+    rows = [
+        (
+            term.label,
+            f"{term.df}",
+            _number(term.f, "{:.2f}"),
+            _p(term.p),
+            _p(term.p_holm),
+            _number(term.partial_eta_sq, "{:.2f}"),
+            _number(term.omega_sq, "{:.2f}"),
+            _interval(term.partial_eta_sq_ci),
         )
-        if term.get("note"):
-            lines += _paragraph(str(term["note"]), "      ")
-    rest = content["residual"]
-    mean_square = _number(rest.get("mean_sq"), "{:.3g}")
-    lines.append(f"  {'residual':<32}{_number(rest.get('df'), '{:.0f}'):>4}   mean square {mean_square}")
-    for note in content.get("notes") or []:
+        for term in content.terms
+    ]
+    lines += _table(("effect", "df", "F", "p", "p Holm", "p. eta2", "omega2", "95 % interval"), rows)
+    for term in content.terms:
+        if term.note:
+            lines += _paragraph(f"{term.label}: {term.note}", "      ", "    ")
+    if content.residual is not None:
+        mean_square = _number(content.residual.mean_sq, "{:.3g}")
+        lines += _paragraph(f"residual: {content.residual.df} df, mean square {mean_square}", "  ")
+    for note in content.notes:
         lines += _paragraph(f"note: {note}", "  ")
     return lines
 
 
-def _ranks(content: Mapping[str, Any]) -> list[str]:
-    if content.get("computed") is False:
-        return _paragraph(f"rank tests: not computed: {content.get('reason')}", "  ")
-    lines = []
-    primary = content.get("primary")
-    if primary:
-        words = "the rank tests come first here" if primary == "rank" else "the F tests come first here"
-        lines += _paragraph(f"{words}{': ' + str(content['why']) if content.get('why') else ''}", "  ")
-    for test in content.get("factors") or []:
-        label = str(test.get("label") or test.get("factor"))
-        if test.get("computed") is False:
-            lines += _paragraph(f"{label}: no rank test: {test.get('reason')}", "    ", "  ")
-            continue
-        size = test.get("kendall_w")
-        strength = f", Kendall's W {size:.2f}" if size is not None else ""
-        blocks = f" over {test['blocks']} blocks" if test.get("blocks") else ""
-        lines += _paragraph(
-            f"{label}: {test.get('test')}{blocks}: p = {_p(test.get('p'))}{strength}", "    ", "  "
-        )
+def _ranks(content: RankTests) -> list[str]:
+    if not content.computed:
+        return _paragraph(f"rank tests: not computed: {content.reason}", "  ")
+    words = "the rank tests come first here" if content.primary == "rank" else "the F tests come first here"
+    lines = _paragraph(f"{words}: {content.why}", "  ")
+    for test in content.factors:
+        lines += _rank_test(test)
     return lines
 
 
-def _assumptions(content: Mapping[str, Any]) -> list[str]:
-    text = content.get("consequence") or content.get("text") or content.get("reason")
-    return _paragraph(f"assumptions: {text}", "    ", "  ") if text else []
+def _rank_test(test: RankTest) -> list[str]:
+    if not test.computed:
+        return _paragraph(f"{test.label}: no rank test: {test.reason}", "    ", "  ")
+    strength = f", Kendall's W {test.kendall_w:.2f}" if test.kendall_w is not None else ""
+    blocks = f" over {plural(test.blocks, 'block')}" if test.blocks else ""
+    lines = _paragraph(f"{test.label}: {test.test}{blocks}: p = {_p(test.p)}{strength}", "    ", "  ")
+    return lines + _rank_pairs(test.pairs)
 
 
-def _pairwise(content: Mapping[str, Any], factor: str) -> list[str]:
-    label = factor.replace("_", " ")
-    if content.get("computed") is False:
-        return _paragraph(f"{label}: not computed: {content.get('reason')}", "    ", "  ")
-    rows = content.get("pairs") or []
-    lines = [f"  {label:<46}{'difference':>11}  {'95 % interval':<20}{'p (Tukey)':>9}{'g':>8}"]
-    for row in rows[:PAIRS]:
-        pair = _short(f"{row['a']} - {row['b']}", 44)
-        lines.append(
-            f"    {pair:<44}{_number(row.get('difference'), '{:+.4f}'):>11}  "
-            f"{_interval(row.get('ci'), '{:+.4f}'):<20}{_p(row.get('p')):>9}{_number(row.get('hedges_g'), '{:+.2f}'):>8}"
+def _rank_pairs(pairs: Sequence[RankPair]) -> list[str]:
+    rows = [
+        (
+            one_line(f"{pair.a} - {pair.b}"),
+            f"{pair.n}",
+            _number(pair.median_difference, "{:+.4f}"),
+            _p(pair.p),
+            _p(pair.p_holm),
+            pair.method,
         )
-    if len(rows) > PAIRS:
-        lines.append(f"    and {len(rows) - PAIRS} more in analysis_summary.json")
-    return lines
+        for pair in pairs[:PAIRS]
+    ]
+    header = ("pair", "blocks", "median difference", "p (Wilcoxon)", "p Holm", "method")
+    return _table(header, rows, indent=4) + _more(len(pairs))
 
 
-def _statistics(found: Mapping[str, Any]) -> list[str]:
+def _more(count: int) -> list[str]:
+    return [f"    and {count - PAIRS} more in analysis_summary.json"] if count > PAIRS else []
+
+
+def _assumptions(content: Assumptions) -> list[str]:
+    return _paragraph(f"assumptions: {content.consequence}", "    ", "  ")
+
+
+def _shares(content: Importance) -> list[str]:
+    if not content.shares:
+        return []
+    text = ", ".join(f"{one.label} {100 * one.share:.0f} %" for one in content.shares[:8])
+    return _paragraph(f"share of the variance (descriptive): {text}", "    ", "  ")
+
+
+def _pairwise(content: Pairwise) -> list[str]:
+    label = content.factor.replace("_", " ")
+    if not content.computed:
+        return _paragraph(f"{label}: not computed: {content.reason}", "    ", "  ")
+    rows = [
+        (
+            one_line(f"{row.a} - {row.b}"),
+            _number(row.difference, "{:+.4f}"),
+            _interval(row.ci, "{:+.4f}"),
+            _p(row.p),
+            _number(row.hedges_g, "{:+.2f}"),
+        )
+        for row in content.pairs[:PAIRS]
+    ]
+    return _table((label, "difference", "95 % interval", "p (Tukey)", "g"), rows) + _more(len(content.pairs))
+
+
+def _correlation(item: Correlation) -> list[str]:
+    pair = f"{WORDS[item.a]} and {WORDS[item.b]} ({item.kind})"
+    if item.rho is None:
+        return _paragraph(f"{pair}: not computed: {item.reason}", "    ", "  ")
+    return _paragraph(
+        f"{pair}: {item.rho:+.2f} {_interval(item.ci)}, p = {_p(item.p_holm)}, n = {item.n}", "    ", "  "
+    )
+
+
+def _statistics(found: Findings) -> list[str]:
     lines = _heading("Effects of the hyperparameters")
-    lines += _paragraph(found["noise"]["text"])
+    lines += _paragraph(found.noise.text)
     lines += _paragraph(
         "p Holm: corrected for the number of effects. p. eta2, omega2: partial eta squared and partial omega squared, with one 95 % bootstrap interval of the share in the "
         "population that both estimate. Partial eta squared is biased upward and may lie above the interval; omega squared "
@@ -222,95 +291,81 @@ def _statistics(found: Mapping[str, Any]) -> list[str]:
     )
     for metric in KEY_METRICS:
         exploratory = "" if metric == KEY_METRICS[0] else " (exploratory)"
-        lines += ["", f"{WORDS[metric]}{exploratory}", *_anova(found["anova"][metric])]
-        lines += _assumptions(found["assumptions"][metric]) + _ranks(found["rank_tests"][metric])
-        shares = found["importance"][metric].get("shares") or []
-        if shares:
-            text = ", ".join(
-                f"{one['label']} {100 * one['share']:.0f} %" for one in shares[:8] if one["share"] is not None
-            )
-            lines += _paragraph(f"share of the variance (descriptive): {text}", "    ", "  ")
+        lines += ["", f"{WORDS[metric]}{exploratory}", *_anova(found.anova[metric])]
+        lines += _assumptions(found.assumptions[metric]) + _ranks(found.rank_tests[metric])
+        lines += _shares(found.importance[metric])
     lines += ["", f"pairwise differences of adjusted means, {WORDS[KEY_METRICS[0]]}; g: Hedges g"]
-    for factor, content in found["pairwise"][KEY_METRICS[0]].items():
-        lines += _pairwise(content, factor)
+    for content in found.pairwise[KEY_METRICS[0]].values():
+        lines += _pairwise(content)
     lines += ["", "rank correlations (Spearman), p corrected by Holm"]
-    for item in found["correlations"]:
-        pair = f"{WORDS.get(item['a'], item['a'])} and {WORDS.get(item['b'], item['b'])}"
-        kind = f" ({item['kind']})" if item.get("kind") else ""
-        if item.get("computed") is False or item.get("rho") is None:
-            lines += _paragraph(f"{pair}{kind}: not computed: {item.get('reason')}", "    ", "  ")
-        else:
-            lines += _paragraph(
-                f"{pair}{kind}: {item['rho']:+.2f} {_interval(item.get('ci'))}, p = {_p(item.get('p_holm'))}, n = {item['n']}",
-                "    ",
-                "  ",
-            )
-    return lines
+    return lines + [line for item in found.correlations for line in _correlation(item)]
 
 
-def _resources(found: Mapping[str, Any]) -> list[str]:
-    content = found["resources"]
+def _resources(found: Findings) -> list[str]:
+    content = found.resources
     lines = _heading("Resources: asked and used")
-    if not content["computed"]:
-        return lines + _paragraph(f"Not computed: {content['reason']}.")
-    kind = "GPU hours" if content["gpu"] else "hours (on CPU)"
+    if not content.computed:
+        return lines + _paragraph(f"Not computed: {content.reason}.")
+    kind = "GPU hours" if content.gpu else "hours (on CPU)"
     lines += _paragraph(
-        f"{content['hours_used']:.2f} {kind} used, {content['hours_lost']:.2f} of them without a result."
+        f"{content.hours_used:.2f} {kind} used, {content.hours_lost:.2f} of them without a result."
     )
-    if content["rows"]:
+    if content.rows:
         lines += _paragraph(one_line(advice(content)))
-        lines += ["", f"  {'':<34}{'walltime':>10}{'used':>12}{'used':>12}{'mem':>8}{'host':>11}{'GPU':>11}"]
-        lines.append(
-            f"  {'architecture':<18}{'batch':>9}{'points':>7}{'asked':>10}{'median':>12}{'longest':>12}"
-            f"{'asked':>8}{'peak':>11}{'peak':>11}"
+        rows = [
+            (
+                one_line(row.architecture),
+                _number(row.batch_size, "{:.0f}"),
+                f"{row.points}",
+                one_line(row.walltime_asked or NONE),
+                whole_duration(row.seconds_median),
+                whole_duration(row.seconds_longest),
+                one_line(row.mem_asked or NONE),
+                gigabytes(row.host_memory_mb),
+                gigabytes(row.gpu_memory_mb),
+            )
+            for row in content.rows
+        ]
+        header = (
+            "architecture",
+            "batch",
+            "points",
+            "walltime\nasked",
+            "used,\nmedian",
+            "used,\nlongest",
+            "mem\nasked",
+            "host\npeak",
+            "GPU\npeak",
         )
-    for row in content["rows"]:
-        lines.append(
-            f"  {_short(row['architecture'], 18):<18}{_number(row['batch_size'], '{:.0f}'):>9}{row['points']:>7}"
-            f"{_short(row['walltime_asked'] or '-', 12):>10}{_duration(row['seconds_median']):>12}"
-            f"{_duration(row['seconds_longest']):>12}{_short(row['mem_asked'] or '-', 8):>8}"
-            f"{_gb(row['host_memory_mb']):>11}{_gb(row['gpu_memory_mb']):>11}"
-        )
-    return lines + _items(content["notes"])
+        lines += ["", *_table(header, rows)]
+    return lines + _items(content.notes)
 
 
-def _duration(value: Any) -> str:
-    return "-" if value is None else duration(value) if value < 1e7 else f"{value / 86400:.0f} days"
-
-
-def _gb(value: Any) -> str:
-    return "-" if value is None else f"{value / 1024:.1f} GB"
-
-
-def report_text(found: Mapping[str, Any], frame: pd.DataFrame) -> str:
-    """The plain report of ``found`` (:func:`analysis.findings.findings`), with tables from ``frame``."""
+def report_text(found: Findings, frame: pd.DataFrame) -> str:
+    """The plain report of ``found``, with tables from the ``frame`` (:func:`analysis.summary.load_summary`) it is of."""
     lines = ["U-NET HYPERPARAMETER SEARCH", "=" * 27]
-    lines += _paragraph(one_line(f"summary: {found['summary']}"))
-    lines += _paragraph(f"data: {common_text(frame, 'data_source') or 'source not recorded'}")
-    lines += _paragraph(f"split: {common_text(frame, 'split') or 'not recorded'}")
-    counts = ", ".join(f"{count} {state}" for state, count in found["status"].items())
-    lines.append(f"points: {found['points']}: {counts}")
-    if found["dropped"]:
-        lines += _paragraph(
-            f"{found['dropped']} rows of the summary have no usable hyperparameters; left out."
-        )
+    lines += _paragraph(one_line(f"summary: {found.summary}"))
+    lines += _paragraph(f"data: {found.data_source or 'source not recorded'}")
+    lines += _paragraph(f"split: {found.split or 'not recorded'}")
+    counts = ", ".join(f"{count} {state}" for state, count in found.status.items())
+    lines.append(f"points: {found.points}: {counts}")
+    if found.dropped:
+        lines += _paragraph(f"{found.dropped} rows of the summary have no usable hyperparameters; left out.")
     lines += _heading("Read this first")
-    lines += _items(found["cautions"] or ["Nothing to warn of."])
+    lines += _items(found.cautions or ["Nothing to warn of."])
     lines += _best(found, frame)
     lines += _hypotheses(found)
-    if frame["successful"].any():
+    if found.successful:
         lines += _means(frame) + _statistics(found)
     lines += _resources(found)
-    if found["not_computed"]:
+    if found.not_computed:
         lines += _heading("What could not be computed")
-        lines += _items(f"{item['what']}: {item['why']}" for item in found["not_computed"])
-    if found["failures"]:
+        lines += _items(f"{item.what}: {item.why}" for item in found.not_computed)
+    if found.failures:
         lines += _heading("Points without success")
-        for item in found["failures"]:
-            lines += _paragraph(
-                one_line(f"{item['name']}: {item['status']}: {item['reason'][:300]}"), "    ", "  "
-            )
-        rest = found["failures_total"] - len(found["failures"])
+        for item in found.failures:
+            lines += _paragraph(one_line(f"{item.name}: {item.status}: {item.reason[:300]}"), "    ", "  ")
+        rest = found.failures_total - len(found.failures)
         if rest:
             lines.append(f"  and {rest} more in the summary")
     return "\n".join(lines) + "\n"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.schema import Assumptions, BrownForsythe, Shapiro
 from analysis.statistics.linear_model import NotComputed, fit, label, plain, resampled
 
 ALPHA = 0.05
@@ -16,27 +16,19 @@ _SHAPIRO_MOST = 5000  # rows for which the approximation of p was made (Royston 
 _DRAWS, _FEW_DRAWS, _MANY_ROWS = 999, 199, 2000
 
 
-def assumptions(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
+def assumptions(frame: pd.DataFrame, metric: str) -> Assumptions:
     """Whether the residuals of the model look normal (Shapiro and Wilk 1965) and of one variance (Brown and Forsythe
     1974, by each factor), at 0.05; ``consequence`` in plain words. Few residual df find little either way.
 
     The p of Brown and Forsythe is a bootstrap one: residuals of a model with many terms are not independent, and in
     simulated grids without any difference of variance the F distribution called 6 to 30 % of them significant.
     """
-    found: dict[str, Any] = {
-        "metric": metric,
-        "model": "",
-        "shapiro": None,
-        "brown_forsythe": [],
-        "fails": None,
-    }
-    found |= {"failed": [], "consequence": "", "notes": [], "computed": False, "reason": ""}
     try:
         model = fit(frame, metric)
         if model.error == 0:
             raise NotComputed("the model reproduces every value exactly: there are no residuals to check")
     except NotComputed as reason:
-        return found | {"reason": str(reason), "consequence": "Not checked."}
+        return Assumptions(metric=metric, computed=False, reason=str(reason), consequence="Not checked.")
     residuals = model.residuals / math.sqrt(model.error)
     checked = residuals
     if len(residuals) > _SHAPIRO_MOST:
@@ -45,45 +37,46 @@ def assumptions(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
             f"Shapiro-Wilk on {_SHAPIRO_MOST} evenly spaced order statistics of {len(residuals)}"
         )
     shapiro = stats.shapiro(checked)
-    found["shapiro"] = {"W": plain(shapiro.statistic), "p": plain(shapiro.pvalue), "n": len(checked)}
     failed = ["normality of the residuals"] if shapiro.pvalue < ALPHA else []
     draws = resampled(model, _DRAWS if len(residuals) <= _MANY_ROWS else _FEW_DRAWS, seed=0)
     reference = model.design.residuals(draws)
-    for name, codes in model.data.codes.items():
-        row = {"factor": name, "label": label(name)} | _brown_forsythe(residuals, codes, reference)
-        found["brown_forsythe"].append(row)
-        if row["p"] is not None and row["p"] < ALPHA:
-            failed.append(f"equal variance over {label(name)}")
+    variances = tuple(
+        _brown_forsythe(name, residuals, codes, reference) for name, codes in model.data.codes.items()
+    )
+    failed += [f"equal variance over {row.label}" for row in variances if row.p is not None and row.p < ALPHA]
     if failed:
         words = f"In doubt: {'; '.join(failed)}. The rank tests come first; F tests and intervals are approximate."
     else:
         words = (
             f"Nothing speaks against normal errors of one variance ({model.df} residual df: a weak check)."
         )
-    return found | {
-        "model": model.words,
-        "fails": bool(failed),
-        "failed": failed,
-        "consequence": words,
-        "notes": model.notes,
-        "computed": True,
-    }
+    return Assumptions(
+        metric=metric,
+        computed=True,
+        model=model.words,
+        shapiro=Shapiro(w=plain(shapiro.statistic), p=plain(shapiro.pvalue), n=len(checked)),
+        brown_forsythe=variances,
+        fails=bool(failed),
+        failed=tuple(failed),
+        consequence=words,
+        notes=tuple(model.notes),
+    )
 
 
-def _brown_forsythe(residuals: np.ndarray, codes: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
+def _brown_forsythe(
+    factor: str, residuals: np.ndarray, codes: np.ndarray, reference: np.ndarray
+) -> BrownForsythe:
     """F of the absolute deviations from the median of each level, and its place among the ``reference`` residuals."""
-    f = brown_forsythe_statistic(residuals[:, None], codes)[0]
+    f = float(brown_forsythe_statistic(residuals[:, None], codes)[0])
     k = len(np.unique(codes))
+    df = (k - 1, len(codes) - k)
     if not math.isfinite(f):
-        return {
-            "F": None,
-            "p": None,
-            "df": [k - 1, len(codes) - k],
-            "reason": "too few residuals in the groups",
-        }
+        return BrownForsythe(
+            factor=factor, label=label(factor), df=df, reason="too few residuals in the groups"
+        )
     by_chance = brown_forsythe_statistic(reference, codes)
-    p = (1 + np.count_nonzero(by_chance >= f)) / (1 + reference.shape[1])
-    return {"F": plain(f), "p": plain(p), "df": [k - 1, len(codes) - k], "reason": ""}
+    p = (1 + int(np.count_nonzero(by_chance >= f))) / (1 + reference.shape[1])
+    return BrownForsythe(factor=factor, label=label(factor), df=df, f=f, p=p)
 
 
 def brown_forsythe_statistic(residuals: np.ndarray, codes: np.ndarray) -> np.ndarray:

@@ -9,15 +9,17 @@ claims is supported if all are, and not supported if one is not. ``docs/statisti
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.schema import Anova, Claim, Hypothesis, Verdict
 from analysis.summary import architectures, extra_axes
 
-SUPPORTED, NOT_SUPPORTED, OPEN = "supported", "not supported", "cannot be judged"
+SUPPORTED: Verdict = "supported"
+NOT_SUPPORTED: Verdict = "not supported"
+OPEN: Verdict = "cannot be judged"
 ALPHA = 0.05
 LEAST_BLOCKS = 6  # fewer signed ranks cannot reach p < 0.05 against a two-sided doubt
 GOOD_RATES = (5e-4, 1e-3)
@@ -27,7 +29,7 @@ CONSISTENT, INCONSISTENT = 0.7, 0.3  # mean rank correlation between repeats
 
 _DERIVED = ("log_stability",)  # what :func:`_usable` adds to a summary
 
-Claim = tuple[str, str]  # verdict, evidence
+Judgement = tuple[Verdict, str]  # and the evidence
 
 
 def _usable(frame: pd.DataFrame) -> pd.DataFrame:
@@ -48,7 +50,7 @@ def _blocks(good: pd.DataFrame, factor: str) -> list[str]:
     return [column for column in columns if column != factor]
 
 
-def _judge(direction_right: bool, p: float, words: str) -> Claim:
+def _judge(direction_right: bool, p: float, words: str) -> Judgement:
     if not direction_right:
         return NOT_SUPPORTED, words
     return (SUPPORTED if p < ALPHA else OPEN), words
@@ -67,7 +69,7 @@ def _tradeoff(good: pd.DataFrame) -> pd.DataFrame:
     return usable.assign(tradeoff=ranks / 2, block=groups.ngroup())
 
 
-def _rates_inside_are_better(good: pd.DataFrame) -> Claim:
+def _rates_inside_are_better(good: pd.DataFrame) -> Judgement:
     inside = np.logical_or.reduce([_same_rate(good["learning_rate"], rate) for rate in GOOD_RATES])
     found = {rate for rate in GOOD_RATES if _same_rate(good["learning_rate"], rate).any()}
     if len(found) < len(GOOD_RATES) or inside.all():
@@ -87,7 +89,7 @@ def _rates_inside_are_better(good: pd.DataFrame) -> Claim:
     return _judge(difference.mean() > 0, p, f"{words}, signed-rank p = {p:.3g}")
 
 
-def _rate_of(good: pd.DataFrame, architecture: str, rate: float) -> Claim:
+def _rate_of(good: pd.DataFrame, architecture: str, rate: float) -> Judgement:
     rows = _tradeoff(good[good["architecture"] == architecture])
     if rows.empty:
         return OPEN, f"{architecture} has no successful point"
@@ -113,7 +115,7 @@ def _friedman(wide: pd.DataFrame) -> float:
     return float(stats.friedmanchisquare(*values.T).pvalue)
 
 
-def _stability_falls_with_batch(good: pd.DataFrame) -> Claim:
+def _stability_falls_with_batch(good: pd.DataFrame) -> Judgement:
     wide = good.pivot_table(
         index=_blocks(good, "batch_size"), columns="batch_size", values="log_stability", dropna=True
     ).dropna()
@@ -136,7 +138,7 @@ def _stability_falls_with_batch(good: pd.DataFrame) -> Claim:
     return _judge(falls, p, f"{words}; Page's trend test p = {p:.3g}, {len(wide)} groups")
 
 
-def _most_for(good: pd.DataFrame, architecture: str) -> Claim:
+def _most_for(good: pd.DataFrame, architecture: str) -> Judgement:
     wide = good.pivot_table(index=_blocks(good, "batch_size"), columns="batch_size", values="log_stability")
     if wide.shape[1] < 2:
         return OPEN, "one batch size only"
@@ -153,7 +155,7 @@ def _most_for(good: pd.DataFrame, architecture: str) -> Claim:
     return _judge(by_name.idxmax() == architecture, p, f"{words}; Mann-Whitney p = {p:.3g}")
 
 
-def _different_optima(good: pd.DataFrame, anova: dict[str, Any]) -> Claim:
+def _different_optima(good: pd.DataFrame, anova: Anova) -> Judgement:
     cells = good.groupby(["architecture", "learning_rate", "batch_size"])["best_val_jaccard"].mean()
     names = architectures(good)
     optima = {name: cells[name].idxmax() for name in names}
@@ -162,18 +164,18 @@ def _different_optima(good: pd.DataFrame, anova: dict[str, Any]) -> Claim:
     words = "; ".join(f"{name} at {rate:g} and {batch:g}" for name, (rate, batch) in optima.items())
     terms = [
         term
-        for term in anova.get("terms", [])
-        if term["term"].count(":") == 1 and "architecture" in term["term"] and term.get("p") is not None
+        for term in anova.terms
+        if term.term.count(":") == 1 and "architecture" in term.term and term.p is not None
     ]
     if not terms:
         return OPEN, f"{words}; the interactions could not be tested"
-    p = min(1.0, min(term["p"] for term in terms) * len(terms))  # Bonferroni over the two interactions
+    p = min(1.0, min(term.p for term in terms) * len(terms))  # Bonferroni over the two interactions
     return _judge(
         len(set(optima.values())) > 1, p, f"{words}; interactions with architecture p = {p:.3g} (Bonferroni)"
     )
 
 
-def _most_and_least_sensitive(good: pd.DataFrame, most: str, least: str) -> Claim:
+def _most_and_least_sensitive(good: pd.DataFrame, most: str, least: str) -> Judgement:
     cells = good.groupby(["architecture", "learning_rate", "batch_size"])["best_val_jaccard"].mean()
     names = [name for name in architectures(good) if len(cells[name]) >= 3]
     if most not in names or least not in names or len(names) < 3:
@@ -197,7 +199,7 @@ def _original(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[_same_rate(frame["learning_rate"], ORIGINAL_RATE) & (frame["batch_size"] == ORIGINAL_BATCH)]
 
 
-def _better_than_the_original(good: pd.DataFrame) -> tuple[Claim, Claim]:
+def _better_than_the_original(good: pd.DataFrame) -> tuple[Judgement, Judgement]:
     original = _original(good)
     if original.empty:
         words = (
@@ -223,7 +225,7 @@ def _better_than_the_original(good: pd.DataFrame) -> tuple[Claim, Claim]:
         return (OPEN, words), (OPEN, words)
     one_seed = "" if repeats else "; one seed: cannot be told from chance"
 
-    def verdict(right: bool) -> str:
+    def verdict(right: bool) -> Verdict:
         return NOT_SUPPORTED if not right else SUPPORTED if repeats else OPEN
 
     first = ", ".join(f"{name} {100 * (1 - ratio):.0f} % better" for name, ratio in stability)
@@ -254,7 +256,7 @@ def mean_rank_correlation(table: np.ndarray) -> float | None:
     return float((ranks.sum(axis=1) ** 2).sum() - count) / (count * (count - 1)) if count > 1 else None
 
 
-def _consistent(frame: pd.DataFrame, good: pd.DataFrame) -> Claim:
+def _consistent(frame: pd.DataFrame, good: pd.DataFrame) -> Judgement:
     cells = ["architecture", "learning_rate", "batch_size", *extra_axes(frame)]
     wide = good.pivot_table(index=cells, columns="seed", values="best_val_jaccard").dropna()
     if wide.shape[1] < 2 or len(wide) < 5:
@@ -269,24 +271,17 @@ def _consistent(frame: pd.DataFrame, good: pd.DataFrame) -> Claim:
     return (SUPPORTED if mean >= CONSISTENT else NOT_SUPPORTED if mean < INCONSISTENT else OPEN), words
 
 
-def _together(identity: str, title: str, rule: str, claims: list[tuple[str, Claim]]) -> dict[str, Any]:
+def _together(identity: str, title: str, rule: str, claims: list[tuple[str, Judgement]]) -> Hypothesis:
     verdicts = [verdict for _, (verdict, _) in claims]
     overall = NOT_SUPPORTED if NOT_SUPPORTED in verdicts else OPEN if OPEN in verdicts else SUPPORTED
-    parts = [
-        {"claim": claim, "verdict": verdict, "evidence": evidence} for claim, (verdict, evidence) in claims
-    ]
-    evidence = " | ".join(f"{part['claim']}: {part['verdict']} ({part['evidence']})" for part in parts)
-    return {
-        "id": identity,
-        "title": title,
-        "rule": rule,
-        "verdict": overall,
-        "evidence": evidence,
-        "parts": parts,
-    }
+    parts = tuple(
+        Claim(claim=claim, verdict=verdict, evidence=evidence) for claim, (verdict, evidence) in claims
+    )
+    evidence = " | ".join(f"{part.claim}: {part.verdict} ({part.evidence})" for part in parts)
+    return Hypothesis(id=identity, title=title, rule=rule, verdict=overall, evidence=evidence, parts=parts)
 
 
-def hypotheses(frame: pd.DataFrame, anova: dict[str, Any]) -> list[dict[str, Any]]:
+def hypotheses(frame: pd.DataFrame, anova: Anova) -> tuple[Hypothesis, ...]:
     """Verdicts on H1, H2, H3 and the success criteria, as JSON types.
 
     ``frame`` is a summary (:func:`analysis.summary.load_summary`), ``anova`` the analysis of variance of
@@ -322,7 +317,7 @@ def hypotheses(frame: pd.DataFrame, anova: dict[str, Any]) -> list[dict[str, Any
             ("performance kept", performance),
             ("consistent over repeats", _consistent(frame, good)),
         ]
-    return [
+    return (
         _together(
             "H1",
             "Learning rates from 5e-4 to 1e-3 give the best trade-off of performance and stability",
@@ -350,4 +345,4 @@ def hypotheses(frame: pd.DataFrame, anova: dict[str, Any]) -> list[dict[str, Any
             f"repeats; mean rank correlation between repeats of at least {CONSISTENT}",
             criteria,
         ),
-    ]
+    )

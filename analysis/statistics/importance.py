@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from msgspec.structs import replace
 
+from analysis.schema import Importance, Replicates, Share
 from analysis.statistics.linear_model import Data, Fit, NotComputed, Term, fit, label, plain, prepare
 
 
-def importance(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
+def importance(frame: pd.DataFrame, metric: str) -> Importance:
     """Shares of the variance between configurations by main effects and interactions; descriptive, no test.
 
     A complete grid: the functional analysis of variance of the cell means (Hooker 2007), exact, shares sum to 1.
@@ -20,8 +21,6 @@ def importance(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
     term less what noise alone would give it, not below 0. ``replicates``: the share of all variation that lies within
     configurations, and its variance component.
     """
-    found: dict[str, Any] = {"metric": metric, "method": "", "shares": [], "replicates": None, "biased": None}
-    found |= {"notes": [], "computed": False, "reason": ""}
     try:
         data = prepare(frame, metric)
         if not data.codes:
@@ -39,9 +38,10 @@ def importance(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
             shares = _type_two_shares(fit(frame, metric))
             method = "Type II sums of squares, normalised to 1 with the residual (the grid is not complete)"
     except NotComputed as reason:
-        return found | {"reason": str(reason)}
+        return Importance(metric=metric, computed=False, reason=str(reason))
     notes = list(data.notes)
-    unbiased = bool(shares) and shares[0]["share_unbiased"] is not None
+    unbiased = bool(shares) and shares[0].share_unbiased is not None
+    replicates = None
     if not unbiased:
         notes.append("every share contains noise and is too high for terms without effect (biased upward)")
     if error is not None:
@@ -49,21 +49,23 @@ def importance(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         usual = (len(data.y) - float((counts**2).sum()) / len(data.y)) / max(data.cells - 1, 1)
         component = max(0.0, (between / max(data.cells - 1, 1) - error) / usual) if data.cells > 1 else 0.0
         total = component + error
-        found["replicates"] = {
-            "share": plain(within / (within + between)),
-            "variance_share": plain(error / total) if total > 0 else None,
-            "df": within_df,
-        }
-    return found | {
-        "method": method,
-        "shares": shares,
-        "biased": not unbiased,
-        "notes": notes,
-        "computed": True,
-    }
+        replicates = Replicates(
+            share=plain(within / (within + between)),
+            variance_share=plain(error / total) if total > 0 else None,
+            df=within_df,
+        )
+    return Importance(
+        metric=metric,
+        computed=True,
+        method=method,
+        shares=tuple(shares),
+        replicates=replicates,
+        biased=not unbiased,
+        notes=tuple(notes),
+    )
 
 
-def _functional(data: Data, means: np.ndarray, noise_of_mean: float | None) -> list[dict[str, Any]]:
+def _functional(data: Data, means: np.ndarray, noise_of_mean: float | None) -> list[Share]:
     """Effects of every subset of the factors by inclusion and exclusion on the table of cell means."""
     names = list(data.codes)
     table = np.empty([len(data.levels[name]) for name in names])
@@ -86,17 +88,20 @@ def _functional(data: Data, means: np.ndarray, noise_of_mean: float | None) -> l
             df = math.prod(len(data.levels[name]) - 1 for name in term)
             clean = None if noise_of_mean is None else max(0.0, squares - df * noise_of_mean)
             found.append(
-                {"term": ":".join(term), "label": label(term), "df": df, "share": squares / total}
-                | {"share_unbiased": clean}
+                Share(
+                    term=":".join(term), label=label(term), df=df, share=squares / total, share_unbiased=clean
+                )
             )
-    if noise_of_mean is not None:
-        whole = sum(row["share_unbiased"] for row in found)
-        for row in found:
-            row["share_unbiased"] = row["share_unbiased"] / whole if whole > 0 else 0.0
-    return found
+    if noise_of_mean is None:
+        return found
+    whole = sum(row.share_unbiased or 0.0 for row in found)
+    return [
+        replace(row, share_unbiased=(row.share_unbiased or 0.0) / whole if whole > 0 else 0.0)
+        for row in found
+    ]
 
 
-def _type_two_shares(model: Fit) -> list[dict[str, Any]]:
+def _type_two_shares(model: Fit) -> list[Share]:
     rows: list[tuple[str, str, int, float]] = []
     for term, basis in model.design.term_bases.items():
         squares = float(((basis.T @ model.data.y) ** 2).sum())
@@ -105,7 +110,4 @@ def _type_two_shares(model: Fit) -> list[dict[str, Any]]:
     total = sum(row[-1] for row in rows)
     if total <= 0:
         raise NotComputed("no term has a sum of squares of its own")
-    return [
-        {"term": term, "label": words, "df": df, "share": squares / total, "share_unbiased": None}
-        for term, words, df, squares in rows
-    ]
+    return [Share(term=term, label=words, df=df, share=squares / total) for term, words, df, squares in rows]

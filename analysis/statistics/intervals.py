@@ -6,9 +6,11 @@ Everything here takes and returns plain numbers or arrays; nothing knows of a su
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import optimize, special, stats
+from statsmodels.stats.multitest import multipletests
 
 LEVEL = 0.95
 _TAIL = (1 - LEVEL) / 2
@@ -165,12 +167,12 @@ def t_test_power(effect: float, n: int, alpha: float) -> float:
     return float(special.ndtr((noncentrality - critical) / spread))
 
 
-def holm(p: list[float | None]) -> list[float | None]:
+def holm(p: Sequence[float | None]) -> list[float | None]:
     """Holm's (1979) adjusted p values in the given order; ``None`` stays and counts for nothing."""
-    known = sorted((value, place) for place, value in enumerate(p) if value is not None)
+    places = [place for place, value in enumerate(p) if value is not None]
     found: list[float | None] = [None] * len(p)
-    least = 0.0
-    for done, (value, place) in enumerate(known):
-        least = max(least, min(1.0, value * (len(known) - done)))
-        found[place] = least
+    if places:
+        adjusted = multipletests([p[place] for place in places], method="holm")[1]
+        for place, value in zip(places, adjusted, strict=True):
+            found[place] = float(value)
     return found

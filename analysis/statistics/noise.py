@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.schema import Indistinguishable, Noise
 from analysis.statistics.intervals import LEVEL, studentized_range_ppf, t_test_power
 from analysis.statistics.linear_model import Data, NotComputed, fit, plain, prepare
 
@@ -38,7 +38,7 @@ def _without_blocks(data: Data, within: float, df: int) -> tuple[float, int] | N
     return max(0.0, within - between), df - blocks + 1
 
 
-def noise(frame: pd.DataFrame) -> dict[str, Any]:
+def noise(frame: pd.DataFrame) -> Noise:
     """Standard deviation of ``best_val_jaccard`` between repeats of one configuration, pooled over configurations.
 
     ``sd`` (Jaccard points) with its 95 % interval (chi squared), ``df``, ``cells`` with repeats; ``sd_within_seed``:
@@ -48,13 +48,12 @@ def noise(frame: pd.DataFrame) -> dict[str, Any]:
     try:
         data = prepare(frame, METRIC)
     except NotComputed as reason:
-        return {"known": False, "reason": str(reason)}
+        return Noise(known=False, reason=str(reason))
     within, df, counts, means = _pooled(data)
     if df < 1:
-        return {
-            "known": False,
-            "reason": "no configuration has more than one successful point: give several seeds",
-        }
+        return Noise(
+            known=False, reason="no configuration has more than one successful point: give several seeds"
+        )
     error = within / df
     shared = _without_blocks(data, within, df)
     low, high = stats.chi2.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2], df)
@@ -64,17 +63,16 @@ def noise(frame: pd.DataFrame) -> dict[str, Any]:
         usual = (len(data.y) - float((counts**2).sum()) / len(data.y)) / (data.cells - 1)
         whole = between + (usual - 1) * error
         icc = plain(max(0.0, (between - error) / whole)) if whole > 0 else None
-    return {
-        "known": True,
-        "sd": plain(math.sqrt(error) * data.scale),
-        "sd_ci": [plain(math.sqrt(within / edge) * data.scale) for edge in (high, low)],
-        "df": df,
-        "cells": int((counts > 1).sum()),
-        "sd_within_seed": None if shared is None else plain(math.sqrt(shared[0] / shared[1]) * data.scale),
-        "df_within_seed": None if shared is None else shared[1],
-        "icc": icc,
-        "reason": "",
-    }
+    return Noise(
+        known=True,
+        sd=plain(math.sqrt(error) * data.scale),
+        sd_ci=(math.sqrt(within / float(high)) * data.scale, math.sqrt(within / float(low)) * data.scale),
+        df=df,
+        cells=int((counts > 1).sum()),
+        sd_within_seed=None if shared is None else plain(math.sqrt(shared[0] / shared[1]) * data.scale),
+        df_within_seed=None if shared is None else shared[1],
+        icc=icc,
+    )
 
 
 def seeds_to_settle(difference: float, sd: float, power: float = 0.8, alpha: float = 0.05) -> int:
@@ -99,7 +97,7 @@ def seeds_to_settle(difference: float, sd: float, power: float = 0.8, alpha: flo
 
 def indistinguishable(
     frame: pd.DataFrame, rows: pd.DataFrame | Iterable[str] | None = None
-) -> dict[str, Any]:
+) -> Indistinguishable:
     """The points whose configuration cannot be told apart from the best one by ``best_val_jaccard``, at 95 %.
 
     ``rows`` (a part of the frame, or names): the candidates, by default all successful points. The means of the
@@ -107,8 +105,6 @@ def indistinguishable(
     1953), which holds although the best was chosen by its result; without any effect all are named in 95 of 100
     grids. With repeats the error is the variation between them; with one seed the residual of the model stands in.
     """
-    found: dict[str, Any] = {"names": [], "best": None, "basis": "", "critical_difference": None, "sd": None}
-    found |= {"df": None, "configurations": 0, "of": 0, "computed": False, "reason": ""}
     try:
         data = prepare(frame, METRIC)
         within, df, counts, means = _pooled(data)
@@ -128,7 +124,7 @@ def indistinguishable(
                     "the model reproduces every value exactly: there is no error to compare with"
                 )
     except NotComputed as reason:
-        return found | {"reason": str(reason)}
+        return Indistinguishable(computed=False, reason=str(reason))
     names = frame["name"].to_numpy()[data.places]
     if rows is None:
         wanted = np.ones(len(names), bool)
@@ -138,7 +134,7 @@ def indistinguishable(
         wanted = np.isin(names, list(rows))
     cells = np.unique(data.cell[wanted])
     if not len(cells):
-        return found | {"basis": basis, "reason": "none of the candidates has a value"}
+        return Indistinguishable(computed=False, reason="none of the candidates has a value", basis=basis)
     best = int(cells[np.argmax(means[cells])])
     spread = math.sqrt(error)
     critical = studentized_range_ppf(LEVEL, len(cells), error_df) if len(cells) > 1 else 0.0
@@ -147,14 +143,14 @@ def indistinguishable(
     usual = len(cells) / float((1 / counts[cells]).sum())
     member = wanted & np.isin(data.cell, near)
     order = np.lexsort((data.places, -means[data.cell]))
-    return found | {
-        "names": [str(names[place]) for place in order if member[place]],
-        "best": str(names[np.flatnonzero(wanted & (data.cell == best))[0]]),
-        "basis": basis,
-        "critical_difference": plain(critical * spread / math.sqrt(usual) * data.scale),
-        "sd": plain(spread * data.scale),
-        "df": error_df,
-        "configurations": len(near),
-        "of": len(cells),
-        "computed": True,
-    }
+    return Indistinguishable(
+        computed=True,
+        names=tuple(str(names[place]) for place in order if member[place]),
+        best=str(names[np.flatnonzero(wanted & (data.cell == best))[0]]),
+        basis=basis,
+        critical_difference=plain(critical * spread / math.sqrt(usual) * data.scale),
+        sd=plain(spread * data.scale),
+        df=error_df,
+        configurations=len(near),
+        of=len(cells),
+    )

@@ -29,35 +29,35 @@ def repeats(spread, *, effect=0.0, seeds=4, seed=0):
 
 def test_noise_alone_makes_no_winner(tmp_path):
     found = best(load(tmp_path, repeats(0.02)))
-    assert not found["provisional"] and len(found["indistinguishable"]["settings"]) > 6
-    assert "cannot be told apart from it" in found["text"] and found["seeds_needed"] > 4
+    assert not found.provisional and len(found.indistinguishable.settings) > 6
+    assert "cannot be told apart from it" in found.text and found.seeds_needed > 4
 
 
 def test_a_clear_winner_stands_alone_with_the_others_that_are_as_good(tmp_path):
     found = best(load(tmp_path, repeats(0.002, effect=0.1)))
-    assert len(found["indistinguishable"]["settings"]) == 2  # one of each architecture
-    assert found["overall"]["learning_rate"] == 1e-3 and found["overall"]["batch_size"] == 8
+    assert len(found.indistinguishable.settings) == 2  # one of each architecture
+    assert found.overall.learning_rate == 1e-3 and found.overall.batch_size == 8
 
 
 def test_with_repeats_the_best_is_the_best_mean_not_the_luckiest_point(tmp_path):
     content = repeats(0.001, effect=0.05)
     lucky = content.index[(content["learning_rate"] == 1e-4)][0]
     content.loc[lucky, "best_val_jaccard"] = 0.66
-    assert best(load(tmp_path, content))["overall"]["learning_rate"] == 1e-3
+    assert best(load(tmp_path, content)).overall.learning_rate == 1e-3
 
 
 def test_one_seed_is_provisional_and_says_how_many_would_settle_it(tmp_path):
     content = frame()
     content["best_val_jaccard"] += np.random.default_rng(1).normal(0, 0.01, len(content))
     found = best(load(tmp_path, content))
-    assert found["provisional"] and "stand-in for the noise" in found["text"]
-    assert found["seeds_needed"] >= 2 and found["seeds_for_relevant"] >= 2
+    assert found.provisional and "stand-in for the noise" in found.text
+    assert found.seeds_needed >= 2 and found.seeds_for_relevant >= 2
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 5])
 def test_few_points_give_a_sentence(tmp_path, rows):
     found = best(load(tmp_path, frame().head(rows)))
-    assert found["text"] and (found["overall"] is None) == (rows == 0)
+    assert found.text and (found.overall is None) == (rows == 0)
     assert set(best_by_architecture(load(tmp_path, frame().head(rows)))) == set(
         frame().head(rows)["architecture"]
     )
@@ -75,4 +75,4 @@ def test_the_predecessors_winner_is_seen_through():
     if not PREDECESSOR.is_file():
         pytest.skip(f"the predecessor's results are not at {PREDECESSOR}")
     found = best(load_summary(PREDECESSOR))
-    assert len(found["indistinguishable"]["settings"]) > 30
+    assert len(found.indistinguishable.settings) > 30

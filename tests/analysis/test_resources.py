@@ -9,9 +9,10 @@ import pytest
 from analysis.findings import findings
 from analysis.report.report import write_report
 from analysis.report.text import WIDTH, report_text
-from analysis.resources import asked_of, resources
+from analysis.resources import requested, resources
 from analysis.summary import load_summary
 from jobs.common.records import write_record
+from jobs.common.schema import Requested, SubmittedJob
 from tests.analysis.report.test_report import frame
 
 MORE = {
@@ -53,7 +54,7 @@ def twelve(**more):
 
 
 def by_kind(found):
-    return {(row["architecture"], row["batch_size"]): row for row in found["rows"]}
+    return {(row.architecture, row.batch_size): row for row in found.rows}
 
 
 def test_asked_is_what_was_submitted_and_used_what_the_points_took(tmp_path, loaded):
@@ -63,25 +64,25 @@ def test_asked_is_what_was_submitted_and_used_what_the_points_took(tmp_path, loa
     found = resources(loaded(content), tmp_path)
     rows = by_kind(found)
     row = rows["UNet", 8]
-    assert (row["walltime_asked"], row["mem_asked"], row["points"]) == ("02:00:00", "16gb", 3)
-    assert (row["seconds_median"], row["seconds_longest"]) == (3100.0, 3600.0)
-    assert row["seconds_all_epochs"] == pytest.approx(6600.0)  # 15 of 30 epochs were trained
-    assert row["next_walltime"] == "02:30:00" and row["next_mem"] == "9gb"
-    assert (row["gpu_memory_mb"], row["gpu_utilisation_percent"]) == (10240.0, 80.0)
-    assert rows["UNet", 16]["walltime_asked"] == "04:00:00"
-    assert found["hours_used"] == pytest.approx((11 * 3100 + 3600) / 3600) and found["hours_lost"] == 0
+    assert (row.walltime_asked, row.mem_asked, row.points) == ("02:00:00", "16gb", 3)
+    assert (row.seconds_median, row.seconds_longest) == (3100.0, 3600.0)
+    assert row.seconds_all_epochs == pytest.approx(6600.0)  # 15 of 30 epochs were trained
+    assert row.next_walltime == "02:30:00" and row.next_mem == "9gb"
+    assert (row.gpu_memory_mb, row.gpu_utilisation_percent) == (10240.0, 80.0)
+    assert rows["UNet", 16].walltime_asked == "04:00:00"
+    assert found.hours_used == pytest.approx((11 * 3100 + 3600) / 3600) and found.hours_lost == 0
     # points 7, 9, 11 ran in a job of that number, and yet in none that is on record for them
-    assert found["notes"] == [
-        "3 points were trained by jobs that are not on record (submitted by hand), so what they asked for is not known"
-    ]
+    assert found.notes == (
+        "3 points were trained by jobs that are not on record (submitted by hand), so what they asked for is not known",
+    )
 
 
 def test_a_local_run_has_no_walltime_and_the_report_says_so(tmp_path, loaded):
     content = twelve(device="CPU", peak_memory_mb=6144.0).assign(job_id="")
     found = resources(loaded(content), tmp_path)
-    assert found["notes"][0].startswith("12 points were trained by a local run, which asks for no walltime")
-    assert all(row["walltime_asked"] is None and row["gpu_memory_mb"] is None for row in found["rows"])
-    assert not found["gpu"] and found["rows"][0]["next_walltime"] == "02:15:00"
+    assert found.notes[0].startswith("12 points were trained by a local run, which asks for no walltime")
+    assert all(row.walltime_asked is None and row.gpu_memory_mb is None for row in found.rows)
+    assert not found.gpu and found.rows[0].next_walltime == "02:15:00"
 
 
 def test_what_attempts_without_a_result_took_is_lost_and_what_was_resumed_is_not(tmp_path, loaded):
@@ -97,9 +98,9 @@ def test_what_attempts_without_a_result_took_is_lost_and_what_was_resumed_is_not
     ]  # of 3000 s of training, 1500 before
     content.loc[2, ["attempts", "earlier_seconds"]] = [3, None]
     found = resources(loaded(content), tmp_path)
-    assert found["hours_lost"] == pytest.approx((1800 + 900 + 500) / 3600)
-    assert found["hours_used"] == pytest.approx((1800 + 900 + 1500 + 2000 + 10 * 3100) / 3600)
-    assert any("1 points had attempts before that left no trace" in note for note in found["notes"])
+    assert found.hours_lost == pytest.approx((1800 + 900 + 500) / 3600)
+    assert found.hours_used == pytest.approx((1800 + 900 + 1500 + 2000 + 10 * 3100) / 3600)
+    assert any("1 points had attempts before that left no trace" in note for note in found.notes)
 
 
 def test_several_gpus_a_point_count_each(tmp_path, loaded):
@@ -107,15 +108,16 @@ def test_several_gpus_a_point_count_each(tmp_path, loaded):
     one["asked"]["ngpus"] = 2
     submissions(tmp_path, one)
     found = resources(loaded(twelve()), tmp_path)
-    assert found["hours_used"] == pytest.approx(2 * 12 * 3100 / 3600)
+    assert found.hours_used == pytest.approx(2 * 12 * 3100 / 3600)
 
 
-def test_an_older_record_tells_what_was_asked_by_its_command():
-    command = ["qsub", "-J", "1-3", "-l", "select=1:ncpus=8:mem=110gb:ngpus=1", "-l", "walltime=08:00:00"]
-    assert asked_of({"command": command}) == {"walltime": "08:00:00", "mem": "110gb", "ngpus": None}
-    assert asked_of({"asked": "much", "command": 3}) == {"walltime": None, "mem": None, "ngpus": None}
-    odd = {"asked": {"walltime": ["x"], "mem": "1e9", "ngpus": True}, "command": command}
-    assert asked_of(odd) == {"walltime": "08:00:00", "mem": "110gb", "ngpus": None}
+def test_what_an_older_record_requested_is_read_from_its_command():
+    command = ("qsub", "-J", "1-3", "-l", "select=1:ncpus=8:mem=110gb:ngpus=1", "-l", "walltime=08:00:00")
+    expected = Requested(walltime="08:00:00", mem="110gb")
+    assert requested(SubmittedJob(id="7", indices="1-3", command=command)) == expected
+    odd = Requested(walltime="soon", mem="1e9", ngpus=1001)
+    assert requested(SubmittedJob(id="7", indices="1-3", asked=odd, command=command)) == expected
+    assert requested(SubmittedJob(id="7", indices="1-3", asked=odd)) == Requested()
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_an_older_record_tells_what_was_asked_by_its_command():
 )
 def test_a_summary_without_times_says_that_it_has_none(tmp_path, loaded, content):
     found = resources(loaded(content), tmp_path)
-    assert found["computed"] is False and "no point tells how long it took" in found["reason"]
+    assert found.computed is False and "no point tells how long it took" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -139,8 +141,8 @@ def test_a_summary_without_times_says_that_it_has_none(tmp_path, loaded, content
 def test_a_damaged_record_of_submissions_is_named(tmp_path, loaded, record):
     (tmp_path / "submissions.json").write_text(record)
     found = resources(loaded(twelve()), tmp_path)
-    assert found["notes"][0].startswith("what was asked for is not known: ")
-    assert all(row["walltime_asked"] is None for row in found["rows"])
+    assert found.notes[0].startswith("what was asked for is not known: ")
+    assert all(row.walltime_asked is None for row in found.rows)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,7 @@ def test_a_damaged_record_of_submissions_is_named(tmp_path, loaded, record):
 )
 def test_odd_submissions_are_passed_over(tmp_path, loaded, jobs):
     write_record(tmp_path / "submissions.json", {"submissions": [{"jobs": jobs}, None]})
-    assert all(row["walltime_asked"] is None for row in resources(loaded(twelve()), tmp_path)["rows"])
+    assert all(row.walltime_asked is None for row in resources(loaded(twelve()), tmp_path).rows)
 
 
 def test_odd_values_in_the_summary_do_not_end_the_report(tmp_path, loaded):
@@ -157,8 +159,8 @@ def test_odd_values_in_the_summary_do_not_end_the_report(tmp_path, loaded):
     content.loc[1, ["training_time_seconds", "peak_host_memory_mb", "device"]] = [1e90, -1, None]
     content.loc[2, ["wall_seconds", "epochs_requested"]] = ["inf", 1e99]
     found = resources(loaded(content.drop(columns=["gpu_utilisation_percent"])), tmp_path)
-    json.dumps(found, allow_nan=False)
-    assert found["computed"] and len(found["rows"]) == 4
+    json.dumps(found.fields(), allow_nan=False)
+    assert found.computed and len(found.rows) == 4
 
 
 def test_huge_numbers_stay_in_their_columns(tmp_path, loaded):
@@ -168,7 +170,7 @@ def test_huge_numbers_stay_in_their_columns(tmp_path, loaded):
     content.loc[1:, "job_id"] = ""
     found = findings(loaded(content), summary="x", root=tmp_path)
     assert max(map(len, report_text(found, loaded(content)).splitlines())) <= WIDTH
-    json.dumps(found, allow_nan=False)
+    json.dumps(found.fields(), allow_nan=False)
 
 
 def test_the_reports_have_the_section(tmp_path, loaded):
@@ -197,7 +199,7 @@ def test_points_that_failed_for_want_of_resources_are_counted(tmp_path, loaded):
     content = twelve()
     content.loc[[0, 1], ["status", "training_successful"]] = ["oom", "False"]
     content.loc[2, ["status", "training_successful"]] = ["timeout", "False"]
-    notes = " ".join(resources(loaded(content), tmp_path)["notes"])
+    notes = " ".join(resources(loaded(content), tmp_path).notes)
     assert "2 points ran out of memory" in notes and "1 points stopped at their walltime" in notes
     content["status"], content["training_successful"] = "error", "False"
-    assert resources(loaded(content), tmp_path)["rows"] == []
+    assert resources(loaded(content), tmp_path).rows == ()

@@ -16,23 +16,14 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower
 
-from analysis.statistics.anova import (
-    anova,
-    assumptions,
-    correlations,
-    effect_of_term,
-    importance,
-    indistinguishable,
-    marginal_means,
-    noise,
-    pairwise,
-    rank_tests,
-    seeds_to_settle,
-)
-from analysis.statistics.assumptions import brown_forsythe_statistic
+from analysis.schema import Anova, Effect, Outcome
+from analysis.statistics.anova import anova, effect_of_term, marginal_means, pairwise
+from analysis.statistics.assumptions import assumptions, brown_forsythe_statistic
+from analysis.statistics.importance import importance
 from analysis.statistics.intervals import holm, studentized_range_ppf, studentized_range_sf
 from analysis.statistics.linear_model import MOST_DESIGNS, Design, fit, prepare, resampled, terms_up_to
-from analysis.statistics.ranks import signed_rank
+from analysis.statistics.noise import indistinguishable, noise, seeds_to_settle
+from analysis.statistics.ranks import correlations, rank_tests, signed_rank
 from analysis.summary import load_summary
 from tests.analysis.report.test_report import PREDECESSOR
 
@@ -71,8 +62,8 @@ def without(frame: pd.DataFrame, rows, status="error") -> pd.DataFrame:
     return found
 
 
-def of_term(table: dict, term: str) -> dict:
-    return next(row for row in table["terms"] if row["term"] == term)
+def of_term(table: Anova, term: str) -> Effect:
+    return next(row for row in table.terms if row.term == term)
 
 
 def textbook(columns: dict, values) -> pd.DataFrame:
@@ -102,16 +93,16 @@ def test_a_two_way_table_of_a_textbook_comes_out():
         ),
         STABILITY,
     )
-    assert found["computed"] and found["balanced"] and found["replicates"] and found["cells"] == 6
+    assert found.computed and found.balanced and found.replicates and found.cells == 6
     supplement, dose = of_term(found, "architecture"), of_term(found, "batch_size")
     both = of_term(found, "batch_size:architecture")
-    assert [row["F"] for row in (supplement, dose, both)] == pytest.approx([15.572, 92.000, 4.107], abs=5e-4)
-    assert [row["sum_sq"] for row in (supplement, dose, both)] == pytest.approx(
+    assert [row.f for row in (supplement, dose, both)] == pytest.approx([15.572, 92.000, 4.107], abs=5e-4)
+    assert [row.sum_sq for row in (supplement, dose, both)] == pytest.approx(
         [205.35, 2426.43, 108.32], abs=6e-3
     )
-    assert [row["p"] for row in (supplement, both)] == pytest.approx([0.0002312, 0.0218603], abs=5e-8)
-    assert found["residual"]["sum_sq"] == pytest.approx(712.106) and found["residual"]["df"] == 54
-    assert (supplement["df"], dose["df"], both["df"]) == (1, 2, 2)
+    assert [row.p for row in (supplement, both)] == pytest.approx([0.0002312, 0.0218603], abs=5e-8)
+    assert found.residual.sum_sq == pytest.approx(712.106) and found.residual.df == 54
+    assert (supplement.df, dose.df, both.df) == (1, 2, 2)
 
 
 def test_a_confounded_design_in_blocks_of_a_textbook_comes_out():
@@ -123,23 +114,21 @@ def test_a_confounded_design_in_blocks_of_a_textbook_comes_out():
     }
     found = anova(textbook(columns, NPK), STABILITY)
     squares = [189.2817, 8.4017, 95.2017, 21.2817, 33.1350, 0.4817]
-    assert [row["sum_sq"] for row in found["terms"][:6]] == pytest.approx(squares, abs=5e-5)
-    assert [row["F"] for row in found["terms"][:6]] == pytest.approx(
+    assert [row.sum_sq for row in found.terms[:6]] == pytest.approx(squares, abs=5e-5)
+    assert [row.f for row in found.terms[:6]] == pytest.approx(
         [12.259, 0.544, 6.166, 1.378, 2.146, 0.031], abs=5e-4
     )
-    assert (
-        found["block"]["term"] == "seed" and found["block"]["df"] == 4
-    )  # the fifth is the aliased interaction's
-    assert found["residual"]["df"] == 12 and found["residual"]["sum_sq"] == pytest.approx(185.2867, abs=5e-5)
-    assert found["terms"][6]["df"] == 0 and "inestimable" in found["terms"][6]["note"]
+    assert found.block.term == "seed" and found.block.df == 4  # the fifth is the aliased interaction's
+    assert found.residual.df == 12 and found.residual.sum_sq == pytest.approx(185.2867, abs=5e-5)
+    assert found.terms[6].df == 0 and "inestimable" in found.terms[6].note
 
 
 def test_a_tukey_table_of_a_textbook_comes_out():
     frame = textbook({"architecture": ["ctrl"] * 10 + ["trt1"] * 10 + ["trt2"] * 10}, PLANTS)
     table = anova(frame, STABILITY)
-    assert of_term(table, "architecture")["F"] == pytest.approx(4.846, abs=5e-4)
-    assert of_term(table, "architecture")["p"] == pytest.approx(0.01591, abs=5e-6)
-    pairs = pairwise(frame, STABILITY, "architecture")["pairs"]
+    assert of_term(table, "architecture").f == pytest.approx(4.846, abs=5e-4)
+    assert of_term(table, "architecture").p == pytest.approx(0.01591, abs=5e-6)
+    pairs = pairwise(frame, STABILITY, "architecture").pairs
     published = [
         (-0.371, -1.0622161, 0.3202161, 0.3908711),
         (0.494, -0.1972161, 1.1852161, 0.1979960),
@@ -147,9 +136,9 @@ def test_a_tukey_table_of_a_textbook_comes_out():
     ]
     for pair, (difference, low, high, p) in zip(pairs, published, strict=True):
         # R takes the second level minus the first.
-        assert -pair["difference"] == pytest.approx(difference, abs=1e-9)
-        assert [-pair["ci"][1], -pair["ci"][0]] == pytest.approx([low, high], abs=5e-8)
-        assert pair["p"] == pytest.approx(p, abs=5e-8)
+        assert -pair.difference == pytest.approx(difference, abs=1e-9)
+        assert [-pair.ci[1], -pair.ci[0]] == pytest.approx([low, high], abs=5e-8)
+        assert pair.p == pytest.approx(p, abs=5e-8)
 
 
 def one_hot(frame: pd.DataFrame, term: tuple[str, ...]) -> np.ndarray:
@@ -211,30 +200,28 @@ WHOLE_COMBINATION = [
 )  # fmt: skip
 def test_sums_of_squares_and_ranks_are_those_of_plain_least_squares(frame, order, block):
     found = anova(frame, JACCARD, draws=0)
-    good = frame[frame["successful"]]
+    good = frame[frame.successful]
     expected, (rest, rest_df) = by_plain_algebra(good, JACCARD, terms_up_to(list(FACTORS), order), block)
-    assert found["computed"] and [row["term"] for row in found["terms"]] == list(expected)
-    assert found["residual"]["df"] == rest_df
-    assert found["residual"]["sum_sq"] == pytest.approx(rest, rel=1e-8)
-    for row in found["terms"]:
-        squares, df = expected[row["term"]]
-        assert row["df"] == df and row["sum_sq"] == pytest.approx(squares, rel=1e-8)
-        assert row["F"] == pytest.approx(squares / df / (rest / rest_df), rel=1e-8)
-        assert row["p"] == pytest.approx(stats.f.sf(row["F"], df, rest_df), rel=1e-8)
-        assert row["partial_eta_sq"] == pytest.approx(squares / (squares + rest), rel=1e-8)
-        assert row["omega_sq"] == pytest.approx(
-            df * (row["F"] - 1) / (df * (row["F"] - 1) + len(good)), rel=1e-7
-        )
+    assert found.computed and [row.term for row in found.terms] == list(expected)
+    assert found.residual.df == rest_df
+    assert found.residual.sum_sq == pytest.approx(rest, rel=1e-8)
+    for row in found.terms:
+        squares, df = expected[row.term]
+        assert row.df == df and row.sum_sq == pytest.approx(squares, rel=1e-8)
+        assert row.f == pytest.approx(squares / df / (rest / rest_df), rel=1e-8)
+        assert row.p == pytest.approx(stats.f.sf(row.f, df, rest_df), rel=1e-8)
+        assert row.partial_eta_sq == pytest.approx(squares / (squares + rest), rel=1e-8)
+        assert row.omega_sq == pytest.approx(df * (row.f - 1) / (df * (row.f - 1) + len(good)), rel=1e-7)
 
 
 @pytest.mark.parametrize("frame", [noisy(), random_failures(noisy(), 3, 1)], ids=["whole", "3 missing"])
 def test_statsmodels_gives_the_same_where_every_combination_exists(frame):
-    good = frame[frame["successful"]]
+    good = frame[frame.successful]
     formula = f"{JACCARD} ~ (C(learning_rate) + C(batch_size) + C(architecture)) ** 2"
     table = anova_lm(ols(formula, good).fit(), typ=2)
     found = anova(frame, JACCARD, draws=0)
-    for row, (_, other) in zip(found["terms"], table.iterrows(), strict=False):
-        assert (row["sum_sq"], row["df"], row["F"]) == pytest.approx(
+    for row, (_, other) in zip(found.terms, table.iterrows(), strict=False):
+        assert (row.sum_sq, row.df, row.f) == pytest.approx(
             (other["sum_sq"], other["df"], other["F"]), rel=1e-8
         )
 
@@ -243,20 +230,18 @@ def test_a_missing_combination_costs_a_degree_of_freedom_and_is_said():
     frame = without(noisy(), WHOLE_COMBINATION)
     found = anova(frame, JACCARD)
     row = of_term(found, "batch_size:architecture")
-    assert row["df"] == 3 and "3 of 4" in row["note"] and not found["balanced"]
+    assert row.df == 3 and "3 of 4" in row.note and not found.balanced
     pairs = pairwise(frame, JACCARD, "batch_size")
-    assert [pair["estimable"] for pair in pairs["pairs"]] == [True, False, False]
-    assert pairs["pairs"][1]["difference"] is None and "no point" in pairs["pairs"][1]["note"]
-    means = marginal_means(frame, JACCARD, "batch_size")["means"]
-    assert [mean["mean"] is None for mean in means] == [False, False, True] and means[2][
-        "raw_mean"
-    ] is not None
+    assert [pair.estimable for pair in pairs.pairs] == [True, False, False]
+    assert pairs.pairs[1].difference is None and "no point" in pairs.pairs[1].note
+    means = marginal_means(frame, JACCARD, "batch_size").means
+    assert [mean.mean is None for mean in means] == [False, False, True] and means[2].raw_mean is not None
 
 
 @pytest.mark.parametrize("failed", [0, 4])
 def test_adjusted_means_are_averages_of_the_fitted_table(failed):
     frame = random_failures(noisy(effect=0.01), failed, 5)
-    good = frame[frame["successful"]]
+    good = frame[frame.successful]
     terms = terms_up_to(list(FACTORS), 2)
     matrix = np.hstack([one_hot(good, ()), *(one_hot(good, term) for term in terms)])
     table = good.groupby(list(FACTORS)).size().index  # the levels in an order of their own
@@ -271,25 +256,23 @@ def test_adjusted_means_are_averages_of_the_fitted_table(failed):
     assert len(table) == 36 - failed
     for factor in FACTORS:
         found = marginal_means(frame, JACCARD, factor)
-        rows = {mean["level"]: mean for mean in found["means"]}
+        rows = {mean.level: mean for mean in found.means}
         weights = {
             level: whole[(everything[factor] == level).to_numpy()].mean(axis=0) for level in levels[factor]
         }
         for level, row in rows.items():
             weight = weights[level]
-            assert row["mean"] == pytest.approx(weight @ answer, rel=1e-8)
-            assert row["se"] == pytest.approx(math.sqrt(error * (weight @ inverse @ weight)), rel=1e-7)
-            reach = stats.t.ppf(0.975, len(y) - rank) * row["se"]
-            assert row["ci"] == pytest.approx([row["mean"] - reach, row["mean"] + reach], rel=1e-8)
-        for pair in pairwise(frame, JACCARD, factor)["pairs"]:
-            weight = weights[pair["a"]] - weights[pair["b"]]
+            assert row.mean == pytest.approx(weight @ answer, rel=1e-8)
+            assert row.se == pytest.approx(math.sqrt(error * (weight @ inverse @ weight)), rel=1e-7)
+            reach = stats.t.ppf(0.975, len(y) - rank) * row.se
+            assert row.ci == pytest.approx([row.mean - reach, row.mean + reach], rel=1e-8)
+        for pair in pairwise(frame, JACCARD, factor).pairs:
+            weight = weights[pair.a] - weights[pair.b]
             se = math.sqrt(error * (weight @ inverse @ weight))
-            assert pair["difference"] == pytest.approx(weight @ answer, rel=1e-7)
-            assert pair["se"] == pytest.approx(se, rel=1e-7)
-            q = math.sqrt(2) * abs(pair["difference"]) / se
-            assert pair["p"] == pytest.approx(
-                stats.studentized_range.sf(q, len(rows), len(y) - rank), abs=1e-8
-            )
+            assert pair.difference == pytest.approx(weight @ answer, rel=1e-7)
+            assert pair.se == pytest.approx(se, rel=1e-7)
+            q = math.sqrt(2) * abs(pair.difference) / se
+            assert pair.p == pytest.approx(stats.studentized_range.sf(q, len(rows), len(y) - rank), abs=1e-8)
 
 
 def test_one_factor_pairs_are_those_of_scipy_even_unbalanced():
@@ -303,16 +286,14 @@ def test_one_factor_pairs_are_those_of_scipy_even_unbalanced():
     expected = stats.tukey_hsd(*groups)
     limits = expected.confidence_interval(0.95)
     for pair, (a, b) in zip(
-        pairwise(frame, STABILITY, "architecture")["pairs"], combinations(range(3), 2), strict=True
+        pairwise(frame, STABILITY, "architecture").pairs, combinations(range(3), 2), strict=True
     ):
-        assert pair["difference"] == pytest.approx(expected.statistic[a, b], rel=1e-8)
-        assert pair["p"] == pytest.approx(expected.pvalue[a, b], abs=1e-8)
-        assert pair["ci"] == pytest.approx([limits.low[a, b], limits.high[a, b]], rel=1e-6)
-        d = pair["difference"] / math.sqrt(sum(((g - g.mean()) ** 2).sum() for g in groups) / 13)
-        assert pair["hedges_g"] == pytest.approx(
-            d * math.gamma(6.5) / math.gamma(6) / math.sqrt(6.5), rel=1e-8
-        )
-        low, high = (at / pair["hedges_g"] * d for at in pair["hedges_g_ci"])
+        assert pair.difference == pytest.approx(expected.statistic[a, b], rel=1e-8)
+        assert pair.p == pytest.approx(expected.pvalue[a, b], abs=1e-8)
+        assert pair.ci == pytest.approx([limits.low[a, b], limits.high[a, b]], rel=1e-6)
+        d = pair.difference / math.sqrt(sum(((g - g.mean()) ** 2).sum() for g in groups) / 13)
+        assert pair.hedges_g == pytest.approx(d * math.gamma(6.5) / math.gamma(6) / math.sqrt(6.5), rel=1e-8)
+        low, high = (at / pair.hedges_g * d for at in pair.hedges_g_ci)
         scale = math.sqrt(1 / sizes[a] + 1 / sizes[b])
         t = d / scale
         assert [
@@ -416,10 +397,10 @@ def test_the_bootstrap_interval_of_the_effect_size_covers(seeds, effect):
         errors = resampled(again, 500, number)
         squares = (model.design.residuals(errors) ** 2).sum(axis=0)
         row = effect_of_term(again, ("architecture",), basis, errors, squares)
-        low, high = row["partial_eta_sq_ci"]
+        low, high = row.partial_eta_sq_ci
         inside.append(low <= truth <= high)
-        exact.append(row["partial_eta_sq_exact_ci"][0] <= truth <= row["partial_eta_sq_exact_ci"][1])
-        below.append(row["omega_sq"] - truth)
+        exact.append(row.partial_eta_sq_exact_ci[0] <= truth <= row.partial_eta_sq_exact_ci[1])
+        below.append(row.omega_sq - truth)
     assert 0.92 <= np.mean(inside) <= 0.98
     assert 0.92 <= np.mean(exact) <= 0.98
     assert abs(np.mean(below)) < 0.02
@@ -431,8 +412,8 @@ def test_without_an_effect_the_interval_of_its_size_reaches_zero():
     reaches = []
     for number in range(150):
         frame[JACCARD] = rng.normal(size=36)
-        rows = anova(frame, JACCARD, seed=number, draws=300)["terms"]
-        reaches += [row["partial_eta_sq_ci"][0] == 0 for row in rows]
+        rows = anova(frame, JACCARD, seed=number, draws=300).terms
+        reaches += [row.partial_eta_sq_ci[0] == 0 for row in rows]
     assert np.mean(reaches) > 0.94
 
 
@@ -440,18 +421,18 @@ def test_the_same_seed_gives_the_same_interval_and_more_rows_fewer_draws():
     frame = noisy()
     assert anova(frame, JACCARD, seed=3) == anova(frame, JACCARD, seed=3)
     found = anova(noisy(range(60)), JACCARD)
-    assert found["draws"] == 200 and "200 bootstrap draws only" in " ".join(found["notes"])
+    assert found.draws == 200 and "200 bootstrap draws only" in " ".join(found.notes)
 
 
 def test_too_few_points_fall_back_to_the_additive_model_and_say_so():
     found = anova(random_failures(noisy(), 9, 12), JACCARD)
     assert (
-        found["computed"]
-        and "additive" in found["model"]
-        and "interactions of 2 factors left out" in found["notes"][0]
+        found.computed
+        and "additive" in found.model
+        and "interactions of 2 factors left out" in found.notes[0]
     )
     found = anova(random_failures(noisy(), 28, 12), JACCARD)
-    assert not found["computed"] and "additive model cannot be tested" in found["reason"]
+    assert not found.computed and "additive model cannot be tested" in found.reason
 
 
 def test_a_further_axis_is_a_factor_and_a_remark_is_not():
@@ -461,12 +442,10 @@ def test_a_further_axis_is_a_factor_and_a_remark_is_not():
         ignore_index=True,
     )
     found = anova(frame, JACCARD)
-    assert (
-        of_term(found, "base_filters")["df"] == 1 and of_term(found, "learning_rate:base_filters")["df"] == 3
-    )
-    assert pairwise(frame, JACCARD, "base_filters")["pairs"][0]["a"] == "8"
+    assert of_term(found, "base_filters").df == 1 and of_term(found, "learning_rate:base_filters").df == 3
+    assert pairwise(frame, JACCARD, "base_filters").pairs[0].a == "8"
     found = anova(noisy().assign(remark=[f"run {n}" for n in range(36)]), JACCARD)
-    assert len(found["terms"]) == 6 and "remark" in found["notes"][0]
+    assert len(found.terms) == 6 and "remark" in found.notes[0]
 
 
 def test_residual_checks_hold_their_level_and_find_what_is_there():
@@ -482,8 +461,8 @@ def test_residual_checks_hold_their_level_and_find_what_is_there():
             ("skewed", np.exp(1.5 * errors)),
         ):
             checks = assumptions(frame.assign(**{JACCARD: values}), JACCARD)
-            rows = {row["factor"]: row["p"] for row in checks["brown_forsythe"]}
-            found[name].append((rows["learning_rate"] < 0.05, checks["shapiro"]["p"] < 0.05))
+            rows = {row.factor: row.p for row in checks.brown_forsythe}
+            found[name].append((rows["learning_rate"] < 0.05, checks.shapiro.p < 0.05))
     equal, unequal, skewed = (np.mean(found[name], axis=0) for name in ("equal", "unequal", "skewed"))
     assert equal[0] <= 0.12 and equal[1] <= 0.12 and unequal[0] > 0.9 and skewed[1] > 0.9
 
@@ -497,23 +476,21 @@ def test_the_variance_check_is_levenes_on_medians():
 
 def test_rank_tests_are_scipys_on_complete_blocks():
     frame = noisy(effect=0.004)
-    found = {row["factor"]: row for row in rank_tests(frame, JACCARD)["factors"]}
+    found = {row.factor: row for row in rank_tests(frame, JACCARD).factors}
     table = frame.pivot_table(
         index=["learning_rate", "batch_size"], columns="architecture", values=JACCARD, sort=False
     )
     expected = stats.friedmanchisquare(*(table[name] for name in ARCHITECTURES))
     row = found["architecture"]
-    assert (row["blocks"], row["dropped_blocks"], row["test"]) == (12, 0, "Friedman")
-    assert row["statistic"] == pytest.approx(expected.statistic) and row["p"] == pytest.approx(
-        expected.pvalue
-    )
-    assert row["kendall_w"] == pytest.approx(expected.statistic / 24)
+    assert (row.blocks, row.dropped_blocks, row.test) == (12, 0, "Friedman")
+    assert row.statistic == pytest.approx(expected.statistic) and row.p == pytest.approx(expected.pvalue)
+    assert row.kendall_w == pytest.approx(expected.statistic / 24)
     pairs = [
         stats.wilcoxon(table[a], table[b], mode="exact").pvalue for a, b in combinations(ARCHITECTURES, 2)
     ]
-    assert [pair["p"] for pair in row["pairs"]] == pytest.approx(pairs)
-    assert [pair["p_holm"] for pair in row["pairs"]] == pytest.approx(multipletests(pairs, method="holm")[1])
-    assert (found["learning_rate"]["blocks"], found["batch_size"]["blocks"]) == (9, 12)
+    assert [pair.p for pair in row.pairs] == pytest.approx(pairs)
+    assert [pair.p_holm for pair in row.pairs] == pytest.approx(multipletests(pairs, method="holm")[1])
+    assert (found["learning_rate"].blocks, found["batch_size"].blocks) == (9, 12)
 
 
 def test_signed_ranks_with_ties_follow_the_enumeration():
@@ -531,15 +508,15 @@ def test_diverged_points_are_the_worst_of_their_block_and_tie():
     frame = noisy(effect=0.0)
     bad = frame.index[(frame["learning_rate"] == 5e-3) & (frame["architecture"] != "UNet")]
     found = rank_tests(without(frame, bad, "diverged"), JACCARD)
-    assert found["primary"] == "rank" and found["diverged"] == 6 and "6 points diverged" in found["why"]
-    rates = next(row for row in found["factors"] if row["factor"] == "learning_rate")
-    assert rates["blocks"] == 9 and rates["mean_ranks"][3] < 2
-    architectures = next(row for row in found["factors"] if row["factor"] == "architecture")
-    assert architectures["blocks"] == 12 and architectures["mean_ranks"][0] > architectures["mean_ranks"][1]
-    tied = next(pair for pair in architectures["pairs"] if pair["a"] == "Attention_UNet")
-    assert tied["n"] == 12
-    missing = rank_tests(without(frame, bad, "oom"), JACCARD)["factors"]
-    assert next(row for row in missing if row["factor"] == "learning_rate")["dropped_blocks"] == 6
+    assert found.primary == "rank" and found.diverged == 6 and "6 points diverged" in found.why
+    rates = next(row for row in found.factors if row.factor == "learning_rate")
+    assert rates.blocks == 9 and rates.mean_ranks[3] < 2
+    architectures = next(row for row in found.factors if row.factor == "architecture")
+    assert architectures.blocks == 12 and architectures.mean_ranks[0] > architectures.mean_ranks[1]
+    tied = next(pair for pair in architectures.pairs if pair.a == "Attention_UNet")
+    assert tied.n == 12
+    missing = rank_tests(without(frame, bad, "oom"), JACCARD).factors
+    assert next(row for row in missing if row.factor == "learning_rate").dropped_blocks == 6
 
 
 def test_divergence_at_one_learning_rate_is_found_by_ranks():
@@ -549,10 +526,7 @@ def test_divergence_at_one_learning_rate_is_found_by_ranks():
         high = frame.index[frame["learning_rate"] == 5e-3]
         frame = without(frame, np.random.default_rng(number).choice(high, 7, replace=False), "diverged")
         hits += (
-            next(row for row in rank_tests(frame, JACCARD)["factors"] if row["factor"] == "learning_rate")[
-                "p"
-            ]
-            < 0.05
+            next(row for row in rank_tests(frame, JACCARD).factors if row.factor == "learning_rate").p < 0.05
         )
     assert hits > 25
 
@@ -561,12 +535,10 @@ def test_without_complete_blocks_kruskal_wallis_stands_in():
     frame = noisy()
     keep = [(n + n // 3) % 3 == 0 for n in range(36)]
     frame = without(frame, np.flatnonzero(~np.array(keep)))
-    row = next(row for row in rank_tests(frame, JACCARD)["factors"] if row["factor"] == "batch_size")
+    row = next(row for row in rank_tests(frame, JACCARD).factors if row.factor == "batch_size")
     groups = [group[JACCARD].dropna() for _, group in frame.groupby("batch_size")]
-    assert row["test"] == "Kruskal-Wallis" and row["statistic"] == pytest.approx(
-        stats.kruskal(*groups).statistic
-    )
-    assert row["p"] == pytest.approx(stats.kruskal(*groups).pvalue)
+    assert row.test == "Kruskal-Wallis" and row.statistic == pytest.approx(stats.kruskal(*groups).statistic)
+    assert row.p == pytest.approx(stats.kruskal(*groups).pvalue)
 
 
 def test_correlations_are_spearmans_and_lose_what_the_grid_explains():
@@ -577,25 +549,23 @@ def test_correlations_are_spearmans_and_lose_what_the_grid_explains():
         0.1 * rate + rng.normal(0, 0.01, 36),
         0.1 * rate + rng.normal(0, 0.01, 36),
     )
-    rows = {(row["kind"], row["a"], row["b"]): row for row in correlations(frame)}
+    rows = {(row.kind, row.a, row.b): row for row in correlations(frame)}
     raw, partial = rows["plain", JACCARD, STABILITY], rows["partial", JACCARD, STABILITY]
     expected = stats.spearmanr(frame[JACCARD], frame[STABILITY])
-    assert raw["rho"] == pytest.approx(expected.statistic) and raw["p"] == pytest.approx(expected.pvalue)
-    assert raw["rho"] > 0.8 and abs(partial["rho"]) < 0.5 and partial["p"] > 0.01
-    plain = [row["p"] for row in rows.values() if row["kind"] == "plain"]
-    assert [row["p_holm"] for row in rows.values() if row["kind"] == "plain"] == pytest.approx(
+    assert raw.rho == pytest.approx(expected.statistic) and raw.p == pytest.approx(expected.pvalue)
+    assert raw.rho > 0.8 and abs(partial.rho) < 0.5 and partial.p > 0.01
+    plain = [row.p for row in rows.values() if row.kind == "plain"]
+    assert [row.p_holm for row in rows.values() if row.kind == "plain"] == pytest.approx(
         multipletests(plain, method="holm")[1]
     )
-    assert len(plain) == 15 and all(
-        -1 <= row["ci"][0] < row["rho"] < row["ci"][1] <= 1 for row in rows.values()
-    )
+    assert len(plain) == 15 and all(-1 <= row.ci[0] < row.rho < row.ci[1] <= 1 for row in rows.values())
     constant = correlations(frame.assign(**{STABILITY: 0.1}))
     assert all(
-        row["rho"] is None and "val_loss_stability is constant" in row["reason"]
+        row.rho is None and "val_loss_stability is constant" in row.reason
         for row in constant
-        if STABILITY in (row["a"], row["b"])
+        if STABILITY in (row.a, row.b)
     )
-    assert all("at least 5" in row["reason"] for row in correlations(frame.head(4)))
+    assert all("at least 5" in row.reason for row in correlations(frame.head(4)))
 
 
 def test_holm_leaves_out_what_was_not_tested():
@@ -611,52 +581,39 @@ def test_shares_of_variance_sum_to_one_and_follow_the_sums_of_squares():
     frame = noisy(effect=0.01)
     found = importance(frame, JACCARD)
     total = float(((frame[JACCARD] - frame[JACCARD].mean()) ** 2).sum())
-    assert "functional" in found["method"] and found["biased"] and "biased upward" in " ".join(found["notes"])
-    assert (
-        sum(row["share"] for row in found["shares"]) == pytest.approx(1, rel=1e-10)
-        and len(found["shares"]) == 7
-    )
-    for row, term in zip(found["shares"], anova(frame, JACCARD, draws=0)["terms"], strict=False):
-        assert row["share"] * total == pytest.approx(term["sum_sq"], rel=1e-8)
+    assert "functional" in found.method and found.biased and "biased upward" in " ".join(found.notes)
+    assert sum(row.share for row in found.shares) == pytest.approx(1, rel=1e-10) and len(found.shares) == 7
+    for row, term in zip(found.shares, anova(frame, JACCARD, draws=0).terms, strict=False):
+        assert row.share * total == pytest.approx(term.sum_sq, rel=1e-8)
     partial = importance(random_failures(frame, 3, 1), JACCARD)
-    assert "Type II" in partial["method"] and sum(row["share"] for row in partial["shares"]) == pytest.approx(
-        1
-    )
-    assert partial["shares"][-1]["term"] == "residual"
+    assert "Type II" in partial.method and sum(row.share for row in partial.shares) == pytest.approx(1)
+    assert partial.shares[-1].term == "residual"
 
 
 def test_repeats_take_the_noise_out_of_the_shares():
     frame = noisy((1, 2, 3), effect=0.02)
     found = importance(frame, JACCARD)
-    shares = {row["term"]: row for row in found["shares"]}
-    assert (
-        not found["biased"]
-        and shares["architecture"]["share_unbiased"] > shares["architecture"]["share"] > 0.8
-    )
-    assert sum(row["share_unbiased"] for row in found["shares"]) == pytest.approx(1)
+    shares = {row.term: row for row in found.shares}
+    assert not found.biased and shares["architecture"].share_unbiased > shares["architecture"].share > 0.8
+    assert sum(row.share_unbiased for row in found.shares) == pytest.approx(1)
     within = frame.groupby(list(FACTORS))[JACCARD].transform("mean")
     share = ((frame[JACCARD] - within) ** 2).sum() / ((frame[JACCARD] - frame[JACCARD].mean()) ** 2).sum()
-    assert found["replicates"]["share"] == pytest.approx(share, rel=1e-8)
+    assert found.replicates.share == pytest.approx(share, rel=1e-8)
 
 
 def test_noise_is_the_pooled_standard_deviation_of_repeats():
     frame = random_failures(noisy((1, 2, 3), effect=0.02), 10, 18)
     found = noise(frame)
-    groups = frame[frame["successful"]].groupby(list(FACTORS))[JACCARD]
+    groups = frame[frame.successful].groupby(list(FACTORS))[JACCARD]
     squares, df = ((groups.count() - 1) * groups.var().fillna(0)).sum(), (groups.count() - 1).sum()
-    assert (
-        found["known"]
-        and found["df"] == df
-        and found["sd"] == pytest.approx(math.sqrt(squares / df), rel=1e-10)
-    )
-    assert found["sd_ci"][0] < 0.01 < found["sd_ci"][1] and found["icc"] > 0.5
-    assert noise(noisy()) == {
-        "known": False,
-        "reason": "no configuration has more than one successful point: give several seeds",
-    }
+    assert found.known and found.df == df and found.sd == pytest.approx(math.sqrt(squares / df), rel=1e-10)
+    assert found.sd_ci[0] < 0.01 < found.sd_ci[1] and found.icc > 0.5
+    unknown = noise(noisy())
+    assert not unknown.known and unknown.sd is None
+    assert unknown.reason == "no configuration has more than one successful point: give several seeds"
     shared = noisy((1, 2, 3))
     shared[JACCARD] += 0.1 * shared["seed"]
-    assert noise(shared)["sd"] > 0.05 and noise(shared)["sd_within_seed"] == pytest.approx(0.01, rel=0.3)
+    assert noise(shared).sd > 0.05 and noise(shared).sd_within_seed == pytest.approx(0.01, rel=0.3)
 
 
 @pytest.mark.parametrize("effect", [0.3, 0.5, 1.0, 1.5, 2.0, 3.0])
@@ -682,9 +639,9 @@ def test_noise_alone_leaves_every_configuration_in_the_race(seeds):
     whole = []
     for number in range(100):
         found = indistinguishable(noisy(seeds, rng=np.random.default_rng(number)))
-        whole.append(found["configurations"] == found["of"] == 36)
+        whole.append(found.configurations == found.of == 36)
     assert np.mean(whole) >= 0.89
-    assert ("not known" in found["basis"]) == (len(seeds) == 1)
+    assert ("not known" in found.basis) == (len(seeds) == 1)
 
 
 def test_a_clear_winner_stands_alone_and_a_close_second_does_not():
@@ -697,14 +654,14 @@ def test_a_clear_winner_stands_alone_and_a_close_second_does_not():
     ]
     frame.loc[best, JACCARD] += 0.2
     found = indistinguishable(frame)
-    assert found["configurations"] == 1 and set(found["names"]) == set(frame.loc[best, "name"])
-    assert found["best"] in found["names"] and 0.02 < found["critical_difference"] < 0.05
+    assert found.configurations == 1 and set(found.names) == set(frame.loc[best, "name"])
+    assert found.best in found.names and 0.02 < found.critical_difference < 0.05
     frame.loc[second, JACCARD] += 0.195
-    assert indistinguishable(frame)["configurations"] == 2
+    assert indistinguishable(frame).configurations == 2
     rest = frame.drop(best)
-    assert set(indistinguishable(frame, rest)["names"]) == set(frame.loc[second, "name"])
-    assert indistinguishable(frame, list(frame.loc[best, "name"]))["of"] == 1
-    assert "none of the candidates" in indistinguishable(frame, ["nobody"])["reason"]
+    assert set(indistinguishable(frame, rest).names) == set(frame.loc[second, "name"])
+    assert indistinguishable(frame, list(frame.loc[best, "name"])).of == 1
+    assert "none of the candidates" in indistinguishable(frame, ["nobody"]).reason
 
 
 @pytest.mark.skipif(not PREDECESSOR.exists(), reason="the predecessor's results are not on this machine")
@@ -712,12 +669,12 @@ def test_the_predecessors_repeats_are_seen_through():
     frame = load_summary(PREDECESSOR)
     pair = frame[frame["repeat"].astype(float) <= 2].reset_index(drop=True)
     found = indistinguishable(pair)
-    assert found["of"] == 36 and found["configurations"] >= 35  # the last one may be told apart, no other
-    assert noise(pair)["known"] and noise(pair)["cells"] == 36
+    assert found.of == 36 and found.configurations >= 35  # the last one may be told apart, no other
+    assert noise(pair).known and noise(pair).cells == 36
     for rows in (pair, frame):
         table = anova(rows, JACCARD)
-        assert table["block"]["term"] == "seed"  # load_summary takes repeats for seeds
-        assert of_term(table, "learning_rate")["p"] > 0.05
+        assert table.block.term == "seed"  # load_summary takes repeats for seeds
+        assert of_term(table, "learning_rate").p > 0.05
 
 
 def everything(frame: pd.DataFrame, metrics=(JACCARD, STABILITY)) -> dict:
@@ -733,9 +690,10 @@ def everything(frame: pd.DataFrame, metrics=(JACCARD, STABILITY)) -> dict:
             found["pairwise", metric, factor] = pairwise(frame, metric, factor)
             found["marginal_means", metric, factor] = marginal_means(frame, metric, factor)
     for result in found.values():
-        json.dumps(result, allow_nan=False)
-        if isinstance(result, dict) and "computed" in result:
-            assert result["computed"] or result["reason"]
+        for record in result if isinstance(result, tuple) else (result,):
+            json.dumps(record.fields(), allow_nan=False)
+            if isinstance(record, Outcome):
+                assert record.computed or record.reason
     return found
 
 
@@ -780,13 +738,13 @@ def test_any_number_of_missing_points_is_borne(seeds):
 
 
 def test_a_metric_without_values_is_told():
-    assert "no column" in anova(noisy(), "nonsense")["reason"]
-    assert "is constant" in anova(ODD["constant"], JACCARD)["reason"]
-    assert "reproduces every value" in anova(ODD["additive to the last digit"], JACCARD)["reason"]
-    assert "0 successful points" in anova(ODD["all diverged"], JACCARD)["reason"]
-    assert rank_tests(ODD["all diverged"], JACCARD)["primary"] == "rank"
-    assert "one value only" in " ".join(anova(ODD["one architecture"], JACCARD)["notes"])
-    assert "fewer than two values" in pairwise(ODD["one architecture"], JACCARD, "architecture")["reason"]
+    assert "no column" in anova(noisy(), "nonsense").reason
+    assert "is constant" in anova(ODD["constant"], JACCARD).reason
+    assert "reproduces every value" in anova(ODD["additive to the last digit"], JACCARD).reason
+    assert "0 successful points" in anova(ODD["all diverged"], JACCARD).reason
+    assert rank_tests(ODD["all diverged"], JACCARD).primary == "rank"
+    assert "one value only" in " ".join(anova(ODD["one architecture"], JACCARD).notes)
+    assert "fewer than two values" in pairwise(ODD["one architecture"], JACCARD, "architecture").reason
 
 
 def test_ten_thousand_rows_are_borne():
@@ -806,8 +764,8 @@ def test_values_are_not_moved_by_the_units():
     one, other = (
         anova(frame.assign(**{STABILITY: frame[JACCARD] * factor}), STABILITY) for factor in (1, 1e50)
     )
-    for a, b in zip(one["terms"], other["terms"], strict=True):
-        assert a["F"] == pytest.approx(b["F"], rel=1e-9) and a["partial_eta_sq_ci"] == pytest.approx(
-            b["partial_eta_sq_ci"], abs=1e-6
+    for a, b in zip(one.terms, other.terms, strict=True):
+        assert a.f == pytest.approx(b.f, rel=1e-9) and a.partial_eta_sq_ci == pytest.approx(
+            b.partial_eta_sq_ci, abs=1e-6
         )
     assert prepare(frame, JACCARD).balanced()

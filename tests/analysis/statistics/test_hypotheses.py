@@ -39,8 +39,8 @@ def grid(tmp_path, change, *, seeds=(1, 2, 3), noise=0.003, original=False):
 
 
 def verdicts(loaded):
-    found = {item["id"]: item for item in hypotheses(loaded, anova(loaded, "best_val_jaccard"))}
-    return {key: item["verdict"] for key, item in found.items()}, found
+    found = {item.id: item for item in hypotheses(loaded, anova(loaded, "best_val_jaccard"))}
+    return {key: item.verdict for key, item in found.items()}, found
 
 
 def as_the_guide_says(row):
@@ -88,7 +88,7 @@ def test_noise_supports_nothing(tmp_path):
 
 def test_one_seed_judges_no_improvement_over_the_original(tmp_path):
     found, items = verdicts(grid(tmp_path, as_the_guide_says, seeds=(1,), original=True))
-    assert found["success criteria"] == OPEN and "one seed" in items["success criteria"]["evidence"]
+    assert found["success criteria"] == OPEN and "one seed" in items["success criteria"].evidence
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_what_a_grid_lacks_is_said_and_never_crashes(tmp_path, keep):
     loaded = keep(grid(tmp_path, as_the_guide_says, seeds=(1,))).reset_index(drop=True)
     found, items = verdicts(loaded)
     assert len(found) == 4 and set(found.values()) <= {SUPPORTED, NOT_SUPPORTED, OPEN}
-    assert all(part["evidence"] for item in items.values() for part in item["parts"])
+    assert all(part.evidence for item in items.values() for part in item.parts)
 
 
 def test_the_predecessors_grid_supports_nothing():
@@ -119,7 +119,7 @@ def test_the_predecessors_grid_supports_nothing():
         pytest.skip(f"the predecessor's results are not at {PREDECESSOR}")
     found, items = verdicts(load_summary(PREDECESSOR))
     assert SUPPORTED not in found.values()
-    assert "mean rank correlation between 3 repeats" in items["success criteria"]["evidence"]
+    assert "mean rank correlation between 3 repeats" in items["success criteria"].evidence
 
 
 @pytest.mark.parametrize("repeats", [2, 3, 7])

@@ -183,6 +183,12 @@ def test_a_quota_that_is_used_up_is_a_failure(tmp_path, program, lines, level):
     assert ("/data 31G*" in found[1][1]) is (level == "FAILURE")
 
 
+def test_without_a_quota_command_the_quota_is_not_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    _, (level, line) = verify.check_space(tmp_path, None)
+    assert level == "warning" and line.startswith("quota: not known, because there is no quota command here")
+
+
 def test_a_lock_that_keeps_nobody_out_is_found(tmp_path, monkeypatch):
     import filelock
 

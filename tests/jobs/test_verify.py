@@ -98,6 +98,7 @@ def test_other_data_than_those_of_the_run_are_a_failure(tiny_run, quick, capsys,
 
 def test_each_missing_package_is_named_and_the_checks_that_need_it_are_left_out(quick, monkeypatch, capsys):
     wanted = (Requirement("numpy", "1.0"), Requirement("no_such_one", "1.0"), Requirement("nor_this", "2.0"))
+    assert [level for level, _ in verify.check_packages(wanted)] == ["FAILURE"]
     monkeypatch.setattr(verify, "requirements", lambda: wanted)
     assert verify.main([]) == 1
     lines = capsys.readouterr().out.splitlines()

@@ -82,6 +82,28 @@ def test_a_process_that_ends_without_its_last_word_is_an_error_whatever_it_sent(
     assert found.reason.startswith("the process ended with exit code 7")
 
 
+def _interrupting(order, connection):
+    (order.root / "pid").write_text(str(os.getpid()))
+    time.sleep(0.5)  # the parent is waiting for an answer by then
+    os.kill(order.parent, signal.SIGUSR1)
+    time.sleep(600)
+
+
+def test_an_interruption_ends_the_process_of_the_probe(tiny_run):
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            measure(tiny_run, tiny_run.entries[0], target=_interrupting)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tiny_run.paths.root / "pid").read_text()), 0)
+    assert not tiny_run.paths.probe_scratch.exists()
+
+
 def test_the_memory_of_the_gpu_in_use_is_that_of_the_driver(tmp_path, monkeypatch):
     smi = tmp_path / "nvidia-smi"
     smi.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\necho 46068\necho 81559\n')

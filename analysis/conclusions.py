@@ -160,7 +160,7 @@ def cautions(frame: pd.DataFrame) -> list[str]:
             f"{len(diverged)} points diverged, {early} of them within {EARLY} epochs (learning rates {rates}): there the rate "
             "is too high for the network, and rank tests count them as worst while the F tests leave them out."
         )
-    accumulated = frame["reason"].str.contains("batch normalisation sees batches of", regex=False)
+    accumulated = frame["accumulated"]
     if accumulated.any():
         found.append(
             f"{int(accumulated.sum())} points accumulated their gradients over parts of a batch, because memory did not "

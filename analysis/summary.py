@@ -31,7 +31,7 @@ KNOWN = (
 
 
 def load_summary(path: Path) -> pd.DataFrame:
-    """One row a point. ``successful`` (bool) and ``status`` are always there; numbers are numbers or NaN.
+    """One row per point. ``successful``, ``accumulated`` (bool) and ``status`` always exist; numbers are numbers or NaN.
 
     A point counts as successful when its row says so and its ``best_val_jaccard`` is a number from 0 to 1.
     Texts are one line each.
@@ -80,6 +80,7 @@ def load_summary(path: Path) -> pd.DataFrame:
     frame.loc[~frame["successful"] & (frame["status"] == "done"), "status"] = "error"
     for column in ("reason", "name", "data_source", "split"):
         frame[column] = frame[column].map(one_line) if column in frame else ""
+    frame["accumulated"] = _accumulated(frame)
     frame["architecture"] = frame["architecture"].map(lambda text: one_line(text, 40))
     whole = (frame["architecture"] != "") & frame["learning_rate"].gt(0) & frame["batch_size"].gt(0)
     dropped = int((~whole).sum())
@@ -93,9 +94,19 @@ def load_summary(path: Path) -> pd.DataFrame:
     return frame
 
 
+def _accumulated(frame: pd.DataFrame) -> pd.Series[bool]:
+    """Which points accumulated their gradients over parts of a batch.
+
+    Summaries of older versions have no column for it, only this sentence in the reason.
+    """
+    if "gradient_accumulation_steps" in frame:
+        return pd.to_numeric(frame["gradient_accumulation_steps"], errors="coerce").gt(1)
+    return frame["reason"].str.contains("batch normalisation sees batches of", regex=False)
+
+
 def extra_axes(frame: pd.DataFrame) -> list[str]:
     """Columns of axes beyond learning rate, batch size, architecture and seed."""
-    return [column for column in frame.columns if column not in (*KNOWN, "successful")]
+    return [column for column in frame.columns if column not in (*KNOWN, "successful", "accumulated")]
 
 
 def architectures(frame: pd.DataFrame) -> list[str]:

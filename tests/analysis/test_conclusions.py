@@ -76,3 +76,14 @@ def test_the_predecessors_winner_is_seen_through():
         pytest.skip(f"the predecessor's results are not at {PREDECESSOR}")
     found = best(load_summary(PREDECESSOR))
     assert len(found.indistinguishable.settings) > 30
+
+
+@pytest.mark.parametrize(("steps", "counted"), [(["1", "2", "4", ""], 2), (["1", "1", "1", ""], 0)])
+def test_accumulation_is_read_from_its_column_whatever_the_reason_says(tmp_path, steps, counted):
+    content = frame().assign(gradient_accumulation_steps="1")
+    content.loc[:3, "gradient_accumulation_steps"] = steps
+    content.loc[5, "reason"] = "batch normalisation sees batches of 4"
+    rows = load(tmp_path, content)
+    assert int(rows["accumulated"].sum()) == counted
+    text = " ".join(cautions(rows))
+    assert (f"{counted} points accumulated their gradients" in text) == bool(counted)

@@ -20,13 +20,14 @@ from jobs.run.paths import RunPaths
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command with the arguments ``argv`` and return its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", metavar="RUN", type=Path, nargs="?", help="the run directory")
     parser.add_argument("--summary_file", "--summary-file", type=Path, nargs="+")
     parser.add_argument(
-        "--output_dir", "--output-dir", type=Path, nargs="+", help="default: analysis/ beside the summary"
+        "--output_dir", "--output-dir", type=Path, nargs="+", help="default: analysis/ next to the summary"
     )
     arguments = parser.parse_args(argv)
 
@@ -50,10 +51,10 @@ def main(argv: list[str] | None = None) -> int:
         if report.best is None:
             print("no point was successful; the report says why")
             return NOTHING
-        best, chance = report.best, report.best["chance_jaccard"]
-        beside = "" if chance is None else f" (chance level {chance:.3f})"
+        best, chance = report.best, report.best.chance_jaccard
+        level = "" if chance is None else f" (chance level {chance:.3f})"
         print(
-            f"best of {report.successful} points: {best['name']}: val_jaccard {best['best_val_jaccard']:.3f}{beside}"
+            f"best of {report.successful} points: {best.name}: val_jaccard {best.best_val_jaccard:.3f}{level}"
         )
         return OK
 

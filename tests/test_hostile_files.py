@@ -398,9 +398,8 @@ def check_analysis(path):
         return
     found = findings(frame, summary=str(path))
     assert max(map(len, report_text(found, frame).splitlines())) <= 100
-    fields = found.fields()
-    json.dumps(fields, allow_nan=False)
-    html_page(fields, frame, {}, path.parent, path.parent / "analysis", None).encode()
+    json.dumps(found.fields(), allow_nan=False)
+    html_page(found, frame, {}, path.parent, path.parent / "analysis", None).encode()
 
 
 @given(length=st.integers(0, 10_000), changes=mutations)

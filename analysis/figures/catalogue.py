@@ -49,27 +49,27 @@ FIGURES = (
     FigureEntry(
         "detailed_heatmaps.png",
         "Performance and stability of every setting",
-        "Best validation Jaccard index and stability by learning rate and batch size, a column for each architecture; "
-        "a hatched cell has no value and says why.",
+        "Best validation Jaccard index and stability by learning rate and batch size for each architecture. "
+        "A hatched cell has no value and names the reason.",
         _heatmaps,
     ),
     FigureEntry(
         "comprehensive_analysis.png",
         "Trends and comparisons",
-        "How the scores move with each hyperparameter, how the architectures compare, and how sure that is.",
+        "How the scores change with each hyperparameter, how the architectures compare, and how certain that is.",
         _comprehensive,
     ),
     FigureEntry(
         "learning_curves.png",
-        "How every point learned",
-        "Scores by epoch, as the points wrote them while they trained.",
+        "Learning curves of all points",
+        "Scores and losses by epoch, as recorded during training.",
         _curves,
         needs_run=True,
     ),
     FigureEntry(
         "best_predictions.png",
-        "What the best points see",
-        "Predictions of the best point of each architecture, beside image and mask.",
+        "Predictions of the best points",
+        "Predictions of the best point of each architecture, next to image and mask.",
         best_predictions,
         needs_run=True,
     ),

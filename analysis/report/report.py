@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from analysis.figures.background import in_background
 from analysis.figures.catalogue import drawing_tasks
 from analysis.findings import findings
 from analysis.report.page import html_page
 from analysis.report.text import report_text
+from analysis.schema import Point
 from analysis.summary import load_summary
 from jobs.common.errors import UserError
 from jobs.common.files import write_bytes_atomically, write_text_atomically
-from jobs.common.records import DamagedRecord, read_record
+from jobs.common.records import DamagedRecord, read
+from jobs.common.schema import ProvenanceRecord
 from jobs.run.paths import RunPaths
 
 TEXT, PAGE, JSON = "comprehensive_analysis_report.txt", "report.html", "analysis_summary.json"
@@ -24,25 +24,26 @@ TEXT, PAGE, JSON = "comprehensive_analysis_report.txt", "report.html", "analysis
 
 @dataclass(frozen=True)
 class Report:
-    """What was written, of how many points, and the best one (``None``: no point was successful)."""
+    """What was written, of how many points, and the best one (``None`` if no point was successful)."""
 
     files: tuple[Path, ...]
     points: int
     successful: int
-    best: dict[str, Any] | None
+    best: Point | None
 
 
 def _run_of(summary_file: Path) -> Path | None:
-    """The run directory that the summary belongs to; ``None`` for a summary that lies elsewhere."""
+    """The run directory of the summary; ``None`` for a summary outside a run directory."""
     paths = RunPaths(summary_file.parent)
     return paths.root if paths.index.is_file() else None
 
 
-def _provenance(root: Path | None) -> Mapping[str, Any] | None:
+def _provenance(root: Path | None) -> ProvenanceRecord | None:
+    """The provenance of the run; ``None`` if it is missing or damaged."""
     if root is None:
         return None
     try:
-        return read_record(RunPaths(root).provenance)
+        return read(RunPaths(root).provenance, ProvenanceRecord)
     except (FileNotFoundError, DamagedRecord):
         return None
 
@@ -50,19 +51,18 @@ def _provenance(root: Path | None) -> Mapping[str, Any] | None:
 def write_report(summary_file: Path, output_dir: Path, *, processes: int = 1) -> Report:
     """Read the summary and write pictures, text report, page and JSON into ``output_dir``, each atomically.
 
-    The pictures are drawn in ``processes`` processes beside the statistics (:func:`analysis.figures.background.in_background`).
-    Raises :class:`UserError` where the summary cannot be used or the folder cannot be written.
+    The pictures are drawn in ``processes`` processes while this one computes the statistics.
+    Raises :class:`UserError` if the summary cannot be used or the folder cannot be written.
     """
     frame = load_summary(summary_file)
     root = _run_of(summary_file)
     with in_background(drawing_tasks(frame, root), processes) as drawn:
         found = findings(frame, summary=str(summary_file), root=root)
         pictures = {name: picture for name, picture in drawn().items() if picture is not None}
-    fields = found.fields()
-    page = html_page(fields, frame, pictures, root, output_dir, _provenance(root))
+    page = html_page(found, frame, pictures, root, output_dir, _provenance(root))
     texts = {
         TEXT: report_text(found, frame),
-        JSON: json.dumps(fields, indent=1, sort_keys=True, allow_nan=False) + "\n",
+        JSON: json.dumps(found.fields(), indent=1, sort_keys=True, allow_nan=False) + "\n",
         PAGE: page,
     }
     try:
@@ -76,4 +76,4 @@ def write_report(summary_file: Path, output_dir: Path, *, processes: int = 1) ->
             f"{output_dir} cannot be written ({error}); choose another with --output_dir"
         ) from error
     files = tuple(output_dir / name for name in (*pictures, *texts))
-    return Report(files, len(frame), found.successful, fields["best_overall"])
+    return Report(files, len(frame), found.successful, found.best_overall)

@@ -72,8 +72,8 @@ def fail(content, row, status, reason=""):
 
 def test_the_best_configurations_stand_beside_chance(tmp_path):
     result, text, summary = report(tmp_path, frame())
-    assert result.best["name"] == "exp_11_Attention_UNet" == summary["best_overall"]["name"]
-    assert result.best["best_val_jaccard"] == pytest.approx(0.7) and result.best["chance_jaccard"] == 0.07
+    assert result.best.name == "exp_11_Attention_UNet" == summary["best_overall"]["name"]
+    assert result.best.best_val_jaccard == pytest.approx(0.7) and result.best.chance_jaccard == 0.07
     assert set(summary["best_by_architecture"]) == {"UNet", "Attention_UNet"}
     assert (result.points, result.successful) == (12, 12)
     assert "exp_11_Attention_UNet 0.7000 0.070" in text
@@ -153,7 +153,7 @@ def test_odd_grids_give_a_whole_report(tmp_path, content):
 
 
 def test_ties_are_ordered_by_the_index(tmp_path):
-    assert report(tmp_path, frame().assign(best_val_jaccard=0.5))[0].best["index"] == 1
+    assert report(tmp_path, frame().assign(best_val_jaccard=0.5))[0].best.index == 1
 
 
 def test_hand_edited_cells_never_crash(tmp_path):

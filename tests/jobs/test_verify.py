@@ -151,6 +151,7 @@ def test_the_versions_of_python_are_those_that_were_tested(monkeypatch, version,
         ("2.16.1 3.0.4 gpu", 0, "FAILURE", "Keras: 3.0.4; expected 3.0.5 or newer"),
         ("2.15.0 2.15.0 gpu", 0, "FAILURE", "Keras: 2.15.0; expected 3.0.5 or newer"),
         ("", 1, "FAILURE", "TensorFlow: cannot be imported (no output)"),
+        ("2.16.1 3.0.5 gpu", 1, "FAILURE", "TensorFlow: cannot be imported (no output)"),
     ],
 )
 def test_tensorflow_is_imported_in_a_process_of_its_own(monkeypatch, program, answer, code, level, words):

@@ -20,6 +20,37 @@ def test_onednn_convolves_unless_the_user_says_otherwise(given, kept):
         "import os, sys, unet_models; print(os.environ['TF_ENABLE_ONEDNN_OPTS'], 'tensorflow' in sys.modules)"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.stdout.split() == [kept, "False"], ran.stderr
+
+
+def test_only_what_computes_with_tensorflow_imports_it():
+    """Making a run, its report and the checks at the prompt use these modules: they must not wait for TensorFlow."""
+    light = [
+        "unet_models.data.dataset",
+        "unet_models.data.images",
+        "unet_models.data.packed",
+        "unet_models.data.patches",
+        "unet_models.data.splits",
+        "unet_models.data.stacks",
+        "unet_models.data.synthetic",
+        "unet_models.networks.flops",
+        "unet_models.networks.parameters",
+        "unet_models.pictures",
+        "unet_models.training.history",
+        "unet_models.training.state",
+    ]
+    script = (
+        f"import importlib, sys; [importlib.import_module(name) for name in {light}]; "
+        "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert ran.stdout.strip() == "[]", ran.stderr

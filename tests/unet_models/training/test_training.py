@@ -352,19 +352,19 @@ def test_the_start_up_is_reported_in_two_parts(tmp_path):
 
 @pytest.mark.parametrize("augment", [True, False])
 def test_the_batches_are_those_of_the_settings(monkeypatch, tmp_path, augment):
-    class Made(Exception):
+    class MadeError(Exception):
         pass
 
     seen = {}
 
     def record(images, masks, **options):
         seen.update(options, images=images, masks=masks)
-        raise Made
+        raise MadeError
 
     monkeypatch.setattr(training, "training_batches", record)
     data = discs(train=24)
     settings = {**SETTINGS, "seed": 7, "batch_size": 6, "epochs": 9, "augment": augment}
-    with pytest.raises(Made):
+    with pytest.raises(MadeError):
         training.train(settings, data, model_file=tmp_path / "m.keras", accumulation=3)
     images, masks = data.select("train")
     assert (seen.pop("images") == images).all() and (seen.pop("masks") == masks).all()

@@ -178,6 +178,7 @@ def as_json(progress: Progress) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m jobs.status",
         description=__doc__,
@@ -220,7 +221,8 @@ def main(argv: list[str] | None = None) -> int:
                 console.print(f"\nevery point has ended{rest}", style="dim")
                 return OK
             console.print(
-                f"\n{datetime.now():%H:%M:%S}; next update in {interval:g} s, Ctrl-C to stop", style="dim"
+                f"\n{datetime.now().astimezone():%H:%M:%S}; next update in {interval:g} s, Ctrl-C to stop",
+                style="dim",
             )
             time.sleep(interval)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,9 +15,12 @@ from jobs.pbs.commands import Scheduler
 from jobs.pbs.job_ids import array_id, job_number
 from jobs.pbs.qstat_output import Answer, Job
 from jobs.pbs.submissions import jobs_of, read_submissions
+from jobs.point.endings import Ending
 from jobs.point.status import PointStatus, read_status
 from jobs.run.index import Entry, Run
 
+# Exit statuses that PBS itself sets.
+WALLTIME_EXCEEDED, MEMORY_EXCEEDED = -29, -27
 QUEUED = "queued"  # not a state of the files: the scheduler has a sub-job for the point that has not started
 
 
@@ -139,7 +143,7 @@ def _join(entry: Entry, status: PointStatus, submitted: int | None, answer: Answ
     if own is None and status.record is not None:
         # Trained on this machine since then; the scheduler does not know about that.
         return View(entry, status, status.state, status.reason, letter)
-    state, reason = _ended(status, job, own == number)
+    state, reason = _ended(status, job, own=own == number)
     return View(entry, status, state, reason, letter)
 
 
@@ -147,33 +151,43 @@ def _queued(job: Job) -> str:
     return "held" if job.state == "H" else "suspended" if job.state == "S" else ""
 
 
-def _ended(status: PointStatus, job: Job | None, own: bool) -> tuple[str, str]:
-    """The state of a point without a result whose newest sub-job has ended.
+def _killed(code: int | None) -> Ending | None:
+    """How PBS or a signal ended a sub-job with this exit status; ``None`` where neither did."""
+    if code is None:
+        return None
+    if code == WALLTIME_EXCEEDED:
+        return Ending("timeout", "killed by PBS at the walltime")
+    if code == MEMORY_EXCEEDED:
+        return Ending("oom", "killed by PBS: it used more memory than it requested")
+    if code > 256:
+        return Ending("cancelled", f"killed by PBS with signal {code - 256} (qdel, or an administrator)")
+    if code == 128 + signal.SIGKILL:
+        return Ending("oom", "killed by signal 9, as the kernel does when the host's memory is used up")
+    return None
+
+
+def _ended(status: PointStatus, job: Job | None, *, own: bool) -> Ending:
+    """How a point without a result ended, whose newest sub-job has ended. ``own``: the record is from that sub-job.
 
     The record of the process comes first, because PBS reports a walltime or a qdel even where the program ended in
     order. Only what the process could not know is taken from PBS.
     """
+    recorded = Ending(status.state, status.reason)
     code = job.exit_status if job is not None else None
     if own and status.state not in ("running", "waiting", "lost"):
-        if status.state == "cancelled" and code == -29:
-            return "timeout", "stopped by PBS at the walltime"
-        return status.state, status.reason
+        if status.state == "cancelled" and code == WALLTIME_EXCEEDED:
+            return Ending("timeout", "stopped by PBS at the walltime")
+        return recorded
     if job is not None and not job.ran:
         # The sub-job was deleted before it started; the class of an earlier attempt remains valid.
-        if status.state != "waiting":
-            return status.state, status.reason
-        return "cancelled", "its sub-job was deleted before it started"
-    if code == -29:
-        return "timeout", "killed by PBS at the walltime"
-    if code == -27:
-        return "oom", "killed by PBS: it used more memory than it requested"
-    if code is not None and code > 256:
-        return "cancelled", f"killed by PBS with signal {code - 256} (qdel, or an administrator)"
-    if code == 137:
-        return "oom", "killed by signal 9, as the kernel does when the host's memory is used up"
+        deleted = Ending("cancelled", "its sub-job was deleted before it started")
+        return deleted if status.state == "waiting" else recorded
+    killed = _killed(code)
+    if killed is not None:
+        return killed
     if code == 0 and status.state == "waiting":
-        return "lost", "its sub-job exited with 0 but left no record; see its log in logs/"
+        return Ending("lost", "its sub-job exited with 0 but left no record; see its log in logs/")
     if own and status.state == "lost":
-        return status.state, status.reason
+        return recorded
     ending = "" if code is None else f" with exit status {code}"
-    return "lost", f"its sub-job ended{ending} and left no record; see its log in logs/"
+    return Ending("lost", f"its sub-job ended{ending} and left no record; see its log in logs/")

@@ -45,7 +45,7 @@ class BusyError(Exception):
 
 
 class TakenOver(BaseException):
-    """Another process has taken this point over."""
+    """Another process has taken this point over. Not an ``Exception``: no handler for errors may catch it."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def process_ticks(pid: int) -> int | None:
 
 
 def identity() -> Process:
-    """This process, as its records name it."""
+    """The current process, as its records name it."""
     return Process(
         host=host_name(),
         boot=boot_id(),

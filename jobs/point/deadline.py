@@ -21,7 +21,7 @@ SLOWER = 1.15  # an epoch may take this much longer than the longest so far
 
 
 class OutOfTime(BaseException):
-    """No further epoch fits before the walltime."""
+    """No further epoch fits before the walltime. Not an ``Exception``: no handler for errors may catch it."""
 
 
 @dataclass(frozen=True)

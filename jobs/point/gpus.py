@@ -14,12 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from jobs.common.errors import UserError
 from jobs.common.schema import GpuUse as GpuUseRecord
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11
 
 SAMPLE_SECONDS = 10
 WAIT_SECONDS = 120.0  # for another sub-job of ours that is about to end
@@ -124,7 +127,7 @@ class GpuUse:
         self._samples: list[tuple[float, float]] = []
         self._process: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> GpuUse:
+    def __enter__(self) -> Self:
         named = named_gpus()
         if shutil.which("nvidia-smi") is None or named == []:
             return self

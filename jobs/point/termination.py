@@ -6,7 +6,7 @@ import signal
 
 
 class Cancelled(BaseException):
-    """A signal arrived."""
+    """A signal arrived. Not an ``Exception``: no handler for errors may catch it."""
 
 
 class Termination:

@@ -127,10 +127,8 @@ def test_a_run_loses_points_in_three_ways_and_ends_complete(root):
         assert time.monotonic() < deadline, "the point that is to be too slow did not start"
         time.sleep(0.2)
     slow = read_status(run, run.entry(TOO_SLOW)).record
-    assert slow["host"] == socket.gethostname(), (
-        "this test stops a process and must run where the sub-jobs run"
-    )
-    os.kill(slow["pid"], signal.SIGSTOP)
+    assert slow.host == socket.gethostname(), "this test stops a process and must run where the sub-jobs run"
+    os.kill(slow.pid, signal.SIGSTOP)
 
     assert wait_for_end(collect) == 0
     rows = summary(root)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.ranking import pareto_front
+from analysis.ranking import NEAR_CHANCE, by_value, near_chance, pareto_front
 
 SCORE, LOSS = "best_val_jaccard", "val_loss_stability"
 
@@ -37,3 +37,17 @@ def test_the_pareto_front_is_that_of_comparing_every_pair():
             if other >= score and less <= loss and (other, less) != (score, loss)
         }
         assert set(pareto_front(rows, LOSS).index) == set(rows.index) - beaten
+
+
+def test_means_are_those_of_the_successful_points_even_where_a_failed_one_has_a_score():
+    rows = pd.DataFrame({"batch_size": [8, 8, 8, 16], SCORE: [0.5, 0.7, 0.9, 0.4]})
+    rows["successful"] = [True, True, False, True]
+    found = by_value(rows, "batch_size")
+    assert found.loc[8].to_dict() == pytest.approx({"count": 2, "mean": 0.6, "min": 0.5, "max": 0.7})
+    assert found.loc[16].to_dict() == pytest.approx({"count": 1, "mean": 0.4, "min": 0.4, "max": 0.4})
+
+
+def test_near_chance_is_at_most_a_twentieth_above_it_and_only_of_successful_points():
+    rows = pd.DataFrame({"chance_jaccard": 0.25, SCORE: [0.25 + NEAR_CHANCE, 0.3000001, 0.1, 0.1]})
+    rows["successful"] = [True, True, True, False]
+    assert list(near_chance(rows)) == [True, False, True, False]

@@ -103,6 +103,19 @@ def test_what_attempts_without_a_result_took_is_lost_and_what_was_resumed_is_not
     assert any("1 points had attempts before that left no trace" in note for note in found.notes)
 
 
+def test_the_attempt_that_is_running_is_not_lost_but_earlier_ones_are(tmp_path, loaded):
+    content = twelve()
+    content.loc[0, ["status", "training_successful", "wall_seconds", "earlier_seconds"]] = [
+        *("running", "False"),
+        1800.0,
+        4000.0,
+    ]
+    content.loc[0, "training_time_seconds"] = 2500.0  # 700 of them by the attempts before
+    found = resources(loaded(content), tmp_path)
+    assert found.hours_lost == pytest.approx((4000 - 700) / 3600)
+    assert found.hours_used == pytest.approx((4000 + 1800 + 11 * 3100) / 3600)
+
+
 def test_several_gpus_a_point_count_each(tmp_path, loaded):
     one = job(7, "1-12")
     one["asked"]["ngpus"] = 2

@@ -80,14 +80,18 @@ def best(frame: pd.DataFrame) -> Best:
     if len(leading) == 1:
         parts.append("It is the only configuration with a result.")
     elif sd is None:
-        parts.append(f"What can be told apart from it could not be computed: {set_of_best.reason}.")
+        parts.append(
+            f"Which configurations are distinguishable from it could not be computed: {set_of_best.reason}."
+        )
     elif others:
-        parts.append(f"{others} of the other {len(leading) - 1} configurations cannot be told apart from it.")
+        parts.append(
+            f"{others} of the other {len(leading) - 1} configurations are not distinguishable from it."
+        )
     else:
         parts.append("No other configuration is as good within the noise.")
     if provisional:
         parts.append(
-            "The ranking is provisional: with one seed for each configuration nobody knows how much a score moves by "
+            "The ranking is provisional: with one seed for each configuration it is not known how much a score varies by "
             "chance."
         )
     if needed is not None:
@@ -129,13 +133,13 @@ def cautions(frame: pd.DataFrame) -> list[str]:
     good = frame[frame["successful"]]
     if len(good) and not repeated(frame):
         found.append(
-            "One seed for each configuration: how much a score moves by chance alone is not known, so the ranking is "
+            "One seed for each configuration: how much a score varies by chance alone is not known, so the ranking is "
             "provisional and the first place is not a finding. (Two repeats of one such grid by the predecessor had a "
             "rank correlation of 0.12.) Give grid.yaml 'seed: [1, 2, 3]' and run make_grid.py on this run again."
         )
     if common_text(frame, "split") == "random":
         found.append(
-            "Random split of patches: neighbouring slices are near copies and stand on both sides, so every validation "
+            "Random split of patches: neighbouring slices are nearly identical and are in both parts, so every validation "
             "score here is too high. Use 'split: contiguous'."
         )
     if "synthetic" in common_text(frame, "data_source"):

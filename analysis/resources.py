@@ -55,13 +55,13 @@ def requested(job: SubmittedJob) -> Requested:
 def submitted(root: Path | None) -> tuple[Jobs, str]:
     """The submitted jobs of the run in ``root``; and, if they are not known, why."""
     if root is None:
-        return {}, "the summary is not in a run directory, so what was asked for is not known"
+        return {}, "the summary is not in a run directory, so the requested resources are not known"
     try:
         record = read(RunPaths(root).submissions, Submissions)
     except FileNotFoundError:
         return {}, ""
     except DamagedRecord as error:
-        return {}, f"what was asked for is not known: {error}"
+        return {}, f"the requested resources are not known: {error}"
     found: dict[int, list[tuple[range, Requested]]] = defaultdict(list)
     for submission in record.submissions:
         for job in submission.jobs:
@@ -97,14 +97,16 @@ def resources(frame: pd.DataFrame, root: Path | None) -> Resources:
     """
     used = _numbers(frame)
     if used["wall_seconds"].isna().all():
-        reason = "no point tells how long it took: the summary is empty, or of an older version (python collect.py RUN)"
+        reason = "no point has a recorded time: the summary is empty or of an older version (python collect.py RUN)"
         return Resources(computed=False, reason=reason)
     jobs, problem = submitted(root)
     job_ids = frame["job_id"] if "job_id" in frame else pd.Series([""] * len(frame), index=frame.index)
     asked: dict[Hashable, Requested] = {}
     local, unknown = [], []
-    for place, job_id, index in zip(frame.index, job_ids, frame["index"], strict=True):
-        if pd.isna(used.at[place, "wall_seconds"]):
+    for place, job_id, index, known in zip(
+        frame.index, job_ids, frame["index"], used["wall_seconds"].notna(), strict=True
+    ):
+        if not known:
             continue
         if not isinstance(job_id, str) or not job_id:
             local.append(place)
@@ -120,8 +122,8 @@ def resources(frame: pd.DataFrame, root: Path | None) -> Resources:
         else:
             unknown.append(place)
     rows = [
-        _row(frame.loc[group.index], used.loc[group.index], asked, name, batch)
-        for (name, batch), group in frame.groupby(["architecture", "batch_size"], sort=False)
+        _row(frame.loc[group.index], used.loc[group.index], asked)
+        for _, group in frame.groupby(["architecture", "batch_size"], sort=False)
     ]
     factor = pd.Series(
         [max(1, asked[place].ngpus or 1) if place in asked else 1 for place in frame.index],
@@ -160,22 +162,22 @@ def resources(frame: pd.DataFrame, root: Path | None) -> Resources:
 def _notes(frame: pd.DataFrame, problem: str, local: int, unknown: int, silent: int) -> list[str]:
     notes = [problem] if problem else []
     if local:
-        notes.append(f"{local} points were trained by a local run, which asks for no walltime and no memory")
+        notes.append(f"{local} points were trained by a local run, which requests no walltime and no memory")
     if unknown and not problem:
         notes.append(
-            f"{unknown} points were trained by jobs that are not on record (submitted by hand), so what they asked for "
+            f"{unknown} points were trained by jobs without a record (submitted by hand), so what they requested "
             "is not known"
         )
     if silent:
         notes.append(
-            f"{silent} points had attempts before that left no trace of their time: more was used and lost than is told"
+            f"{silent} points had earlier attempts whose time was not recorded: more was used and lost than these hours show"
         )
     for status, words in (
         (
             "timeout",
-            "points stopped at their walltime and have no result yet: ask for more, or resubmit, which goes on",
+            "points stopped at their walltime and have no result yet: request more, or resubmit, which continues them",
         ),
-        ("oom", "points ran out of memory and are missing from the peaks: theirs are higher"),
+        ("oom", "points ran out of memory; their peaks are higher and not included"),
     ):
         count = int((frame["status"] == status).sum())
         if count:
@@ -188,12 +190,11 @@ def _most(values: pd.Series) -> float | None:
     return None if pd.isna(found) else float(found)
 
 
-def _row(
-    frame: pd.DataFrame, used: pd.DataFrame, asked: Mapping[Hashable, Requested], name: str, batch: float
-) -> ResourceRow | None:
+def _row(frame: pd.DataFrame, used: pd.DataFrame, asked: Mapping[Hashable, Requested]) -> ResourceRow | None:
     good = used.loc[frame["status"].isin(("done", "diverged"))].dropna(subset=["wall_seconds"])
     if good.empty:
         return None
+    batch = float(frame["batch_size"].iloc[0])
     wall = good["wall_seconds"]
     asked_here = [asked[place] for place in good.index if place in asked]
     walltimes = [one.walltime for one in asked_here if one.walltime]
@@ -208,8 +209,8 @@ def _row(
     on_gpu = devices.map(lambda device: isinstance(device, str) and device not in ("", "CPU"))
     utilisation = good["gpu_utilisation_percent"].mean()
     return ResourceRow(
-        architecture=str(name),
-        batch_size=int(batch) if batch < 1e9 else float(batch),
+        architecture=str(frame["architecture"].iloc[0]),
+        batch_size=int(batch) if batch < 1e9 else batch,
         points=len(good),
         walltime_asked=max(walltimes, key=seconds) if walltimes else None,
         seconds_median=float(wall.median()),
@@ -237,5 +238,5 @@ def advice(found: Resources) -> str:
     if asked:
         most = max(asked, key=seconds)
         longest = max(row.seconds_longest for row in found.rows)
-        text += f" (asked: {shown(most)[1:-1]}, of which the longest point used {100 * longest / seconds(most):.0f} %)"
-    return text + ". python -m jobs.submit --proposed asks so for each kind of point."
+        text += f" (requested: {shown(most)[1:-1]}, of which the longest point used {100 * longest / seconds(most):.0f} %)"
+    return text + ". python -m jobs.submit --proposed requests these for each combination."

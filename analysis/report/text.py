@@ -94,12 +94,11 @@ def _names(names: Sequence[str], most: int = 12) -> str:
 
 def _configurations(rows: pd.DataFrame) -> list[str]:
     lines = []
-    close = near_chance(rows)
-    for place, row in rows.iterrows():
+    for (_, row), no_better in zip(rows.iterrows(), near_chance(rows), strict=True):
         one = point(row)
         lines.append(
             (
-                one_line(one.name) + (" (near chance: it learned nothing)" if close[place] else ""),
+                one_line(one.name) + (" (near chance: it learned nothing)" if no_better else ""),
                 _number(one.best_val_jaccard),
                 _number(one.chance_jaccard, "{:.3f}"),
                 _number(one.test_jaccard),
@@ -116,9 +115,9 @@ def _best(found: Findings, frame: pd.DataFrame) -> list[str]:
     lines = _heading("Best configurations") + _paragraph(best.text)
     same = best.indistinguishable
     if same is None:
-        return lines + _paragraph("The reasons stand below.")
+        return lines + _paragraph("The reasons are below.")
     if len(same.settings) > 1:
-        lines += _paragraph(f"Cannot be told apart from each other: {_names(same.settings)}.")
+        lines += _paragraph(f"Not distinguishable from each other: {_names(same.settings)}.")
     if same.basis:
         critical = same.critical_difference
         least = f"; a difference below {critical:.4f} may be chance" if critical else ""
@@ -135,7 +134,7 @@ def _best(found: Findings, frame: pd.DataFrame) -> list[str]:
     for name, one in found.best_by_architecture.items():
         settings = one.indistinguishable.settings
         if len(settings) > 1:
-            lines += _paragraph(f"{name}: cannot be told apart: {_names(settings, 6)}.", "    ", "  ")
+            lines += _paragraph(f"{name}: not distinguishable: {_names(settings, 6)}.", "    ", "  ")
     front = found.pareto
     lines += [
         "",
@@ -303,7 +302,7 @@ def _statistics(found: Findings) -> list[str]:
 
 def _resources(found: Findings) -> list[str]:
     content = found.resources
-    lines = _heading("Resources: asked and used")
+    lines = _heading("Resources: requested and used")
     if not content.computed:
         return lines + _paragraph(f"Not computed: {content.reason}.")
     kind = "GPU hours" if content.gpu else "hours (on CPU)"
@@ -330,10 +329,10 @@ def _resources(found: Findings) -> list[str]:
             "architecture",
             "batch",
             "points",
-            "walltime\nasked",
+            "walltime\nrequested",
             "used,\nmedian",
             "used,\nlongest",
-            "mem\nasked",
+            "mem\nrequested",
             "host\npeak",
             "GPU\npeak",
         )
@@ -352,7 +351,7 @@ def report_text(found: Findings, frame: pd.DataFrame) -> str:
     if found.dropped:
         lines += _paragraph(f"{found.dropped} rows of the summary have no usable hyperparameters; left out.")
     lines += _heading("Read this first")
-    lines += _items(found.cautions or ["Nothing to warn of."])
+    lines += _items(found.cautions or ["No warnings."])
     lines += _best(found, frame)
     lines += _hypotheses(found)
     if found.successful:

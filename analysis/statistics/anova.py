@@ -27,6 +27,7 @@ from analysis.schema import (
     Pairwise,
     Residual,
 )
+from analysis.statistics.factors import NotComputed, Term, label, plain, plain_level, prepare
 from analysis.statistics.intervals import (
     LEVEL,
     bootstrap_noncentrality,
@@ -37,17 +38,7 @@ from analysis.statistics.intervals import (
     studentized_range_ppf,
     studentized_range_sf,
 )
-from analysis.statistics.linear_model import (
-    Fit,
-    NotComputed,
-    Term,
-    fit,
-    label,
-    plain,
-    plain_level,
-    prepare,
-    resampled,
-)
+from analysis.statistics.linear_model import Fit, fit, resampled
 
 MOST_LEVELS = 20  # of a factor: more give hundreds of pairs, which nobody reads
 MANY_ROWS, FEW_DRAWS = 2000, 200
@@ -81,7 +72,7 @@ def anova(frame: pd.DataFrame, metric: str, *, draws: int = 1000, seed: int = 0)
             notes=tuple(data.notes),
         )
     if model.data.replicated and model.order < min(3, len(model.data.codes)):
-        model.notes.append("the error contains interactions beside the variation between repeats")
+        model.notes.append("the error contains interactions as well as the variation between repeats")
     error = model.error
     if len(model.data.y) > MANY_ROWS and draws > FEW_DRAWS:
         draws = FEW_DRAWS
@@ -139,7 +130,7 @@ def effect_of_term(
     full = math.prod(len(data.levels[name]) - 1 for name in term)
     name, words = ":".join(term), label(term)
     if df == 0:
-        note = "inestimable: the existing points do not tell it from the other terms"
+        note = "inestimable: the existing points do not separate it from the other terms"
         return Effect(term=name, label=words, df=0, note=note)
     note = ""
     if df < full:

@@ -9,7 +9,8 @@ import pandas as pd
 from scipy import stats
 
 from analysis.schema import Assumptions, BrownForsythe, Shapiro
-from analysis.statistics.linear_model import NotComputed, fit, label, plain, resampled
+from analysis.statistics.factors import NotComputed, label, plain
+from analysis.statistics.linear_model import fit, resampled
 
 ALPHA = 0.05
 _SHAPIRO_MOST = 5000  # rows for which the approximation of p was made (Royston 1995)
@@ -96,4 +97,5 @@ def brown_forsythe_statistic(residuals: np.ndarray, codes: np.ndarray) -> np.nda
     df = n - len(groups)
     usable = (within > 1e-20 * n) & (df > 0)
     ratio = np.divide(between, within, out=np.full(len(within), math.nan), where=usable)
-    return ratio * df / (len(groups) - 1)
+    found: np.ndarray = ratio * df / (len(groups) - 1)
+    return found

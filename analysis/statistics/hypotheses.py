@@ -96,7 +96,7 @@ def _rate_of(good: pd.DataFrame, architecture: str, rate: float) -> Judgement:
     means = rows.groupby("learning_rate")["tradeoff"].mean()
     if len(means) < 2 or not _same_rate(means.index.to_series(), rate).any():
         return OPEN, f"{architecture} was not tried at {rate:g} and at another learning rate"
-    best = float(means.idxmin())
+    best = float(means.index[int(means.argmin())])
     wide = rows.pivot_table(index="block", columns="learning_rate", values="tradeoff").dropna()
     words = f"{architecture}: best at {best:g}"
     if len(wide) < 3 or wide.shape[1] < 3:
@@ -104,7 +104,7 @@ def _rate_of(good: pd.DataFrame, architecture: str, rate: float) -> Judgement:
     p = _friedman(wide)
     words += f", Friedman p = {p:.3g}, {len(wide)} groups"
     if p >= ALPHA:
-        return OPEN, f"{words}: the rates cannot be told apart"
+        return OPEN, f"{words}: the rates are not distinguishable"
     return (SUPPORTED if math.isclose(best, rate, rel_tol=1e-6) else NOT_SUPPORTED), words
 
 
@@ -162,14 +162,14 @@ def _different_optima(good: pd.DataFrame, anova: Anova) -> Judgement:
     if len(names) < 2 or all(len(cells[name]) < 2 for name in names):
         return OPEN, "needs two architectures with several settings each"
     words = "; ".join(f"{name} at {rate:g} and {batch:g}" for name, (rate, batch) in optima.items())
-    terms = [
-        term
+    tested = [
+        term.p
         for term in anova.terms
         if term.term.count(":") == 1 and "architecture" in term.term and term.p is not None
     ]
-    if not terms:
+    if not tested:
         return OPEN, f"{words}; the interactions could not be tested"
-    p = min(1.0, min(term.p for term in terms) * len(terms))  # Bonferroni over the two interactions
+    p = min(1.0, min(tested) * len(tested))  # Bonferroni over the two interactions
     return _judge(
         len(set(optima.values())) > 1, p, f"{words}; interactions with architecture p = {p:.3g} (Bonferroni)"
     )
@@ -184,7 +184,7 @@ def _most_and_least_sensitive(good: pd.DataFrame, most: str, least: str) -> Judg
     words = "standard deviation over settings: " + ", ".join(
         f"{name} {value:.3g}" for name, value in spread.items()
     )
-    order = sorted(spread, key=spread.get)
+    order = sorted(spread, key=lambda name: spread[name])
     if order[0] == most or order[-1] == least:
         return NOT_SUPPORTED, words
     if not any(spread.values()):
@@ -215,7 +215,7 @@ def _better_than_the_original(good: pd.DataFrame) -> tuple[Judgement, Judgement]
         cell = rest.groupby(["learning_rate", "batch_size"])[
             ["best_val_jaccard", "val_loss_stability"]
         ].mean()
-        best = cell.loc[cell["best_val_jaccard"].idxmax()]
+        best = cell.iloc[int(cell["best_val_jaccard"].argmax())]
         before = rows[["best_val_jaccard", "val_loss_stability"]].mean()
         repeats &= len(rows) > 1
         stability.append((name, best["val_loss_stability"] / before["val_loss_stability"]))
@@ -223,7 +223,7 @@ def _better_than_the_original(good: pd.DataFrame) -> tuple[Judgement, Judgement]
     if not stability or not all(math.isfinite(value) for _, value in (*stability, *score)):
         words = "there is nothing to compare the original setting with"
         return (OPEN, words), (OPEN, words)
-    one_seed = "" if repeats else "; one seed: cannot be told from chance"
+    one_seed = "" if repeats else "; one seed: not distinguishable from chance"
 
     def verdict(right: bool) -> Verdict:
         return NOT_SUPPORTED if not right else SUPPORTED if repeats else OPEN

@@ -10,7 +10,8 @@ import pandas as pd
 from msgspec.structs import replace
 
 from analysis.schema import Importance, Replicates, Share
-from analysis.statistics.linear_model import Data, Fit, NotComputed, Term, fit, label, plain, prepare
+from analysis.statistics.factors import Data, NotComputed, Term, label, plain, prepare
+from analysis.statistics.linear_model import Fit, fit
 
 
 def importance(frame: pd.DataFrame, metric: str) -> Importance:

@@ -10,8 +10,9 @@ import pandas as pd
 from scipy import stats
 
 from analysis.schema import Indistinguishable, Noise
+from analysis.statistics.factors import Data, NotComputed, plain, prepare
 from analysis.statistics.intervals import LEVEL, studentized_range_ppf, t_test_power
-from analysis.statistics.linear_model import Data, NotComputed, fit, plain, prepare
+from analysis.statistics.linear_model import fit
 
 METRIC = "best_val_jaccard"
 MOST_SEEDS = 1000
@@ -56,7 +57,7 @@ def noise(frame: pd.DataFrame) -> Noise:
         )
     error = within / df
     shared = _without_blocks(data, within, df)
-    low, high = stats.chi2.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2], df)
+    low, high = (float(stats.chi2.ppf(p, df)) for p in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     icc = None
     if data.cells > 1:
         between = float((counts * (means - data.y.mean()) ** 2).sum()) / (data.cells - 1)
@@ -66,7 +67,7 @@ def noise(frame: pd.DataFrame) -> Noise:
     return Noise(
         known=True,
         sd=plain(math.sqrt(error) * data.scale),
-        sd_ci=(math.sqrt(within / float(high)) * data.scale, math.sqrt(within / float(low)) * data.scale),
+        sd_ci=(math.sqrt(within / high) * data.scale, math.sqrt(within / low) * data.scale),
         df=df,
         cells=int((counts > 1).sum()),
         sd_within_seed=None if shared is None else plain(math.sqrt(shared[0] / shared[1]) * data.scale),

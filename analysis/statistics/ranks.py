@@ -15,11 +15,10 @@ from scipy import special, stats
 from analysis.metrics import CORRELATED, HIGHER_IS_BETTER
 from analysis.schema import Assumptions, Correlation, Interval, Level, RankPair, RankTest, RankTests
 from analysis.statistics.assumptions import assumptions
-from analysis.statistics.intervals import holm
-from analysis.statistics.linear_model import (
+from analysis.statistics.design_matrix import Design, terms_up_to
+from analysis.statistics.factors import (
     FACTORS,
     MOST_COLUMNS,
-    Design,
     NotComputed,
     design_columns,
     label,
@@ -29,8 +28,8 @@ from analysis.statistics.linear_model import (
     plain_level,
     prepare,
     replicate_column,
-    terms_up_to,
 )
+from analysis.statistics.intervals import holm
 
 MOST_LEVELS = 20
 _EXACT_MOST = 50  # pairs of a Wilcoxon test up to which its distribution is enumerated
@@ -86,6 +85,8 @@ def signed_rank(differences: np.ndarray) -> tuple[float | None, str]:
     """Two-sided p of Wilcoxon's (1945) signed-rank test and how it was found; zeros are dropped.
 
     Exact by enumeration of the signs up to 50 pairs, ties included; beyond, the normal approximation.
+
+    Kept: the exact method of ``scipy.stats.wilcoxon`` is exact only without ties.
     """
     differences = differences[differences != 0]
     n = len(differences)

@@ -1,4 +1,4 @@
-"""A best configuration comes with what cannot be told apart from it, and with what forbids believing it."""
+"""A best configuration comes with what is not distinguishable from it, and with what forbids believing it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def repeats(spread, *, effect=0.0, seeds=4, seed=0):
 def test_noise_alone_makes_no_winner(tmp_path):
     found = best(load(tmp_path, repeats(0.02)))
     assert not found.provisional and len(found.indistinguishable.settings) > 6
-    assert "cannot be told apart from it" in found.text and found.seeds_needed > 4
+    assert "are not distinguishable from it" in found.text and found.seeds_needed > 4
 
 
 def test_a_clear_winner_stands_alone_with_the_others_that_are_as_good(tmp_path):

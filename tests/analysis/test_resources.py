@@ -73,14 +73,14 @@ def test_asked_is_what_was_submitted_and_used_what_the_points_took(tmp_path, loa
     assert found.hours_used == pytest.approx((11 * 3100 + 3600) / 3600) and found.hours_lost == 0
     # points 7, 9, 11 ran in a job of that number, and yet in none that is on record for them
     assert found.notes == (
-        "3 points were trained by jobs that are not on record (submitted by hand), so what they asked for is not known",
+        "3 points were trained by jobs without a record (submitted by hand), so what they requested is not known",
     )
 
 
 def test_a_local_run_has_no_walltime_and_the_report_says_so(tmp_path, loaded):
     content = twelve(device="CPU", peak_memory_mb=6144.0).assign(job_id="")
     found = resources(loaded(content), tmp_path)
-    assert found.notes[0].startswith("12 points were trained by a local run, which asks for no walltime")
+    assert found.notes[0].startswith("12 points were trained by a local run, which requests no walltime")
     assert all(row.walltime_asked is None and row.gpu_memory_mb is None for row in found.rows)
     assert not found.gpu and found.rows[0].next_walltime == "02:15:00"
 
@@ -100,7 +100,7 @@ def test_what_attempts_without_a_result_took_is_lost_and_what_was_resumed_is_not
     found = resources(loaded(content), tmp_path)
     assert found.hours_lost == pytest.approx((1800 + 900 + 500) / 3600)
     assert found.hours_used == pytest.approx((1800 + 900 + 1500 + 2000 + 10 * 3100) / 3600)
-    assert any("1 points had attempts before that left no trace" in note for note in found.notes)
+    assert any("1 points had earlier attempts whose time was not recorded" in note for note in found.notes)
 
 
 def test_the_attempt_that_is_running_is_not_lost_but_earlier_ones_are(tmp_path, loaded):
@@ -144,7 +144,7 @@ def test_what_an_older_record_requested_is_read_from_its_command():
 )
 def test_a_summary_without_times_says_that_it_has_none(tmp_path, loaded, content):
     found = resources(loaded(content), tmp_path)
-    assert found.computed is False and "no point tells how long it took" in found.reason
+    assert found.computed is False and "no point has a recorded time" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_summary_without_times_says_that_it_has_none(tmp_path, loaded, content
 def test_a_damaged_record_of_submissions_is_named(tmp_path, loaded, record):
     (tmp_path / "submissions.json").write_text(record)
     found = resources(loaded(twelve()), tmp_path)
-    assert found.notes[0].startswith("what was asked for is not known: ")
+    assert found.notes[0].startswith("the requested resources are not known: ")
     assert all(row.walltime_asked is None for row in found.rows)
 
 
@@ -195,10 +195,11 @@ def test_the_reports_have_the_section(tmp_path, loaded):
     assert max(map(len, text.splitlines())) <= WIDTH
     words = " ".join(text.split())
     assert (
-        "RESOURCES: ASKED AND USED" in text and "10.33 GPU hours used, 0.00 of them without a result" in words
+        "RESOURCES: REQUESTED AND USED" in text
+        and "10.33 GPU hours used, 0.00 of them without a result" in words
     )
     assert (
-        'Next time, for all epochs: walltime: "02:15:00", mem: 9gb (asked: 04:00:00, of which the longest'
+        'Next time, for all epochs: walltime: "02:15:00", mem: 9gb (requested: 04:00:00, of which the longest'
         in words
     )
     assert "UNet 8 3 04:00:00 52 min 52 min 32gb 6.0 GB 10.0 GB" in words

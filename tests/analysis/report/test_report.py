@@ -98,7 +98,7 @@ def test_synthetic_data_leaks_and_borders_are_called_out(tmp_path):
         and "neighbouring" not in text
     )
     _, text, _ = report(tmp_path, frame().assign(split="random", data_source="/data"))
-    assert "neighbouring slices are near copies" in text and "data are synthetic" not in text
+    assert "neighbouring slices are nearly identical" in text and "data are synthetic" not in text
 
 
 def test_a_point_near_chance_is_called_out(tmp_path):

@@ -19,9 +19,11 @@ from statsmodels.stats.power import TTestIndPower
 from analysis.schema import Anova, Effect, Outcome
 from analysis.statistics.anova import anova, effect_of_term, marginal_means, pairwise
 from analysis.statistics.assumptions import assumptions, brown_forsythe_statistic
+from analysis.statistics.design_matrix import MOST_DESIGNS, Design, terms_up_to
+from analysis.statistics.factors import prepare
 from analysis.statistics.importance import importance
 from analysis.statistics.intervals import holm, studentized_range_ppf, studentized_range_sf
-from analysis.statistics.linear_model import MOST_DESIGNS, Design, fit, prepare, resampled, terms_up_to
+from analysis.statistics.linear_model import fit, resampled
 from analysis.statistics.noise import indistinguishable, noise, seeds_to_settle
 from analysis.statistics.ranks import correlations, rank_tests, signed_rank
 from analysis.summary import load_summary

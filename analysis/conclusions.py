@@ -45,7 +45,7 @@ def _seeds(count: int | None) -> str:
 
 
 def best(frame: pd.DataFrame) -> Best:
-    """The best configuration, the set that cannot be told apart from it, and how many seeds would settle it.
+    """The best configuration, the set that is not distinguishable from it, and how many seeds would settle it.
 
     ``seeds_needed`` and ``seeds_for_relevant``: for each configuration; two-sided test at 0.05 with power 0.8.
     """
@@ -116,7 +116,7 @@ def best(frame: pd.DataFrame) -> Best:
 
 
 def best_by_architecture(frame: pd.DataFrame) -> dict[str, BestOfArchitecture]:
-    """For each architecture with a result: its best point and what cannot be told apart from it."""
+    """For each architecture with a result: its best point and what is not distinguishable from it."""
     found = {}
     for name in architectures(frame):
         one = best(frame[frame["architecture"] == name].reset_index(drop=True))

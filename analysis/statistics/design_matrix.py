@@ -102,9 +102,9 @@ class Design:
 
     def residuals(self, y: np.ndarray) -> np.ndarray:
         """Of one response, or of a column each."""
-        rest: np.ndarray = y - self.basis @ (self.basis.T @ y)
-        rest = rest - self.basis @ (self.basis.T @ rest)
-        return rest
+        rest = y - self.basis @ (self.basis.T @ y)
+        clean: np.ndarray = rest - self.basis @ (self.basis.T @ rest)
+        return clean
 
     def _beyond(self, base: np.ndarray, columns: np.ndarray) -> np.ndarray:
         own = float(np.linalg.eigvalsh(columns.T @ columns)[-1])

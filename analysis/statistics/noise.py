@@ -99,7 +99,7 @@ def seeds_to_settle(difference: float, sd: float, power: float = 0.8, alpha: flo
 def indistinguishable(
     frame: pd.DataFrame, rows: pd.DataFrame | Iterable[str] | None = None
 ) -> Indistinguishable:
-    """The points whose configuration cannot be told apart from the best one by ``best_val_jaccard``, at 95 %.
+    """The points whose configuration is not distinguishable from the best one by ``best_val_jaccard``, at 95 %.
 
     ``rows`` (a part of the frame, or names): the candidates, by default all successful points. The means of the
     candidates' configurations are compared with the best of them by the studentized range over all of them (Tukey

@@ -53,22 +53,25 @@ class Injection:
                 def part():
                     call(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
 
-            self._step(name, part)
-            result = call(*arguments, **options)
-            if self.count - 1 == self.at and self.how == "after":
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+            number = self._step(name, part)
+            try:
+                return call(*arguments, **options)
+            finally:  # also after a call that fails, such as the opening of a file that is not there yet
+                # The number is that of this call: the thread of the heartbeat makes calls at the same time.
+                if number == self.at and self.how == "after":
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         return wrapper
 
-    def _step(self, name, part) -> None:
+    def _step(self, name, part) -> int:
         number, self.count = self.count, self.count + 1
         self.names.append(name)
         if number != self.at or self.how == "after":
-            return
+            return number
         if self.how == "within" and part is not None:
             part()
         os.kill(os.getpid(), signal.SIGKILL)
+        return number
 
 
 def child(run: Run, entry: Entry, injection: Injection, notes: Path) -> int:

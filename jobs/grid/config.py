@@ -1,4 +1,4 @@
-"""``grid.yaml`` -> a checked, frozen :class:`Grid` configuration. Strict: what it does not know, it refuses."""
+"""Reads and checks ``grid.yaml``. Anything unknown in it is an error."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ DATA_SOURCES = ("sample", "files")
 class GridConfig:
     """A checked ``grid.yaml``.
 
-    ``axes`` maps each axis to its values in the order written; ``training`` holds every setting that is
-    not an axis, defaults filled in; ``exclude`` and ``include`` are lists of ``{setting: value(s)}``.
+    ``axes`` maps each axis to its values in the order of the file. ``training`` has the value of every training
+    setting, with defaults for those that the file does not mention. ``exclude`` and ``include`` are lists of
+    ``{setting: value(s)}``.
     """
 
     path: Path
@@ -36,7 +37,7 @@ class GridConfig:
 
 
 class _Reader:
-    """Collects nothing, guesses nothing: the first thing that is wrong is reported with its line."""
+    """Checks the parts of a ``grid.yaml``; the first error is reported with its line."""
 
     def __init__(self, path: Path, lines: dict[str, int]) -> None:
         self.path = path
@@ -75,11 +76,11 @@ class _Reader:
             raise self.refuse(where, value, str(error)) from None
 
     def values(self, where: str, setting: Setting, value: Any) -> tuple[Any, ...]:
-        """One or several values of an axis: not empty, no duplicates."""
+        """One or several values of an axis, without duplicates."""
         items = value if isinstance(value, list) else [value]
         if not items:
             raise self.refuse(where, value, "at least one value")
-        parsed: dict[Any, None] = {}  # ordered, and quick to search for a duplicate
+        parsed: dict[Any, None] = {}  # an ordered set
         for number, item in enumerate(items):
             name = f"{where}[{number}]" if isinstance(value, list) else where
             one = self.value(name, setting, item)
@@ -128,9 +129,9 @@ def _read_selection(
     reader: _Reader, section: str, content: Any, *, one_value: bool
 ) -> tuple[dict[str, Any], ...]:
     result = []
-    for number, entry in enumerate(reader.listing(section, content)):
+    for number, item in enumerate(reader.listing(section, content)):
         where = f"{section}[{number}]"
-        entry = reader.mapping(where, entry)
+        entry = reader.mapping(where, item)
         if not entry:
             raise reader.refuse(where, entry, "at least one 'key: value', for example 'batch_size: 32'")
         checked = {}
@@ -144,14 +145,14 @@ def _read_selection(
 
 
 def _read_site(reader: _Reader, content: Any) -> dict[str, Any]:
-    """The ``site`` block: what is written, else the preset's value, else the table's default."""
+    """The ``site`` block: for each key the value in the file, else that of the preset, else the default."""
     content = reader.mapping("site", content)
     preset = SITE["preset"].default
     if "preset" in content:
         preset = reader.value("site.preset", SITE["preset"], content["preset"])
     site = reader.block("site", content, SITE, SITES[preset].values)
     for missing in (key for key in SITES[preset].needs if site[key] is None):
-        raise reader.refuse(f"site.{missing}", None, f"a value: {SITES[preset].title} runs no job without it")
+        raise reader.refuse(f"site.{missing}", None, f"a value, which {SITES[preset].title} requires")
     return site
 
 
@@ -167,7 +168,7 @@ def load_config(path: Path) -> GridConfig:
         if key not in SECTIONS:
             raise reader.unknown("", key, list(SECTIONS))
     if "hyperparameters" not in content:
-        raise reader.refuse("hyperparameters", "nothing", "the search space: the block 'hyperparameters:'")
+        raise reader.refuse("hyperparameters", "nothing", "the search space in the block 'hyperparameters:'")
 
     axes = _read_axes(reader, content["hyperparameters"])
     training = reader.block("training", content.get("training"), TRAINING)
@@ -177,7 +178,7 @@ def load_config(path: Path) -> GridConfig:
             raise reader.refuse(
                 f"training.{key}",
                 written[key],
-                f"'{key}' in one place; it is an axis in hyperparameters already",
+                f"no '{key}' here, because it is an axis in hyperparameters",
             )
 
     data_block = dict(reader.mapping("data", content.get("data")))
@@ -212,11 +213,13 @@ def load_config(path: Path) -> GridConfig:
 
 
 def _check_together(reader: _Reader, config: GridConfig) -> None:
-    """Checks that need more than one key."""
+    """The checks that concern more than one key."""
     for number, entry in enumerate(config.include):
         missing = [key for key in HYPERPARAMETERS if key not in entry]
         if missing:
-            raise reader.refuse(f"include[{number}]", dict(entry), f"a whole point: add {', '.join(missing)}")
+            raise reader.refuse(
+                f"include[{number}]", dict(entry), f"all three hyperparameters: add {', '.join(missing)}"
+            )
 
     def tried(key: str) -> set[Any]:
         values = set(config.axes.get(key, (config.training[key],)))
@@ -233,6 +236,6 @@ def _check_together(reader: _Reader, config: GridConfig) -> None:
     if tried("clipnorm") != {None} and tried("global_clipnorm") != {None}:
         raise reader.refuse(
             "training.global_clipnorm",
-            sorted(tried("global_clipnorm"), key=str)[0],
+            min(tried("global_clipnorm"), key=str),
             "only one of clipnorm and global_clipnorm; set the other to null",
         )

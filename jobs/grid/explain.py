@@ -1,7 +1,8 @@
-"""What ``make_grid.py --explain`` prints: the grid as it was understood."""
+"""The output of ``make_grid.py --explain``: the grid as the program reads it."""
 
 from __future__ import annotations
 
+from jobs.common.units import plural
 from jobs.grid.config import GridConfig
 from jobs.grid.points import Point, expand, point_name
 from jobs.grid.settings import POINT
@@ -16,19 +17,19 @@ def _parameters(point: Point) -> int:
 
 
 def explain(config: GridConfig) -> str:
-    """The axes, what was excluded and included, the recipe, the data, and a line for every point."""
+    """The axes, the number of excluded and included points, the settings, and one line per point."""
     points = expand(config)
     full = len(config.seeds)
     for values in config.axes.values():
         full *= len(values)
-    lines = [f"{config.path}: {len(points)} points", "", "axes"]
+    lines = [f"{config.path}: {plural(len(points), 'point')}", "", "axes"]
     for axis, values in config.axes.items():
         lines.append(f"  {axis:<14} {', '.join(POINT[axis].to_text(value) for value in values)}")
     lines.append(f"  {'seed':<14} {', '.join(map(str, config.seeds))}")
     lines.append(
         f"  {full} combinations - {full + len(config.include) - len(points)} excluded + {len(config.include)} included"
     )
-    lines += ["", "the same for every point"]
+    lines += ["", "settings of every point"]
     lines += [
         f"  {key:<26} {POINT[key].to_text(value)}"
         for key, value in config.training.items()
@@ -36,7 +37,7 @@ def explain(config: GridConfig) -> str:
     ]
     lines += ["", "data"]
     lines += [f"  {key:<26} {'null' if value is None else value}" for key, value in config.data.items()]
-    lines += ["", "site: what each sub-job asks for, and where it runs"]
+    lines += ["", "site: the resources that each sub-job requests, and where it runs"]
     lines += [f"  {key:<26} {'null' if value is None else value}" for key, value in config.site.items()]
     lines += ["", f"{'name':<48} {'parameters':>12}"]
     for index, point in enumerate(points, start=1):

@@ -109,12 +109,8 @@ def _literal(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _matches(settings: Mapping[str, Any], rule: Mapping[str, frozenset[Any]]) -> bool:
-    return all(settings[key] in values for key, values in rule.items())
-
-
 def extra_axes(config: GridConfig) -> tuple[str, ...]:
-    """The settings that vary beyond the three hyperparameters and the seed, in a fixed order."""
+    """The settings that vary besides the three hyperparameters and the seed, in a fixed order."""
     varied = {key for key in config.axes if key not in HYPERPARAMETERS}
     varied |= {
         key for entry in config.include for key in entry if key not in HYPERPARAMETERS and key != "seed"
@@ -125,17 +121,39 @@ def extra_axes(config: GridConfig) -> tuple[str, ...]:
 def expand(config: GridConfig) -> list[Point]:
     """All points of the grid in order.
 
-    Seeds are outermost, so that a whole grid is through before it is repeated; then architecture,
-    learning rate, batch size (the guide's order), then further axes. ``exclude`` rules are applied,
-    ``include`` points come last.
+    The seed is the outermost loop, so that the whole grid is trained once before it is repeated; then come
+    architecture, learning rate, batch size (the guide's order) and further axes. Points that an ``exclude`` rule
+    matches are left out, and the ``include`` points come last.
 
-    Raises :class:`UserError` for an ``exclude`` rule that matches nothing, an ``include`` point that the
-    grid has already, a name that is too long for a file, a grid without any point, and, before anything is
-    expanded, one of more than :data:`MOST_POINTS` combinations.
+    Raises :class:`UserError` for an ``exclude`` rule that matches nothing, an ``include`` point that is already in
+    the grid, a name that is too long for a file, a grid without any point, and, before anything is
+    expanded, for more than :data:`MOST_POINTS` combinations.
     """
     _check_size(config)
-    points: list[Point] = []
-    always_named = tuple(key for key in config.axes if key not in HYPERPARAMETERS)
+    points = _combinations(config)
+    points += _included(config, points)
+    if not points:
+        raise UserError(
+            f"{config.path}: every point is excluded; expected at least one point: "
+            "remove or narrow an entry of 'exclude'"
+        )
+    longest = max((point.stem for point in points), key=len)
+    if len(longest) > LONGEST_STEM:
+        raise UserError(
+            f"{config.path}: the name {longest} is too long; expected at most {LONGEST_STEM} characters: "
+            "move settings with one value from 'hyperparameters' to 'training', or change fewer settings in 'include'"
+        )
+    return points
+
+
+def _always_named(config: GridConfig) -> tuple[str, ...]:
+    return tuple(key for key in config.axes if key not in HYPERPARAMETERS)
+
+
+def _combinations(config: GridConfig) -> list[Point]:
+    """The points of the axes and seeds without those that ``exclude`` removes."""
+    points = []
+    named = _always_named(config) + (("seed",) if len(config.seeds) > 1 else ())
     rules = [{key: frozenset(values) for key, values in rule.items()} for rule in config.exclude]
     hits = [0] * len(rules)
     for seed, *values in itertools.product(config.seeds, *config.axes.values()):
@@ -144,7 +162,6 @@ def expand(config: GridConfig) -> list[Point]:
         for number in excluded:
             hits[number] += 1
         if not excluded:
-            named = always_named + (("seed",) if len(config.seeds) > 1 else ())
             points.append(_point(settings, named))
     for number, count in enumerate(hits):
         if count == 0:
@@ -153,22 +170,37 @@ def expand(config: GridConfig) -> list[Point]:
                 for key, values in config.exclude[number].items()
             }
             raise UserError(
-                f"{config.path}: exclude[{number}]: received {shown(rule)}, which no point of the grid matches; "
-                "expected values that the axes hold, correct or remove the entry"
+                f"{config.path}: exclude[{number}]: received {shown(rule)}, which matches no point of the grid; "
+                "expected values of the axes: correct or remove the entry"
             )
+    return points
+
+
+def _matches(settings: Mapping[str, Any], rule: Mapping[str, frozenset[Any]]) -> bool:
+    return all(settings[key] in values for key, values in rule.items())
+
+
+def _included(config: GridConfig, points: Sequence[Point]) -> list[Point]:
+    """The points of ``include``; ``points`` are those that the grid has without them.
+
+    A setting that an entry does not mention has its value in ``training``, or the first value of its axis; an
+    entry without a seed has the first seed of the grid.
+    """
+    included = []
+    always_named = _always_named(config)
+    default = {**config.training, "seed": SEED.default}
     known = {canonical_json(dict(point.settings)) for point in points} if config.include else set()
     for number, entry in enumerate(config.include):
-        fixed = {key: values[0] for key, values in config.axes.items() if key not in HYPERPARAMETERS}
-        settings = {**config.training, **fixed, "seed": config.seeds[0], **entry}
+        first = {key: config.axes[key][0] for key in always_named}
+        settings = {**config.training, **first, "seed": config.seeds[0], **entry}
         text = canonical_json(settings)
         if text in known:
             raise UserError(
-                f"{config.path}: include[{number}]: received {shown(dict(entry))}, a point that the grid has already; "
+                f"{config.path}: include[{number}]: received {shown(dict(entry))}, a point that is already in the grid; "
                 "remove the entry"
             )
         known.add(text)
-        default = {**config.training, "seed": SEED.default}
-        named = always_named + tuple(
+        special = tuple(
             key
             for key in POINT
             if key in entry
@@ -176,16 +208,8 @@ def expand(config: GridConfig) -> list[Point]:
             and key not in always_named
             and (entry[key] != default[key] or (key == "seed" and len(config.seeds) > 1))
         )
-        points.append(_point(settings, named))
-    if not points:
-        raise UserError(f"{config.path}: every point is excluded; expected at least one, relax 'exclude'")
-    longest = max(points, key=lambda point: len(point.stem))
-    if len(longest.stem) > LONGEST_STEM:
-        raise UserError(
-            f"{config.path}: a point would be called {longest.stem}; expected at most {LONGEST_STEM} characters: "
-            "move settings of one value from 'hyperparameters' to 'training', or let 'include' change fewer"
-        )
-    return points
+        included.append(_point(settings, always_named + special))
+    return included
 
 
 def _check_size(config: GridConfig) -> None:
@@ -194,7 +218,7 @@ def _check_size(config: GridConfig) -> None:
     if count > MOST_POINTS:
         sizes = " x ".join(f"{len(values)} {axis}" for axis, values in axes.items())
         raise UserError(
-            f"{config.path}: received {sizes} with {len(config.include)} included, {count:,} combinations; "
+            f"{config.path}: received {sizes} and {len(config.include)} included, {count:,} combinations in total; "
             f"expected at most {MOST_POINTS:,}: shorten an axis, or make several runs"
         )
 

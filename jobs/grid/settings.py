@@ -1,7 +1,7 @@
-"""Every setting that ``grid.yaml`` knows: its type, its range, its default and what it means.
+"""Every setting of ``grid.yaml``: its type, its range and its default.
 
-One table serves the loader, the axes of the grid, the columns of ``index.csv`` and the error messages,
-so that a setting cannot mean one thing in one place and another elsewhere.
+The loader, the axes of the grid, the columns of ``index.csv`` and the error messages use these tables, so that a
+setting means the same everywhere. To add a setting, add it to :data:`TRAINING`, :data:`DATA` or :data:`SITE`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,26 @@ from typing import Any
 from unet_models.networks.parameters import ARCHITECTURES
 
 
+def _any_value(_value: object) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Setting:
     """One key of ``grid.yaml``.
 
-    ``kind`` is the Python type of a value, ``expected`` the words an error uses, ``accepts`` the range
-    check, ``nullable`` whether ``null`` is a value (meaning: off, or decided by the program).
+    ``kind`` is the Python type of a value, ``expected`` describes the values in an error message, ``accepts`` checks
+    the range, and ``nullable`` allows ``null`` (which means: off, or decided by the program).
     """
 
     kind: type
     default: Any
     expected: str
-    accepts: Callable[[Any], bool] = lambda value: True
+    accepts: Callable[[Any], bool] = _any_value
     nullable: bool = False
 
     def parse(self, value: Any) -> Any:
-        """``value`` in this setting's type; ``ValueError`` with :attr:`expected` if it is not one."""
+        """``value`` in the type of this setting; ``ValueError`` with :attr:`expected` if it is not a valid value."""
         if value is None and self.nullable:
             return None
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -40,17 +44,16 @@ class Setting:
                 value = float(value)
             except OverflowError:  # an integer of more than 308 digits
                 raise ValueError(self.expected) from None
-        # bool is an int to Python, and `epochs: true` is not 1 to a user
-        if type(value) is not self.kind or (self.kind is float and not math.isfinite(value)):
-            raise ValueError(self.expected)
-        if not self.accepts(value):
+        # Not isinstance: in Python a bool is an int, but a user who writes `epochs: true` does not mean 1.
+        valid = type(value) is self.kind and not (isinstance(value, float) and not math.isfinite(value))
+        if not valid or not self.accepts(value):
             raise ValueError(self.expected)
         return value
 
     def to_text(self, value: Any) -> str:
-        """``value`` as it stands in a CSV cell and in a point's name; :meth:`from_text` is its inverse.
+        """``value`` as it is written in CSV cells and in names of points; :meth:`from_text` is the inverse.
 
-        Booleans are written in lower case: ``grep False`` over the summary must find failed points only.
+        Booleans are written in lower case, because ``grep False`` on the summary must find failed points only.
         """
         if value is None:
             return "none"
@@ -59,7 +62,7 @@ class Setting:
         return repr(value) if isinstance(value, float) else str(value)
 
     def from_text(self, text: str) -> Any:
-        """The value written by :meth:`to_text`; ``ValueError`` if the text is none."""
+        """The value that :meth:`to_text` wrote; ``ValueError`` with :attr:`expected` for any other text."""
         text = text.strip()
         if self.nullable and text == "none":
             return None
@@ -95,7 +98,7 @@ def _one_of(default: str, *choices: str) -> Setting:
     return Setting(str, default, "one of " + ", ".join(choices), lambda value: value in choices)
 
 
-def _switch(default: bool) -> Setting:
+def _switch(*, default: bool) -> Setting:
     return Setting(bool, default, "true or false")
 
 
@@ -106,7 +109,7 @@ def _text(default: str | None, words: str, accepts: Callable[[str], bool] = bool
 def _is_regex_with_number(pattern: str) -> bool:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what Python will read in another way one day
+            warnings.simplefilter("error")  # for patterns that a future Python will read differently
             return re.compile(pattern).groups == 1
     except (re.error, OverflowError, RecursionError, Warning):
         return False
@@ -132,7 +135,7 @@ TRAINING: dict[str, Setting] = {
     "epochs": _whole(30, 1, 100_000),
     "base_filters": _whole(64, 1, 512),
     "levels": _whole(5, 2, 7),
-    "dropout": _number(0.0, "a number from 0 up to, not including, 1", lambda value: 0 <= value < 1),
+    "dropout": _number(0.0, "a number of at least 0 and below 1", lambda value: 0 <= value < 1),
     "batch_norm_momentum": _number(0.9, "a number above 0 and below 1", lambda value: 0 < value < 1),
     "optimizer": _one_of("adam", "adam", "adamw", "sgd", "rmsprop"),
     "clipnorm": _number(1.0, "a positive number", lambda value: value > 0, nullable=True),
@@ -145,12 +148,12 @@ TRAINING: dict[str, Setting] = {
     "reduce_lr_min_delta": _number(1e-4, "a number of at least 0", lambda value: value >= 0),
     "early_stopping_patience": _whole(10, 1, nullable=True),
     "early_stopping_min_delta": _number(0.0, "a number of at least 0", lambda value: value >= 0),
-    "augment": _switch(True),
+    "augment": _switch(default=True),
     "validation_batch_size": _whole(16, 1, 4096),
     "precision": _one_of("float32", "float32", "mixed_bfloat16", "mixed_float16"),
-    "tensor_float_32": _switch(True),
+    "tensor_float_32": _switch(default=True),
     "jit_compile": _one_of("auto", "off", "on", "auto"),
-    "deterministic": _switch(False),
+    "deterministic": _switch(default=False),
     "model_format": _one_of("hdf5", "hdf5", "keras"),
 }
 
@@ -163,7 +166,7 @@ DATA: dict[str, Setting] = {
     "gap_slices": _whole(20, 0),
     "split_seed": _whole(0, 0, 2**31 - 1),
     "slice_pattern": _text(
-        None, "a regular expression with one group that catches the slice number", _is_regex_with_number
+        None, "a regular expression with one group that matches the slice number", _is_regex_with_number
     ),
     "mask_threshold": _number(None, "a number of at least 0", lambda value: value >= 0, nullable=True),
     "intensity_max": _number(None, "a positive number", lambda value: value > 0, nullable=True),
@@ -175,7 +178,7 @@ DATA: dict[str, Setting] = {
 }
 
 
-# Site values end up in qsub's arguments and in a file that a shell reads: nothing in them may end a line.
+# Site values become arguments of qsub and lines of a shell script, so they must not contain a line break.
 def _is_one_line(value: str) -> bool:
     return bool(value.strip()) and value.isprintable()
 
@@ -225,7 +228,7 @@ def _name(words: str) -> Setting:
 
 PRESETS = ("openpbs", "nus_vanda", "nscc_aspire2a", "nci_gadi", "imperial")
 
-# The defaults here are those of a generic OpenPBS; jobs.grid.sites holds what the other presets change.
+# The defaults are for a generic OpenPBS; jobs.grid.sites has the values that the other presets change.
 SITE: dict[str, Setting] = {
     "preset": _one_of("openpbs", *PRESETS),
     "ncpus": _whole(8, 1),
@@ -239,22 +242,22 @@ SITE: dict[str, Setting] = {
     "select": Setting(
         str,
         "select=1:ncpus={ncpus}:ngpus={ngpus}:mem={mem}",
-        "what follows qsub's -l, with {ncpus}, {ngpus} and {mem} where the numbers go",
+        "the argument of qsub's -l, with {ncpus}, {ngpus} and {mem} in place of the numbers",
         _is_template("ncpus", "ngpus", "mem"),
     ),
-    "log_options": Setting(str, "-j oe", "qsub's options for output, such as -j oe -k oed", _is_shell_words),
-    "extra_options": _text(None, "further options for every qsub", _is_shell_words),
+    "log_options": Setting(str, "-j oe", "qsub options for output, such as -j oe -k oed", _is_shell_words),
+    "extra_options": _text(None, "more options for every qsub", _is_shell_words),
     "max_running": _whole(None, 1, nullable=True),
     "max_array_size": _whole(None, 2, nullable=True),
-    "job_arrays": _switch(True),
+    "job_arrays": _switch(default=True),
     "modules": _text(
         None,
-        "modules to load, parted by spaces",
+        "modules to load, separated by spaces",
         lambda value: re.fullmatch(r"[\w./+-]+( +[\w./+-]+)*", value) is not None,
     ),
     "container": _text(None, "the container image's path", _is_one_line),
     "container_command": _one_of("singularity", "singularity", "apptainer"),
-    "container_binds": _text(None, "folders to bind, parted by commas", _is_one_line),
+    "container_binds": _text(None, "folders to bind, separated by commas", _is_one_line),
     "environment": _text(None, "the folder of a virtual or conda environment", _is_one_line),
     "collect_ncpus": _whole(1, 1),
     "collect_mem": _size("8gb"),
@@ -263,10 +266,10 @@ SITE: dict[str, Setting] = {
     "collect_select": Setting(
         str,
         "select=1:ncpus={ncpus}:mem={mem}",
-        "what follows qsub's -l, with {ncpus} and {mem} where the numbers go",
+        "the argument of qsub's -l, with {ncpus} and {mem} in place of the numbers",
         _is_template("ncpus", "mem"),
     ),
 }
 
-# What a point is made of, in the order of its columns.
+# The settings of a point, in the order of their columns.
 POINT: dict[str, Setting] = {**HYPERPARAMETERS, "seed": SEED, **TRAINING}

@@ -1,7 +1,8 @@
-"""What differs between clusters, as presets of ``grid.yaml``'s ``site`` block.
+"""The presets of ``grid.yaml``'s ``site`` block: the differences between clusters.
 
-Each preset holds only what it changes against a generic OpenPBS (the defaults in :data:`jobs.grid.settings.SITE`).
-Where a preset comes from, and whether it was ever tried there, stands in ``docs/clusters.md``.
+A preset has only the values that differ from a generic OpenPBS (the defaults in :data:`jobs.grid.settings.SITE`).
+``docs/clusters.md`` gives the source of each preset and says whether it was tried on the cluster. To add one, add it
+here and to :data:`jobs.grid.settings.PRESETS`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Site:
-    """A cluster: its ``title``, the values it changes, and the keys that a user there must write."""
+    """A cluster: its ``title``, the ``values`` it changes, and the keys that its users must write (``needs``)."""
 
     title: str
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -29,14 +30,14 @@ SITES: dict[str, Site] = {
             "container": "/app1/common/singularity-img/hopper/tensorflow/tensorflow_2.16.1-cuda_12.5.0_24.06.sif",
         },
     ),
-    # A100 nodes; the queue `normal` routes by what is asked for. At most 100 jobs for each user.
+    # A100 nodes; the queue `normal` routes jobs by the resources they request. At most 100 jobs per user.
     "nscc_aspire2a": Site(
         "NSCC ASPIRE2A",
         {"ncpus": 16, "mem": "110gb", "queue": "normal", "max_running": 100},
         needs=("project",),
     ),
-    # gpuvolta: 12 CPUs for each GPU, no select statement, -l wd for the folder of qsub, storage named in
-    # extra_options. Written for a PBS without job arrays: one job for each point.
+    # gpuvolta: 12 CPUs per GPU, no select statement, -l wd to start in the folder of qsub, storage requested in
+    # extra_options. This PBS has no job arrays: one job per point.
     "nci_gadi": Site(
         "NCI Gadi",
         {
@@ -62,20 +63,21 @@ SITES: dict[str, Site] = {
 
 
 def gpu_resources(site: Mapping[str, Any]) -> str:
-    """What follows ``-l`` for one sub-job; without GPUs the resource is not named: a PBS may not know it.
+    """The argument of ``-l`` for one sub-job; without ``ngpus`` if it is 0, because a PBS may not know that resource.
 
     >>> gpu_resources({"select": "select=1:ncpus={ncpus}:ngpus={ngpus}", "ncpus": 8, "ngpus": 0, "mem": "32gb"})
     'select=1:ncpus=8'
     """
-    template = site["select"]
+    template: str = site["select"]
     if site["ngpus"] == 0:
         template = template.replace(":ngpus={ngpus}", "").replace(",ngpus={ngpus}", "")
     return template.format(ncpus=site["ncpus"], ngpus=site["ngpus"], mem=site["mem"])
 
 
 def collect_resources(site: Mapping[str, Any]) -> str:
-    """What follows ``-l`` for the collect job, which needs no GPU."""
-    return site["collect_select"].format(ncpus=site["collect_ncpus"], mem=site["collect_mem"])
+    """The argument of ``-l`` for the collect job, which needs no GPU."""
+    template: str = site["collect_select"]
+    return template.format(ncpus=site["collect_ncpus"], mem=site["collect_mem"])
 
 
 def seconds(walltime: str) -> int:

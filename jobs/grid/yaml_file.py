@@ -1,7 +1,7 @@
 """Safe YAML with YAML 1.2 scalars, no duplicate keys, and the line of every key.
 
-PyYAML follows YAML 1.1: it reads ``1e-4`` as text, ``04:00:00`` as 14400, ``no`` as false, and keeps the
-last of two equal keys without a word. Each of these has cost somebody a grid.
+PyYAML follows YAML 1.1: it reads ``1e-4`` as text, ``04:00:00`` as 14400 and ``no`` as false, and of two equal keys
+it silently keeps the last. Each of these can ruin a grid without an error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import yaml
 from jobs.common.errors import UserError, one_line, shown
 
 LARGEST_BYTES = 1_000_000  # of a file; the default grid.yaml has 4000
-MOST_NODES = 100_000  # keys' blocks, lists and values, aliases written out
+MOST_NODES = 100_000  # blocks, lists and values, with aliases expanded
 LONGEST_KEY = 100
 DEEPEST = 10
 
@@ -42,7 +42,7 @@ def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     return int(loader.construct_scalar(node))  # YAML 1.1 would read 010 as 8
 
 
-# The core schema's tags and no other: a tag written by hand (!!timestamp, !!set, !mine) is refused.
+# Only the tags of the core schema: any other tag in the file (!!timestamp, !!set, !mine) is refused.
 _CORE = ("null", "bool", "int", "float", "str", "seq", "map")
 _Loader.yaml_constructors = {
     tag: constructor
@@ -57,17 +57,19 @@ def _refusal(path: Path, node: yaml.Node, message: str) -> UserError:
 
 
 def _count(node: yaml.Node, path: Path, counted: dict[int, int], above: tuple[int, ...] = ()) -> int:
-    """How many nodes ``node`` holds once every alias is written out; each node is visited once.
+    """The number of nodes in ``node`` with every alias expanded; each node is visited once.
 
-    Raises :class:`UserError` for more than :data:`MOST_NODES`, a node that holds itself, deep nesting and
-    keys that are no short text.
+    Raises :class:`UserError` for more than :data:`MOST_NODES`, a node that contains itself, deep nesting, and
+    keys that are not short text.
     """
     here = id(node)
     if here in above:
-        raise _refusal(path, node, "the anchor here holds itself by an alias; expected a block that ends")
+        raise _refusal(path, node, "this anchor contains itself through an alias; remove the alias")
     if len(above) >= DEEPEST:
         raise _refusal(
-            path, node, f"received more than {DEEPEST} levels; expected 'section:' with 'key: value' lines"
+            path,
+            node,
+            f"received more than {DEEPEST} levels of nesting; expected 'section:' with 'key: value' lines",
         )
     if here not in counted:
         total = 1
@@ -84,7 +86,7 @@ def _count(node: yaml.Node, path: Path, counted: dict[int, int], above: tuple[in
             raise _refusal(
                 path,
                 node,
-                f"received {total:,} values, aliases written out; expected at most {MOST_NODES:,}: shorten the lists, or remove the aliases",
+                f"received {total:,} values with aliases expanded; expected at most {MOST_NODES:,}: shorten the lists or remove aliases",
             )
         counted[here] = total
     return counted[here]
@@ -96,7 +98,7 @@ def _lines(node: yaml.Node, where: str, lines: dict[str, int], path: Path) -> No
         for key, value in node.value:
             name = key.value
             if name in seen:
-                raise _refusal(path, key, f"the key {shown(name)} stands there twice; keep one of them")
+                raise _refusal(path, key, f"the key {shown(name)} occurs twice; remove one of them")
             seen.add(name)
             inner = f"{where}.{name}" if where else name
             lines[inner] = key.start_mark.line + 1
@@ -110,20 +112,20 @@ def _lines(node: yaml.Node, where: str, lines: dict[str, int], path: Path) -> No
 def load_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """The mapping in ``path`` and the line (from 1) of every key, by dotted name.
 
-    Raises :class:`UserError` naming file and line for anything that is not a plain mapping, and for a file
-    that is, or by its aliases would become, larger than any grid (:data:`LARGEST_BYTES`, :data:`MOST_NODES`).
+    Raises :class:`UserError` with file and line for anything that is not a plain mapping, and for a file
+    that is larger than any grid, also with its aliases expanded (:data:`LARGEST_BYTES`, :data:`MOST_NODES`).
     """
     try:
         with path.open("rb") as stream:
             content = stream.read(LARGEST_BYTES + 1)
         if len(content) > LARGEST_BYTES:
             raise UserError(
-                f"{path} is larger than {LARGEST_BYTES:,} bytes; expected a grid.yaml, which describes a grid in a few lines"
+                f"{path} is larger than {LARGEST_BYTES:,} bytes; expected a grid.yaml, which has a few thousand"
             )
         text = content.decode("utf-8")
     except FileNotFoundError:
         raise UserError(
-            f"{path} does not exist; give the path of a grid.yaml, or run this in the repository"
+            f"{path} does not exist; give the path of a grid.yaml, or run this command in the repository"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as UTF-8 text ({error})") from error
@@ -138,9 +140,9 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
             found = loader.construct_document(node) if node is not None else None
         finally:
             loader.dispose()
-    # PyYAML lets through what int(), float() and chr() raise, and its own look-up of an unknown boolean.
+    # PyYAML does not catch the errors of int(), float() and chr(), nor its own KeyError for an unknown boolean.
     except (yaml.YAMLError, ValueError, LookupError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} is not valid YAML: {one_line(error)}") from error
     if not isinstance(found, dict):
-        raise UserError(f"{path} holds {shown(found)}, expected keys such as 'hyperparameters:'")
+        raise UserError(f"{path} contains {shown(found)}, expected keys such as 'hyperparameters:'")
     return found, lines

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.common.errors import UserError
+from jobs.grid import points as points_module
 from jobs.grid.config import load_config
 from jobs.grid.points import LONGEST_STEM, Point, expand, point_name, stem_of_name
 from jobs.grid.settings import POINT
@@ -65,7 +66,9 @@ def test_excluded_points_are_left_out(write_grid):
 
 
 def test_an_exclusion_that_matches_nothing_is_refused(write_grid):
-    with pytest.raises(UserError, match="exclude\\[0\\]: received {'batch_size': 64}, which no point"):
+    with pytest.raises(
+        UserError, match="exclude\\[0\\]: received {'batch_size': 64}, which matches no point of the grid"
+    ):
         expand(load_config(write_grid(AXES + "exclude: [{batch_size: 64}]")))
 
 
@@ -74,15 +77,100 @@ def test_excluding_everything_is_refused(write_grid):
         expand(load_config(write_grid(AXES + "exclude: [{batch_size: [8, 16]}]")))
 
 
-def test_an_included_point_comes_last_and_its_name_tells_what_is_special(write_grid):
+def test_an_included_point_comes_last_and_its_name_has_its_special_settings(write_grid):
     text = AXES + "include: [{architecture: UNet, learning_rate: 1e-2, batch_size: 8, base_filters: 32}]"
     last = expand(load_config(write_grid(text)))[-1]
     assert last.stem == "UNet_lr0.01_bs8_base_filters32"
     assert last.settings["base_filters"] == 32
 
 
+def test_an_included_point_has_the_first_seed_and_the_first_value_of_each_axis(write_grid):
+    text = (
+        AXES
+        + "  dropout: [0.25, 0.0]\nseed: [7, 3]\ninclude: [{architecture: UNet, learning_rate: 0.01, batch_size: 4}]"
+    )
+    points = expand(load_config(write_grid(text)))
+    assert len(points) == 2 * 2 * 2 * 2 * 2 + 1
+    last = points[-1]
+    assert (last.settings["seed"], last.settings["dropout"], last.settings["epochs"]) == (7, 0.25, 30)
+    assert last.stem == "UNet_lr0.01_bs4_dropout0.25"
+
+
+def test_an_included_point_may_have_a_seed_of_its_own(write_grid):
+    text = AXES + "seed: 7\ninclude: [{architecture: UNet, learning_rate: 1e-4, batch_size: 8, seed: 2}]"
+    points = expand(load_config(write_grid(text)))
+    assert [point.settings["seed"] for point in points] == [7] * 8 + [2]
+    assert points[-1].stem == "UNet_lr0.0001_bs8_seed2"
+
+
+def test_an_included_seed_is_named_where_the_grid_has_several(write_grid):
+    text = AXES + "seed: [1, 2]\ninclude: [{architecture: UNet, learning_rate: 0.01, batch_size: 8, seed: 1}]"
+    assert expand(load_config(write_grid(text)))[-1].stem == "UNet_lr0.01_bs8_seed1"
+
+
+def test_two_exclusions_may_match_the_same_points(write_grid):
+    points = expand(
+        load_config(write_grid(AXES + "exclude: [{architecture: UNet}, {architecture: UNet, batch_size: 8}]"))
+    )
+    assert {point.settings["architecture"] for point in points} == {"Attention_UNet"}
+
+
+def test_the_same_point_included_twice_is_refused(write_grid):
+    entry = "{architecture: UNet, learning_rate: 0.01, batch_size: 8}"
+    with pytest.raises(UserError, match="include\\[1\\]: received .*, a point that is already in the grid"):
+        expand(load_config(write_grid(AXES + f"include: [{entry}, {entry}]")))
+
+
+def test_an_exclusion_needs_all_of_its_keys(write_grid):
+    rule = "{architecture: UNet, batch_size: 8}"
+    points = expand(load_config(write_grid(AXES + f"exclude: [{rule}]")))
+    assert [point.stem for point in points] == [
+        "UNet_lr0.0001_bs16",
+        "UNet_lr0.001_bs16",
+        "Attention_UNet_lr0.0001_bs8",
+        "Attention_UNet_lr0.0001_bs16",
+        "Attention_UNet_lr0.001_bs8",
+        "Attention_UNet_lr0.001_bs16",
+    ]
+
+
+@pytest.mark.parametrize(("most", "accepted"), [(8, False), (9, True)])
+def test_the_number_of_points_is_limited_before_any_is_made(write_grid, monkeypatch, most, accepted):
+    monkeypatch.setattr(points_module, "MOST_POINTS", most)
+    text = AXES + "include: [{architecture: UNet, learning_rate: 0.01, batch_size: 8}]"
+    config = load_config(write_grid(text))
+    if accepted:
+        assert len(expand(config)) == 9
+    else:
+        with pytest.raises(UserError, match=f"1 included, 9 combinations in total; expected at most {most}"):
+            expand(config)
+
+
+def test_the_length_of_a_name_is_limited(write_grid, monkeypatch):
+    config = load_config(write_grid(AXES))
+    longest = len("Attention_UNet_lr0.0001_bs16")
+    monkeypatch.setattr(points_module, "LONGEST_STEM", longest)
+    assert len(expand(config)) == 8
+    monkeypatch.setattr(points_module, "LONGEST_STEM", longest - 1)
+    with pytest.raises(
+        UserError, match="the name Attention_UNet_lr0.0001_bs16 is too long; expected at most 27"
+    ):
+        expand(config)
+
+
+def test_numbers_from_a_hundred_on_have_names_of_their_own():
+    assert [point_name(number, "x") for number in (9, 10, 99, 100)] == [
+        "exp_09_x",
+        "exp_10_x",
+        "exp_99_x",
+        "exp_100_x",
+    ]
+
+
 def test_including_a_known_point_is_refused(write_grid):
-    with pytest.raises(UserError, match="a point that the grid has already"):
+    with pytest.raises(
+        UserError, match="include\\[0\\]: received .*, a point that is already in the grid; remove the entry"
+    ):
         expand(
             load_config(
                 write_grid(AXES + "include: [{architecture: UNet, learning_rate: 1e-4, batch_size: 8}]")

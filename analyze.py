@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""The summary of a run -> statistics, pictures and reports: report.html, a text report, PNGs and a JSON.
+"""Analyse the summary of a run: write report.html, a text report, figures (PNG) and analysis_summary.json.
 
-  analyze.py RUN                                      reads RUN/hyperparameter_summary.csv, writes RUN/analysis/
-  analyze.py --summary_file FILE --output_dir DIR     the same for any summary
+  analyze.py RUN                                    read RUN/hyperparameter_summary.csv, write to RUN/analysis/
+  analyze.py --summary_file FILE --output_dir DIR   read any summary, write to any folder
 
-Exit codes: 0 written, 4 written but no point was successful, 2 no usable summary (python collect.py RUN).
+Exit codes: 0 written; 4 written, but no point was successful;
+2 no usable summary (write it with: python collect.py RUN).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from analysis.figures.background import drawing_processes
 from analysis.report.report import write_report
 from jobs.common.errors import NOTHING, OK, UserError, run_command
+from jobs.common.units import plural
 from jobs.run.paths import RunPaths
 
 
@@ -25,23 +27,35 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", metavar="RUN", type=Path, nargs="?", help="the run directory")
-    parser.add_argument("--summary_file", "--summary-file", type=Path, nargs="+")
     parser.add_argument(
-        "--output_dir", "--output-dir", type=Path, nargs="+", help="default: analysis/ next to the summary"
+        "--summary_file",
+        "--summary-file",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="the summary, instead of RUN",
+    )
+    parser.add_argument(
+        "--output_dir",
+        "--output-dir",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="default: analysis/ next to the summary",
     )
     arguments = parser.parse_args(argv)
 
     def one(option: str, paths: list[Path] | None) -> Path | None:
         if paths is not None and len(paths) > 1:
             raise UserError(
-                f"{option}: received {len(paths)} paths ({paths[0]}, {paths[1]}, ...), expected one; name the run"
+                f"{option}: received {len(paths)} paths ({paths[0]}, {paths[1]}, ...), expected one; give the run directory instead"
             )
         return paths[0] if paths else None
 
     def command() -> int:
         summary = one("--summary_file", arguments.summary_file)
         if (arguments.run is None) == (summary is None):
-            raise UserError("expected a run directory, or --summary_file FILE, and not both")
+            raise UserError("expected either a run directory or --summary_file FILE")
         if summary is None:
             summary = RunPaths(arguments.run).summary
         output = one("--output_dir", arguments.output_dir) or RunPaths(summary.parent).analysis
@@ -49,12 +63,12 @@ def main(argv: list[str] | None = None) -> int:
         for file in report.files:
             print(file)
         if report.best is None:
-            print("no point was successful; the report says why")
+            print("no point was successful; the report gives the reasons")
             return NOTHING
         best, chance = report.best, report.best.chance_jaccard
         level = "" if chance is None else f" (chance level {chance:.3f})"
         print(
-            f"best of {report.successful} points: {best.name}: val_jaccard {best.best_val_jaccard:.3f}{level}"
+            f"best of {plural(report.successful, 'point')}: {best.name}: val_jaccard {best.best_val_jaccard:.3f}{level}"
         )
         return OK
 

@@ -1,9 +1,9 @@
-"""Understanding: a summary -> statistics, figures and reports. Reads the summary and the run's files; no TensorFlow."""
+"""Statistics, figures and reports from the summary and the files of a run. Never imports TensorFlow."""
 
 import os
 
-# Before NumPy is loaded. The matrices here are small: one thread takes 10,000 points through the statistics a second
-# slower on an idle machine, and four times as fast on a busy one, where threads that spin wait for one that is not
-# on a core; a login node is always busy, and has a hundred cores to spin on. Whoever sets these is left alone.
+# Set before NumPy is imported. The matrices here are small, so several threads gain little. With one thread, the
+# statistics of 10,000 points take a second longer on an idle machine, but a quarter of the time on a busy one, where
+# busy-waiting threads wait for a thread that has no core. Login nodes are busy. A value that is already set is kept.
 for _library in ("OPENBLAS", "MKL"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")

@@ -1,4 +1,4 @@
-"""What may be said of the best configurations, and what forbids saying more."""
+"""The best configurations in sentences, and the warnings that limit what follows from them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from analysis.ranking import NEAR_CHANCE, at_the_border, near_chance, point, ran
 from analysis.schema import Best, BestOfArchitecture, Noise
 from analysis.statistics.noise import indistinguishable, noise, seeds_to_settle
 from analysis.summary import architectures, common_text, extra_axes
+from jobs.common.units import plural
 
-RELEVANT = 0.01  # a difference in the Jaccard index that a microscopist would care about
-EARLY = 5  # epochs; a loss that is lost by then was lost from the start
-CAP = 1000  # seeds; what settles nothing
+RELEVANT = 0.01  # the smallest difference in the Jaccard index that matters in practice
+EARLY = 5  # epochs: a divergence within these counts as early
+CAP = 1000  # seeds: a larger number is not computed
 
 
 def cells(frame: pd.DataFrame) -> list[str]:
-    """The columns that make a configuration: all but the seed."""
+    """The columns that define a configuration: all hyperparameters except the seed."""
     return ["architecture", "learning_rate", "batch_size", *extra_axes(frame)]
 
 
@@ -27,7 +28,7 @@ def repeated(frame: pd.DataFrame) -> bool:
 
 
 def _settings(frame: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
-    """The configurations of ``rows`` in words, best mean first."""
+    """The configurations of ``rows`` as text, best mean first."""
     if rows.empty:
         return []
     columns = cells(frame)
@@ -41,13 +42,14 @@ def _settings(frame: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
 
 
 def _seeds(count: int | None) -> str:
-    return "more than 1,000 seeds" if count is None or count >= CAP else f"{count} seeds"
+    return "more than 1,000 seeds" if count is None or count >= CAP else plural(count, "seed")
 
 
 def best(frame: pd.DataFrame) -> Best:
-    """The best configuration, the set that is not distinguishable from it, and how many seeds would settle it.
+    """The best configuration, those that are not distinguishable from it, and the number of seeds to separate them.
 
-    ``seeds_needed`` and ``seeds_for_relevant``: for each configuration; two-sided test at 0.05 with power 0.8.
+    ``seeds_needed`` separates the first from the second, ``seeds_for_relevant`` detects a difference of
+    :data:`RELEVANT`. Both are seeds per configuration, for a two-sided t test at 0.05 with power 0.8.
     """
     order = ranked(frame)
     if order.empty:
@@ -55,7 +57,7 @@ def best(frame: pd.DataFrame) -> Best:
     good = frame[frame["successful"]]
     set_of_best = indistinguishable(frame, good)
     provisional = not repeated(frame)
-    # With repeats a configuration is its mean: the luckiest single point is no configuration.
+    # Configurations are compared by their means: the best single point may only be lucky.
     means = good.groupby(cells(frame), dropna=False, sort=False)["best_val_jaccard"].mean()
     leading = means.sort_values(ascending=False, kind="stable")
     rows = good.groupby(cells(frame), dropna=False, sort=False).groups[leading.index[0]]
@@ -67,13 +69,13 @@ def best(frame: pd.DataFrame) -> Best:
         needed = seeds_to_settle(difference, sd) if difference > 0 else CAP
         relevant = seeds_to_settle(RELEVANT, sd)
     same = good[good["name"].isin(set_of_best.names or [top["name"]])]
-    # Whole configurations: a name stands for one of its seeds.
+    # A name is that of one seed, the settings are those of the configuration.
     set_of_best = replace(set_of_best, settings=tuple(_settings(frame, same)))
     what = f"{top['name']} has the highest validation Jaccard index, {top['best_val_jaccard']:.4f}"
     if not provisional:
         what = (
             f"{top['architecture']} at learning rate {top['learning_rate']:g} and batch size {top['batch_size']:g} has the "
-            f"highest mean validation Jaccard index, {leading.iloc[0]:.4f} over {len(rows)} seeds"
+            f"highest mean validation Jaccard index, {leading.iloc[0]:.4f} over {plural(len(rows), 'seed')}"
         )
     parts = [what + "."]
     others = len(set_of_best.settings) - 1
@@ -81,28 +83,31 @@ def best(frame: pd.DataFrame) -> Best:
         parts.append("It is the only configuration with a result.")
     elif sd is None:
         parts.append(
-            f"Which configurations are distinguishable from it could not be computed: {set_of_best.reason}."
+            f"The configurations that are distinguishable from it could not be computed ({set_of_best.reason})."
         )
+    elif len(leading) == 2 and others:
+        parts.append("The other configuration is not distinguishable from it.")
     elif others:
+        verb = "is" if others == 1 else "are"
         parts.append(
-            f"{others} of the other {len(leading) - 1} configurations are not distinguishable from it."
+            f"{others} of the other {len(leading) - 1} configurations {verb} not distinguishable from it."
         )
     else:
-        parts.append("No other configuration is as good within the noise.")
+        parts.append("Every other configuration is worse by more than the noise.")
     if provisional:
         parts.append(
-            "The ranking is provisional: with one seed for each configuration it is not known how much a score varies by "
-            "chance."
+            "The ranking is provisional: with only one seed per configuration, the variation of a score by chance is not "
+            "known."
         )
     if needed is not None:
-        stand_in = (
-            "the observed run-to-run spread"
+        basis = (
+            "the observed run-to-run variation"
             if not provisional
-            else "the model's residual as a stand-in for the noise"
+            else "the residual of the model, because the noise is not known"
         )
         parts.append(
-            f"With {stand_in} (SD {sd:.4f}), it would take {_seeds(needed)} for each configuration to tell the first from "
-            f"the second ({difference:.4f} apart), and {_seeds(relevant)} to see a difference of {RELEVANT:g}."
+            f"Based on {basis} (SD {sd:.4f}): distinguishing the first from the second (difference {difference:.4f}) "
+            f"takes {_seeds(needed)} per configuration, and detecting a difference of {RELEVANT:g} takes {_seeds(relevant)}."
         )
     return Best(
         overall=point(top),
@@ -116,7 +121,7 @@ def best(frame: pd.DataFrame) -> Best:
 
 
 def best_by_architecture(frame: pd.DataFrame) -> dict[str, BestOfArchitecture]:
-    """For each architecture with a result: its best point and what is not distinguishable from it."""
+    """For each architecture with a result: its best point, and the points not distinguishable from it."""
     found = {}
     for name in architectures(frame):
         one = best(frame[frame["architecture"] == name].reset_index(drop=True))
@@ -128,66 +133,69 @@ def best_by_architecture(frame: pd.DataFrame) -> dict[str, BestOfArchitecture]:
 
 
 def cautions(frame: pd.DataFrame) -> list[str]:
-    """Sentences that must be read before the numbers; none where nothing speaks against them."""
+    """Warnings to read before the numbers; empty if there are none."""
     found = []
     good = frame[frame["successful"]]
     if len(good) and not repeated(frame):
         found.append(
-            "One seed for each configuration: how much a score varies by chance alone is not known, so the ranking is "
-            "provisional and the first place is not a finding. (Two repeats of one such grid by the predecessor had a "
-            "rank correlation of 0.12.) Give grid.yaml 'seed: [1, 2, 3]' and run make_grid.py on this run again."
+            "There is only one seed per configuration, so the variation of a score by chance is not known: the ranking is "
+            "provisional, and the first place may be luck. (Two repeats of a similar grid by the predecessor had a rank "
+            "correlation of 0.12.) Set 'seed: [1, 2, 3]' in grid.yaml and run make_grid.py on this run again."
         )
     if common_text(frame, "split") == "random":
         found.append(
-            "Random split of patches: neighbouring slices are nearly identical and are in both parts, so every validation "
-            "score here is too high. Use 'split: contiguous'."
+            "The patches were split at random: neighbouring slices are nearly identical and are in both parts, so every "
+            "validation score here is too high. Use 'split: contiguous'."
         )
     if "synthetic" in common_text(frame, "data_source"):
-        found.append("The data are synthetic: this shows that the search works, not what mitochondria need.")
+        found.append(
+            "The data are synthetic: the results show that the search works, not which settings suit mitochondria."
+        )
     unfinished = frame[frame["status"].isin(["waiting", "running"])]
     if len(unfinished):
         found.append(
-            f"{len(unfinished)} of {len(frame)} points have not ended yet: everything here is about the others, and may "
-            "change."
+            f"Not all points are finished ({len(unfinished)} of {len(frame)} are waiting or running): the results are "
+            "those of the other points, and may change."
         )
     close = near_chance(frame)
     if close.any():
         found.append(
-            f"{int(close.sum())} of {len(good)} successful points end within {NEAR_CHANCE} of chance (the score of calling "
-            "every pixel a mitochondrion): they learned nothing in the epochs they had."
+            f"{int(close.sum())} of {plural(len(good), 'successful point')} scored at most {NEAR_CHANCE} above chance (the "
+            "score for calling every pixel a mitochondrion), which means that nothing was learned."
         )
     diverged = frame[frame["status"] == "diverged"]
     if len(diverged):
         early = int((diverged["epochs_completed"].fillna(0) <= EARLY).sum())
         rates = ", ".join(f"{rate:g}" for rate in sorted(diverged["learning_rate"].unique()))
         found.append(
-            f"{len(diverged)} points diverged, {early} of them within {EARLY} epochs (learning rates {rates}): there the rate "
-            "is too high for the network, and rank tests count them as worst while the F tests leave them out."
+            f"{plural(len(diverged), 'point')} diverged, {early} of them within {EARLY} epochs (learning rates: {rates}): the "
+            "learning rate is too high for the network. Rank tests count such a point as the worst; F tests leave it out."
         )
     accumulated = frame["accumulated"]
     if accumulated.any():
         found.append(
-            f"{int(accumulated.sum())} points accumulated their gradients over parts of a batch, because memory did not "
-            "suffice: batch normalisation saw smaller batches there, which is another treatment."
+            f"{plural(int(accumulated.sum()), 'point')} accumulated gradients over parts of a batch, because the memory was "
+            "too small: batch normalisation saw smaller batches there, so the scores are not strictly comparable."
         )
     censored = frame.get("epochs_to_best_censored")
     if censored is not None and (censored[frame["successful"]] == "yes").any():
         count = int((censored[frame["successful"]] == "yes").sum())
         found.append(
-            f"{count} of {len(good)} successful points were best in their last or last but one epoch: they were still "
-            "rising, and more epochs may change the order."
+            f"{count} of {plural(len(good), 'successful point')} had the best score in one of the last two epochs and may "
+            "still have been improving: more epochs may change the order."
         )
     return found + at_the_border(frame)
 
 
 def noise_words(frame: pd.DataFrame) -> Noise:
-    """:func:`analysis.statistics.noise.noise` with a sentence for people."""
+    """The result of :func:`analysis.statistics.noise.noise` with ``text``, a sentence for the reports."""
     found = noise(frame)
     if not found.known:
         words = "Run-to-run noise is not known: no configuration was trained with more than one seed."
     else:
         words = (
-            f"Run-to-run standard deviation of the validation Jaccard index: {found.sd:.4f} ({found.df} degrees of "
-            f"freedom, {found.cells} configurations)."
+            f"Run-to-run standard deviation of the validation Jaccard index: {found.sd:.4f} "
+            f"({plural(found.df or 0, 'degree of freedom', 'degrees of freedom')}, "
+            f"{plural(found.cells or 0, 'configuration')})."
         )
     return replace(found, text=words)

@@ -1,7 +1,7 @@
 """All findings of a summary, computed once: the content of ``analysis_summary.json``.
 
-The text report and the page only show them. :mod:`analysis.schema` defines their types, ``docs/statistics.md`` explains
-the methods.
+The text report and the page only show them. :mod:`analysis.schema` defines their types, and ``docs/statistics.md``
+explains the methods.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from analysis.statistics.ranks import correlations, rank_tests
 from analysis.summary import common_text, extra_axes
 from jobs.common.states import STATES
 
-LISTED = 200  # failures in the JSON and the reports; the summary has all
+LISTED = 200  # failures in the JSON and the reports; the summary contains all
 
 
 def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> Findings:
     """The findings of ``frame`` (:func:`analysis.summary.load_summary`), read from the file ``summary``.
 
-    ``root`` is the run directory, where there is one. No summary raises an error: what cannot be computed has a reason.
+    ``root`` is the run directory, if there is one. Never raises for the contents of a summary: a finding that cannot be
+    computed has a reason.
     """
     counts = Counter(frame["status"])
     factors = ["learning_rate", "batch_size", "architecture", *extra_axes(frame)]
@@ -55,7 +56,7 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
             yield f"rank tests of {words}", ranks[metric]
             for factor, pairs in differences[metric].items():
                 yield f"pairwise differences of {words} by {factor.replace('_', ' ')}", pairs
-        yield "resources asked and used", used
+        yield "resources requested and used", used
         for one in related:
             yield f"correlation of {one.a} and {one.b}", one
 

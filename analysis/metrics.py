@@ -1,8 +1,8 @@
-"""The metrics that the analysis examines, and their words."""
+"""The metrics of the analysis, and their names for people."""
 
 from __future__ import annotations
 
-# The guide's key metrics; the first is the one that decides.
+# The key metrics of the guide. The first is the primary one; the others are exploratory.
 KEY_METRICS = ("best_val_jaccard", "val_loss_stability", "overfitting_gap", "epochs_to_best")
 CORRELATED = (*KEY_METRICS, "training_time_seconds", "test_jaccard")
 HIGHER_IS_BETTER = ("best_val_jaccard", "test_jaccard")

@@ -1,4 +1,4 @@
-"""The best configurations, and what forbids believing them blindly."""
+"""The order of the points, and checks of the best ones: chance level, Pareto front, borders of the grid."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.schema import Point
 from analysis.summary import architectures
 
-NEAR_CHANCE = 0.05  # Jaccard points above the score of predicting foreground everywhere
+NEAR_CHANCE = 0.05  # of the Jaccard index, above the score for predicting foreground everywhere
 
 
 def ranked(frame: pd.DataFrame) -> pd.DataFrame:
@@ -17,7 +17,7 @@ def ranked(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_of_each_architecture(frame: pd.DataFrame) -> pd.DataFrame:
-    """The best point of every architecture that has one, in the order of :func:`ranked`."""
+    """The best point of each architecture with a successful point, in the order of :func:`ranked`."""
     return ranked(frame).drop_duplicates("architecture")
 
 
@@ -27,8 +27,11 @@ def near_chance(frame: pd.DataFrame) -> pd.Series:
 
 
 def pareto_front(rows: pd.DataFrame, against: str) -> pd.DataFrame:
-    """The rows of which no other is at least as good in ``best_val_jaccard`` (higher) and ``against`` (lower) and
-    better in one; best score first, equal ones all. Rows without either value are left out."""
+    """The Pareto front of ``best_val_jaccard`` (higher is better) and ``against`` (lower is better), best score first.
+
+    A row is on the front if no other row is at least as good in both and better in one; equal rows are all included.
+    Rows that lack one of the values are left out.
+    """
     pair = ["best_val_jaccard", against]
     order = rows.dropna(subset=pair).sort_values(pair, ascending=[False, True], kind="stable")
     before = order[against].cummin().shift()
@@ -37,7 +40,7 @@ def pareto_front(rows: pd.DataFrame, against: str) -> pd.DataFrame:
 
 
 def by_value(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Count, mean, least and largest ``best_val_jaccard`` of the successful points by values of ``column``."""
+    """Count, mean, minimum and maximum of ``best_val_jaccard`` of the successful points, by values of ``column``."""
     good = frame[frame["successful"]]
     return good.groupby(column, sort=True)["best_val_jaccard"].agg(["count", "mean", "min", "max"])
 
@@ -55,7 +58,7 @@ def at_the_border(frame: pd.DataFrame) -> list[str]:
             if len(tried) > 1 and best in (tried[0], tried[-1]):
                 side = "smallest" if best == tried[0] else "largest"
                 found.append(
-                    f"{architecture}: its best {word}, {best:g}, is the {side} that was tried; the optimum may lie beyond"
+                    f"{architecture}: the best {word}, {best:g}, is the {side} that was tried; the optimum may be outside the grid"
                 )
     return found
 

@@ -1,8 +1,8 @@
 """What the points requested of the cluster, what they used, and what to request next time.
 
-What a point requested is read from the record of the submission that its job belongs to, never from the site block of
-today. What is not known is ``None``, and a note says why: a local run has no walltime, and a job that was submitted by
-hand has no record.
+The requests are those in the record of each job's submission, not those of the current site block. A value that is not
+known is ``None``, and a note gives the reason: a local run has no walltime, and a job that was submitted by hand has no
+record.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from analysis.schema import ResourceRow, Resources
 from jobs.common.errors import shown
 from jobs.common.records import DamagedRecord, read
 from jobs.common.schema import Requested, Submissions, SubmittedJob
+from jobs.common.units import plural
 from jobs.cost.requests import MARGINS, mem_for, walltime_for
 from jobs.grid.sites import seconds, size_mb
 from jobs.pbs.index_ranges import indices_of
@@ -30,12 +31,12 @@ _WALLTIME = re.compile(r"\d{1,4}:[0-5]\d:[0-5]\d")
 _MEM = re.compile(r"[1-9]\d{0,9}(kb|mb|gb|tb)", re.IGNORECASE)
 _MOST_GPUS = 1000  # per point: more is a mistake in the file
 
-# By the number of each job: the indices it runs, and what it requested for each.
+# Maps the number of each job to the indices that it runs and the request for each of them.
 Jobs = Mapping[int, list[tuple[range, Requested]]]
 
 
 def requested(job: SubmittedJob) -> Requested:
-    """Walltime, memory and GPUs that ``job`` requested; from its ``qsub`` command where an older version wrote the record."""
+    """Walltime, memory and GPUs that ``job`` requested; from its ``qsub`` command if an older version wrote the record."""
     line = " ".join(job.command)
 
     def text(value: str | None, key: str, pattern: re.Pattern[str]) -> str | None:
@@ -53,7 +54,7 @@ def requested(job: SubmittedJob) -> Requested:
 
 
 def submitted(root: Path | None) -> tuple[Jobs, str]:
-    """The submitted jobs of the run in ``root``; and, if they are not known, why."""
+    """The submitted jobs of the run in ``root``, and the reason if they are not known."""
     if root is None:
         return {}, "the summary is not in a run directory, so the requested resources are not known"
     try:
@@ -76,7 +77,7 @@ def submitted(root: Path | None) -> tuple[Jobs, str]:
 
 
 def _numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns of use as numbers, impossible ones missing; one that the summary lacks is all missing."""
+    """The columns of resource use as numbers; NaN for impossible values and for a column that the summary lacks."""
     found = pd.DataFrame(index=frame.index)
     for column, largest in _LARGEST.items():
         given = frame[column] if column in frame else pd.Series([None] * len(frame), index=frame.index)
@@ -86,14 +87,12 @@ def _numbers(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def resources(frame: pd.DataFrame, root: Path | None) -> Resources:
-    """Asked and used, by architecture and batch size, for the points of ``frame`` (:func:`analysis.summary.load_summary`)
-    in the run directory ``root``.
+    """Resources that the points of ``frame`` requested and used, by architecture and batch size.
 
-    ``rows``: ``walltime_asked`` and ``mem_asked`` (PBS's words, the largest asked), ``seconds_median`` and
-    ``seconds_longest`` of the attempts that gave results, ``seconds_all_epochs`` (the longest, had it had all its epochs),
-    ``host_memory_mb``, ``gpu_memory_mb``, ``gpu_utilisation_percent`` (mean), ``next_walltime``, ``next_mem``.
-    ``hours_used`` of all attempts that are known, ``hours_lost`` of those without a result, times GPUs where any was
-    asked for. Never raises for what the files hold.
+    ``frame`` is that of :func:`analysis.summary.load_summary`, ``root`` its run directory (``None``: not in one).
+    Times and memory in ``rows`` are those of the attempts that gave a result. ``hours_used`` is the time of all known
+    attempts and ``hours_lost`` that of attempts without a result, both multiplied by the number of GPUs requested.
+    Never raises for the contents of the files.
     """
     used = _numbers(frame)
     if used["wall_seconds"].isna().all():
@@ -132,7 +131,8 @@ def resources(frame: pd.DataFrame, root: Path | None) -> Resources:
     )
     with_result = frame["status"].isin(("done", "diverged"))
     earlier = used["earlier_seconds"].fillna(0.0)
-    # What an interrupted point took up again was not lost: the training that its last attempt did not do itself.
+    # The training that a resumed point took over from earlier attempts was not lost: the training time of the point
+    # less the time of its last attempt.
     training = frame["training_time_seconds"].where(
         frame["training_time_seconds"] <= _LARGEST["wall_seconds"]
     )
@@ -162,26 +162,26 @@ def resources(frame: pd.DataFrame, root: Path | None) -> Resources:
 def _notes(frame: pd.DataFrame, problem: str, local: int, unknown: int, silent: int) -> list[str]:
     notes = [problem] if problem else []
     if local:
-        notes.append(f"{local} points were trained by a local run, which requests no walltime and no memory")
+        notes.append(f"{plural(local, 'point')} from a local run, which requests no walltime and no memory")
     if unknown and not problem:
         notes.append(
-            f"{unknown} points were trained by jobs without a record (submitted by hand), so what they requested "
-            "is not known"
+            f"{plural(unknown, 'point')} from jobs without a record (submitted by hand), so the request is not known"
         )
     if silent:
         notes.append(
-            f"{silent} points had earlier attempts whose time was not recorded: more was used and lost than these hours show"
+            f"{plural(silent, 'point')} had earlier attempts whose time was not recorded: more was used and lost than these "
+            "hours show"
         )
     for status, words in (
         (
             "timeout",
-            "points stopped at their walltime and have no result yet: request more, or resubmit, which continues them",
+            "stopped at the walltime without a result: request more time, or resubmit to continue",
         ),
-        ("oom", "points ran out of memory; their peaks are higher and not included"),
+        ("oom", "ran out of memory: the peak was higher than shown, and is not included"),
     ):
         count = int((frame["status"] == status).sum())
         if count:
-            notes.append(f"{count} {words}")
+            notes.append(f"{plural(count, 'point')} {words}")
     return notes
 
 
@@ -202,7 +202,8 @@ def _row(frame: pd.DataFrame, used: pd.DataFrame, asked: Mapping[Hashable, Reque
     rows = frame.loc[good.index]
     training = rows["training_time_seconds"].where(rows["training_time_seconds"] <= _LARGEST["wall_seconds"])
     share = (rows["epochs_requested"] / rows["epochs_completed"]).where(rows["epochs_completed"] > 0)
-    # Early stopping made it shorter, and may not the next time; a resumed point's training is longer than its last attempt.
+    # Early stopping may not shorten the next run, so the time is extended to all epochs. The training of a resumed
+    # point is longer than its last attempt.
     whole = _most((wall.where(wall > training, training) + training * (share - 1).clip(0, 1e4)).fillna(wall))
     host = _most(good["peak_host_memory_mb"])
     devices = rows["device"] if "device" in rows else pd.Series("", index=rows.index)
@@ -226,12 +227,12 @@ def _row(frame: pd.DataFrame, used: pd.DataFrame, asked: Mapping[Hashable, Reque
 
 
 def advice(found: Resources) -> str:
-    """What to set next time, in one sentence, and how that compares with what was requested; nothing without points."""
+    """What to request next time, compared with what was requested, in one sentence; empty if there are no rows."""
     if not found.rows:
         return ""
     walltime = max((row.next_walltime for row in found.rows), key=seconds)
     memory = [row.next_mem for row in found.rows if row.next_mem]
-    text = f'Next time, for all epochs: walltime: "{walltime}"'
+    text = f'Next time, request for all epochs: walltime: "{walltime}"'
     if memory:
         text += f", mem: {max(memory, key=size_mb)}"
     asked = [row.walltime_asked for row in found.rows if row.walltime_asked]

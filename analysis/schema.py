@@ -1,13 +1,13 @@
 """The findings as types: everything that ``analysis_summary.json`` contains.
 
 The statistics return these records, :func:`analysis.findings.findings` puts them together, and the reports read
-them. Every key is always present in the JSON; a number that could not be computed is ``None`` (null), and a record
-with ``computed`` false has a ``reason`` that is never empty. ``docs/statistics.md`` explains the numbers.
+them. Every key is always present in the JSON. A number that could not be computed is ``None`` (null), and a record
+with ``computed`` false has a non-empty ``reason``. ``docs/statistics.md`` explains the numbers.
 
 Numbers are in the units of their metric unless the field says otherwise. An interval is a pair of a lower and an
 upper limit at 95 %.
 
-Longer than 400 lines, because the whole content of one file is easier to read in one place.
+Longer than 400 lines, because the content of one JSON file is easier to read in one place.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Verdict = Literal["supported", "not supported", "cannot be judged"]
 
 
 class Outcome(Record, frozen=True, kw_only=True):
-    """Base class of what may not be computable. Raises ``ValueError`` where that has no ``reason``."""
+    """Base class of results that may not be computable. Raises ``ValueError`` if one is not and has no ``reason``."""
 
     computed: bool
     reason: str = ""
 
     def __post_init__(self) -> None:
         if not self.computed and not self.reason.strip():
-            raise ValueError(f"{type(self).__name__} that is not computed needs a reason")
+            raise ValueError(f"{type(self).__name__}: not computed and no reason; expected a reason")
 
 
 # -- linear models ---------------------------------------------------------------------------------------------
@@ -43,8 +43,8 @@ class Outcome(Record, frozen=True, kw_only=True):
 class Effect(Record, frozen=True, kw_only=True):
     """One term of an analysis of variance.
 
-    ``term`` joins the factors with ``:``, ``label`` is for people. ``p_holm`` is corrected over the terms of the
-    table. Effect sizes are shares from 0 to 1; omega squared is negative where F is below 1.
+    ``term`` joins the factors with ``:``, ``label`` is for people. ``p_holm`` is corrected for the terms of the
+    table. Effect sizes are shares from 0 to 1; omega squared is negative if F is below 1.
     """
 
     term: str
@@ -64,7 +64,7 @@ class Effect(Record, frozen=True, kw_only=True):
 
 
 class Block(Record, frozen=True, kw_only=True):
-    """What all points of one seed have in common, as a row of the table."""
+    """The effect of the seeds, as a row of the table."""
 
     term: str
     df: int
@@ -74,7 +74,7 @@ class Block(Record, frozen=True, kw_only=True):
 
 
 class Residual(Record, frozen=True, kw_only=True):
-    """What the model leaves over."""
+    """The residual, as a row of the table."""
 
     df: int
     sum_sq: float | None
@@ -82,7 +82,7 @@ class Residual(Record, frozen=True, kw_only=True):
 
 
 class Anova(Outcome, frozen=True, kw_only=True):
-    """A factorial analysis of variance. ``type`` is that of the sums of squares; ``draws`` are bootstrap samples."""
+    """A factorial analysis of variance. ``type`` is the type of the sums of squares, ``draws`` the number of bootstrap samples."""
 
     metric: str
     n: int = 0
@@ -99,7 +99,7 @@ class Anova(Outcome, frozen=True, kw_only=True):
 
 
 class AdjustedMean(Record, frozen=True, kw_only=True):
-    """The adjusted mean of one level; ``raw_mean`` of its ``n`` points."""
+    """The adjusted mean of one level, and the ``raw_mean`` of its ``n`` points."""
 
     level: Level
     n: int
@@ -126,7 +126,7 @@ class AdjustedMeans(_OfModel, frozen=True, kw_only=True):
 
 
 class Difference(Record, frozen=True, kw_only=True):
-    """The adjusted mean of ``a`` minus that of ``b``; ``p`` and ``ci`` are Tukey's, for all pairs together."""
+    """The adjusted mean of ``a`` minus that of ``b``; ``p`` and ``ci`` are Tukey's, adjusted for all pairs."""
 
     a: Level
     b: Level
@@ -142,13 +142,13 @@ class Difference(Record, frozen=True, kw_only=True):
 
 
 class Pairwise(_OfModel, frozen=True, kw_only=True):
-    """The differences of every two levels of a factor."""
+    """The differences between all pairs of levels of a factor."""
 
     pairs: tuple[Difference, ...] = ()
 
 
 class Shapiro(Record, frozen=True, kw_only=True):
-    """The test of Shapiro and Wilk on ``n`` residuals."""
+    """The Shapiro-Wilk test of ``n`` residuals."""
 
     w: float | None = field(name="W")
     p: float | None
@@ -156,7 +156,7 @@ class Shapiro(Record, frozen=True, kw_only=True):
 
 
 class BrownForsythe(Record, frozen=True, kw_only=True):
-    """The test of equal variances over the levels of one factor; ``reason`` says why ``F`` is missing."""
+    """The Brown-Forsythe test of equal variances over the levels of one factor; ``reason`` is why ``F`` is missing."""
 
     factor: str
     label: str
@@ -167,7 +167,7 @@ class BrownForsythe(Record, frozen=True, kw_only=True):
 
 
 class Assumptions(Outcome, frozen=True, kw_only=True):
-    """Checks of the residuals. ``fails`` is ``None`` where nothing was checked; ``consequence`` is for people."""
+    """Checks of the residuals. ``fails`` is ``None`` if nothing was checked; ``consequence`` is a sentence."""
 
     metric: str
     consequence: str
@@ -180,7 +180,7 @@ class Assumptions(Outcome, frozen=True, kw_only=True):
 
 
 class Share(Record, frozen=True, kw_only=True):
-    """The share of one term in the variance, from 0 to 1; ``share_unbiased`` is what is left without noise."""
+    """The share of one term in the variance, from 0 to 1; ``share_unbiased`` is the share after removing the noise."""
 
     term: str
     label: str
@@ -190,7 +190,7 @@ class Share(Record, frozen=True, kw_only=True):
 
 
 class Replicates(Record, frozen=True, kw_only=True):
-    """The share of all variation that lies between repeats of a configuration."""
+    """The share of the variation that is between repeats of a configuration."""
 
     share: float | None
     variance_share: float | None
@@ -198,7 +198,7 @@ class Replicates(Record, frozen=True, kw_only=True):
 
 
 class Importance(Outcome, frozen=True, kw_only=True):
-    """How the variance of a metric divides among the hyperparameters."""
+    """The shares of the hyperparameters in the variance of a metric."""
 
     metric: str
     method: str = ""
@@ -212,7 +212,7 @@ class Importance(Outcome, frozen=True, kw_only=True):
 
 
 class RankPair(Record, frozen=True, kw_only=True):
-    """Wilcoxon's signed-rank test of two levels over the ``n`` blocks that have both; ``p_holm`` within the factor."""
+    """Wilcoxon's signed-rank test of two levels over the ``n`` blocks with both; ``p_holm`` is for the pairs of a factor."""
 
     a: Level
     b: Level
@@ -254,7 +254,7 @@ class RankTests(Outcome, frozen=True, kw_only=True):
 
 
 class Correlation(Outcome, frozen=True, kw_only=True):
-    """Spearman's rank correlation of two metrics over ``n`` points; ``p_holm`` within the ``kind``."""
+    """Spearman's rank correlation of two metrics over ``n`` points; ``p_holm`` is for all of a ``kind``."""
 
     a: str
     b: str
@@ -270,7 +270,7 @@ class Correlation(Outcome, frozen=True, kw_only=True):
 
 
 class Noise(Record, frozen=True, kw_only=True):
-    """The spread of the score between repeats of a configuration. Not ``known`` without repeats: ``reason``."""
+    """The spread of the score between repeats of a configuration. Without repeats ``known`` is false, with a ``reason``."""
 
     known: bool
     reason: str = ""
@@ -285,14 +285,14 @@ class Noise(Record, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.known and not self.reason.strip():
-            raise ValueError("noise that is not known needs a reason")
+            raise ValueError("Noise: not known and no reason; expected a reason")
 
 
 class Indistinguishable(Outcome, frozen=True, kw_only=True):
     """The points whose configuration is not distinguishable from the ``best`` one.
 
-    ``configurations`` of ``of``; ``settings`` describe them, best mean first. ``sd`` is the standard deviation that
-    the comparison used.
+    ``configurations`` is their number, ``of`` the number that was compared. ``settings`` describes them, best mean
+    first. ``sd`` is the standard deviation that the comparison used.
     """
 
     names: tuple[str, ...] = ()
@@ -325,7 +325,7 @@ class Point(Record, frozen=True, kw_only=True):
 
 
 class Best(Record, frozen=True, kw_only=True):
-    """The best configuration. ``seeds_*``: seeds per configuration for a two-sided t test at 0.05 with power 0.8."""
+    """The best configuration. ``seeds_*`` are per configuration, for a two-sided t test at 0.05 with power 0.8."""
 
     text: str
     overall: Point | None = None
@@ -345,7 +345,7 @@ class BestOfArchitecture(Record, frozen=True, kw_only=True):
 
 
 class Pareto(Record, frozen=True, kw_only=True):
-    """Names on the fronts of score against stability and against training time."""
+    """Names of the points on the fronts of score and stability, and of score and training time."""
 
     stability: tuple[str, ...]
     time: tuple[str, ...]
@@ -376,8 +376,8 @@ class Hypothesis(Record, frozen=True, kw_only=True):
 class ResourceRow(Record, frozen=True, kw_only=True):
     """What the points of one architecture and batch size requested and used.
 
-    ``walltime_asked`` and ``mem_asked`` are the largest requested, in PBS's notation; ``seconds_all_epochs`` is the
-    longest time, had the point had all its epochs. ``next_*`` is what to request next.
+    ``walltime_asked`` and ``mem_asked`` are the largest requests, in PBS's notation. ``seconds_all_epochs`` is the
+    longest time, extended to all epochs if early stopping shortened it. ``next_*`` is what to request next time.
     """
 
     architecture: str
@@ -396,7 +396,7 @@ class ResourceRow(Record, frozen=True, kw_only=True):
 
 
 class Resources(Outcome, frozen=True, kw_only=True):
-    """Requested and used. Hours are GPU hours where ``gpu``; ``hours_lost`` are those of attempts without a result."""
+    """Resources requested and used. Hours are GPU hours if ``gpu``; ``hours_lost`` is that of attempts without a result."""
 
     rows: tuple[ResourceRow, ...] = ()
     gpu: bool | None = None
@@ -407,7 +407,7 @@ class Resources(Outcome, frozen=True, kw_only=True):
 
 
 class Failure(Record, frozen=True, kw_only=True):
-    """A point without success."""
+    """An unsuccessful point."""
 
     name: str
     status: str
@@ -415,14 +415,14 @@ class Failure(Record, frozen=True, kw_only=True):
 
 
 class NotComputed(Record, frozen=True, kw_only=True):
-    """What could not be computed, and why."""
+    """A finding that could not be computed, and why."""
 
     what: str
     why: str
 
 
 class Findings(Record, frozen=True, kw_only=True):
-    """All findings of one summary; ``schema`` is :data:`SCHEMA`. ``failures`` are the first of ``failures_total``."""
+    """All findings of one summary; ``schema`` is :data:`SCHEMA`. ``failures`` lists the first of ``failures_total``."""
 
     schema: int
     summary: str

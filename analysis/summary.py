@@ -1,4 +1,4 @@
-"""Reading ``hyperparameter_summary.csv`` defensively: it may be partial, edited by hand, or the predecessor's."""
+"""Read ``hyperparameter_summary.csv``, which may be incomplete, edited by hand, or written by the predecessor."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from jobs.common.states import STATES
 from jobs.monitor.summary import LEADING, METRICS, TRAILING
 
 NEEDED = ("architecture", "learning_rate", "batch_size", "training_successful", "best_val_jaccard")
-LARGEST = 1e100  # of a number: differences and means of such numbers stay finite
-_SHARES = ("best_val_jaccard", "test_jaccard", "chance_jaccard")  # from 0 to 1, or no Jaccard index
+LARGEST = 1e100  # larger numbers count as missing, so that differences and means are finite
+_SHARES = (
+    "best_val_jaccard",
+    "test_jaccard",
+    "chance_jaccard",
+)  # Jaccard indices: values outside 0 to 1 count as missing
 _WORDS = ("architecture", "training_successful", "epochs_to_best_censored")
 NUMBERS = (*(column for column in (*LEADING, *METRICS) if column not in _WORDS), "index", "seed")
-# Columns that describe a point or its result, the predecessor's too; any other is an axis that the user added.
+# Columns that describe a point or its result, also in summaries of the predecessor.
+# Any other column is an axis that the user added.
 KNOWN = (
     *LEADING,
     *METRICS,
@@ -31,27 +36,29 @@ KNOWN = (
 
 
 def load_summary(path: Path) -> pd.DataFrame:
-    """One row per point. ``successful``, ``accumulated`` (bool) and ``status`` always exist; numbers are numbers or NaN.
+    """The summary in ``path`` as a frame with one row per point.
 
-    A point counts as successful when its row says so and its ``best_val_jaccard`` is a number from 0 to 1.
-    Texts are one line each.
-    Rows without the three hyperparameters are dropped and counted in ``frame.attrs["dropped"]``. Raises
-    :class:`UserError` for a file that is missing, no CSV, or lacks a needed column.
+    The columns ``successful``, ``accumulated`` (both bool) and ``status`` always exist. Numeric columns contain floats,
+    NaN for a value that is missing or impossible. Texts are one line each. A point is successful if
+    ``training_successful`` is true and its ``best_val_jaccard`` is a number from 0 to 1. Rows without the three
+    hyperparameters are dropped; ``frame.attrs["dropped"]`` is their number.
+
+    Raises :class:`UserError` if the file is missing, is not a CSV file, or lacks a required column.
     """
     try:
-        # The bytes, not the path: pandas would unpack a file that is called .zip.
+        # Pass the bytes: given the path, pandas would unpack a file whose name ends in .zip.
         content = io.BytesIO(path.read_bytes())
         frame = pd.read_csv(content, dtype=str, keep_default_na=False, encoding="utf-8", on_bad_lines="error")
     except FileNotFoundError:
         raise UserError(
-            f"{path} does not exist; expected the summary of a run, write it with: python collect.py {path.parent}"
+            f"{path} does not exist; expected the summary of a run. Write it with: python collect.py {path.parent}"
         ) from None
     except (OSError, ValueError, OverflowError) as error:
         raise UserError(
             f"{path} cannot be read as a CSV file ({one_line(error)}); write it again with: python collect.py {path.parent}"
         ) from error
     if not isinstance(frame.index, pd.RangeIndex):
-        # pandas takes the cells too many for row labels, and every value moves to a wrong column.
+        # pandas uses surplus cells as row labels, which moves every value to a wrong column.
         raise UserError(
             f"{path} cannot be read as a CSV file (rows have more cells than the header); "
             f"write it again with: python collect.py {path.parent}"
@@ -59,21 +66,19 @@ def load_summary(path: Path) -> pd.DataFrame:
     missing = [column for column in NEEDED if column not in frame.columns]
     if missing:
         raise UserError(
-            f"{path} has the columns {shown(list(frame.columns)[:8])}, without {', '.join(missing)}; expected a summary "
-            f"that collect.py wrote: python collect.py {path.parent}"
+            f"{path} has no column {', '.join(missing)} (it has {shown(list(frame.columns)[:8])}); expected a summary "
+            f"written by collect.py. Write it again with: python collect.py {path.parent}"
         )
     for column in NUMBERS:
         values = frame[column] if column in frame else pd.Series([""] * len(frame), index=frame.index)
         frame[column] = pd.to_numeric(values, errors="coerce").astype(float)
         possible = frame[column].between(0, 1) if column in _SHARES else frame[column].abs().le(LARGEST)
         frame.loc[~possible, column] = float("nan")
-        frame.loc[frame[column].abs() < 1 / LARGEST, column] = (
-            0.0  # its logarithm and its ratios stay finite, too
-        )
-    if frame["seed"].isna().all() and "repeat" in frame:  # the predecessor's word for it
+        frame.loc[frame[column].abs() < 1 / LARGEST, column] = 0.0  # so that ratios and logarithms are finite
+    if frame["seed"].isna().all() and "repeat" in frame:  # the predecessor's name for it
         frame["seed"] = pd.to_numeric(frame["repeat"], errors="coerce").astype(float)
-    says_so = frame["training_successful"].str.strip().str.lower() == "true"
-    frame["successful"] = says_so & frame["best_val_jaccard"].notna()
+    marked = frame["training_successful"].str.strip().str.lower() == "true"
+    frame["successful"] = marked & frame["best_val_jaccard"].notna()
     if "status" not in frame:
         frame["status"] = ["done" if good else "error" for good in frame["successful"]]
     frame["status"] = [status if status in STATES else "error" for status in frame["status"]]
@@ -97,7 +102,7 @@ def load_summary(path: Path) -> pd.DataFrame:
 def _accumulated(frame: pd.DataFrame) -> pd.Series[bool]:
     """Which points accumulated their gradients over parts of a batch.
 
-    Summaries of older versions have no column for it, only this sentence in the reason.
+    Summaries of older versions have no column for this, only a sentence in the reason.
     """
     if "gradient_accumulation_steps" in frame:
         return pd.to_numeric(frame["gradient_accumulation_steps"], errors="coerce").gt(1)
@@ -115,5 +120,5 @@ def architectures(frame: pd.DataFrame) -> list[str]:
 
 
 def common_text(frame: pd.DataFrame, column: str) -> str:
-    """The value that every row of a text column shares; several are joined by " and "."""
+    """The distinct values of a text column, in order, joined by " and "; empty if there are none."""
     return " and ".join(sorted({value for value in frame[column] if isinstance(value, str) and value}))

@@ -47,7 +47,7 @@ def predictions_figure(frame: pd.DataFrame, run_root: Path) -> Figure | None:
         chance = row["chance_jaccard"]
         level = "not recorded" if pd.isna(chance) else f"{chance:.3f}"
         title = f"{row['name']}: best validation Jaccard index {row['best_val_jaccard']:.3f} (chance {level})"
-        picture: np.ndarray | str = "no predictions picture: none was made, or it is not in the run"
+        picture: np.ndarray | str = "no picture of predictions: it was not made, or is not in the run"
         if path is not None and path.exists():
             found = True
             picture = _picture(path, run_root)
@@ -56,14 +56,14 @@ def predictions_figure(frame: pd.DataFrame, run_root: Path) -> Figure | None:
         return None
     lines = [source_text(frame)]
     if len(best) > MOST_ARCHITECTURES:
-        lines.append(f"the best {MOST_ARCHITECTURES} of {len(best)} architectures are shown")
+        lines.append(f"only the best {MOST_ARCHITECTURES} of {len(best)} architectures are shown")
     return _stacked(shown, "\n".join(lines))
 
 
 def _picture(path: Path, run_root: Path) -> np.ndarray | str:
     """The picture as an array of bytes, shape (height, width, 3), or the reason why it is not shown."""
     if not is_readable(path, run_root, LARGEST_FILE):
-        return f"{path.name} is not shown: no plain file in the run, or larger than {LARGEST_FILE:,} bytes"
+        return f"{path.name} is not shown: not a plain file in the run, or larger than {LARGEST_FILE:,} bytes"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -74,7 +74,7 @@ def _picture(path: Path, run_root: Path) -> np.ndarray | str:
                     return f"{path.name} is not shown: {width} x {height} pixels, more than {MOST_PIXELS:,}"
                 picture = image.convert("RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return f"{path.name} is not shown: far too many pixels"
+        return f"{path.name} is not shown: too many pixels"
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error) as error:
         return f"{path.name} cannot be read: {str(error)[:200] or type(error).__name__}"
     picture.thumbnail((_DRAWN_WIDTH, int(_TALLEST * _DRAWN_WIDTH)))

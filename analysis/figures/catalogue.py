@@ -1,4 +1,4 @@
-"""All figures of a report: their files, what they show, and the functions that draw them. Add a new figure here."""
+"""All figures of a report: files, titles, captions, and the functions that draw them. Add a new figure here."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ FIGURES = (
         "detailed_heatmaps.png",
         "Performance and stability of every setting",
         "Best validation Jaccard index and stability by learning rate and batch size for each architecture. "
-        "A hatched cell has no value and names the reason.",
+        "A hatched cell has no value and contains the reason.",
         _heatmaps,
     ),
     FigureEntry(
         "comprehensive_analysis.png",
         "Trends and comparisons",
-        "How the scores change with each hyperparameter, how the architectures compare, and how certain that is.",
+        "How the scores change with each hyperparameter, how the architectures compare, and how certain both are.",
         _comprehensive,
     ),
     FigureEntry(

@@ -1,4 +1,4 @@
-"""What several figures share: the order of points, limits and ticks of axes, legends, and saving as PNG."""
+"""Functions that several figures use: the order of points, limits and ticks of axes, legends, and saving as PNG."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GREY = "#444444"  # of texts and markers that belong to no architecture
 
 
 def source_text(frame: pd.DataFrame, width: int = 110) -> str:
-    """Where the data come from and how they were split, in lines of at most ``width`` characters."""
+    """The source of the data and how they were split, in lines of at most ``width`` characters."""
     source = one_line(common_text(frame, "data_source"), 150) or "source not recorded"
     split = one_line(common_text(frame, "split"), 60) or "not recorded"
     return "\n".join(textwrap.wrap(f"data: {source}; split: {split}", width))
@@ -100,7 +100,7 @@ def name_legend(axes: Axes, handles: Sequence[Any], names: Sequence[str], **opti
 
 
 def explain_empty(axes: Axes, text: str, width: int = 56) -> None:
-    """Write into the middle of ``axes`` why there is nothing to draw."""
+    """Write the reason why there is nothing to draw in the middle of ``axes``."""
     axes.set_xticks([])
     axes.set_yticks([])
     lines = "\n".join(textwrap.wrap(text, width))

@@ -30,7 +30,7 @@ from analysis.summary import architectures, extra_axes
 from jobs.common.errors import one_line
 from jobs.common.states import STATES
 
-MOST_VALUES = 16  # rows and columns of a heatmap: nobody can read more, and thousands cannot be drawn
+MOST_VALUES = 16  # rows and columns of a heatmap: more are not readable, and thousands cannot be drawn
 _CELL = ["architecture", "learning_rate", "batch_size"]
 
 
@@ -88,8 +88,8 @@ def detailed_heatmaps(frame: pd.DataFrame) -> bytes:
 
     ``frame`` is that of :func:`analysis.summary.load_summary`. All heatmaps of a metric have the same colour scale,
     logarithmic if the stability spans more than a factor of ten. Cells are means over seeds and other axes. A cell
-    without a value contains the class of the failure, or that the grid has no such point; a cell in which only some
-    points failed contains their number and class.
+    without a value contains the class of the failure, or "not in the grid". A cell in which only some points failed
+    contains their number and class.
     """
     return png(heatmap_figure(frame))
 
@@ -117,7 +117,7 @@ def heatmap_figure(frame: pd.DataFrame) -> Figure:
             cells = _cells(frame[frame["architecture"] == name], metric.column, rates, batches)
             mesh = _heatmap(axes, cells, metric, norm=norm, narrow=layout.narrow)
             axes.set_title(name, fontsize=8, parse_math=False)
-            # The axes are not to scale: neighbouring values are one cell apart, whatever their distance.
+            # The axes are not to scale: every value takes one cell.
             axes.set_xlabel("learning rate", fontsize=8)
             axes.set_ylabel("batch size (patches)", fontsize=8)
         if len(found):
@@ -140,7 +140,7 @@ def _drawn(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         rows &= frame[column].isin(values[:most])
         if len(values) > most:
             missing.append(f"{most} of {len(values)} values of {column}")
-    return frame[rows], f"shown: {', '.join(missing)}, those of the best points" if missing else ""
+    return frame[rows], f"shown: {', '.join(missing)}, with the best points" if missing else ""
 
 
 def _layout(frame: pd.DataFrame, names: int, rates: int, batches: int) -> _Layout:
@@ -159,11 +159,11 @@ def _heading(frame: pd.DataFrame, left_out: str, characters: int) -> str:
     note = (
         f"cells are means of up to {several} points (over {', '.join(filter(None, over)) or 'repeats'})"
         if several > 1
-        else "one point a cell: differences may be chance"
+        else "one point per cell: differences may be chance"
     )
     lines = [source_text(frame, characters), *textwrap.wrap(one_line(note, 300), characters), left_out]
     if not frame["successful"].any():
-        lines.append(f"no value at all: no point was successful ({status_counts(frame)})")
+        lines.append(f"no values: no point was successful ({status_counts(frame)})")
     return "\n".join(filter(None, lines))
 
 
@@ -223,7 +223,7 @@ def _heatmap(axes: Axes, cells: _Cells, metric: _Metric, *, norm: Normalize, nar
             fontsize=7,
             color=colour,
             rotation=90 if narrow else 0,
-            in_layout=False,  # there may be thousands, all inside the axes
+            in_layout=False,  # there may be thousands, and all are inside the axes
         )
     axes.set_xticks(np.arange(len(cells.rates)) + 0.5, [rate_text(rate) for rate in cells.rates])
     axes.set_yticks(np.arange(len(cells.batches)) + 0.5, [f"{batch:g}" for batch in cells.batches])

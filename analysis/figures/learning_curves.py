@@ -30,6 +30,7 @@ from analysis.figures.drawing import (
 )
 from analysis.summary import LARGEST, architectures
 from jobs.common.states import STATES
+from jobs.common.units import plural
 
 MOST_CURVES = 300
 MOST_EPOCHS = 1000  # drawn of one curve: more than there are pixels
@@ -84,17 +85,17 @@ def curves_figure(frame: pd.DataFrame, histories: Mapping[str, History]) -> Figu
     order = order.assign(known=known, drawn=order.index.isin(drawn.index))
     lines = [source_text(frame)]
     if known.sum() > MOST_CURVES:
-        lines.append(f"the {MOST_CURVES} best of {known.sum()} points with a history are drawn")
+        lines.append(f"only the best {MOST_CURVES} of {known.sum()} points with a history are drawn")
     if lacking := _classes(order.loc[~known, "status"]):
         lines += textwrap.wrap(f"no readable history: {lacking}", 130)
     if drawn.empty:
         figure = Figure(figsize=(10, 3), layout="constrained")
-        text = f"No learning curve: none of {len(frame)} points has a readable history file."
+        text = f"No learning curves: none of {plural(len(frame), 'point')} has a readable history file."
         explain_empty(figure.subplots(), text, 60)
     else:
         curves = {name: _curve(histories[name]) for name in drawn["name"]}
         if _cut_losses(drawn, curves):
-            lines.append("val. loss: far beyond that of the successful points, curves run along the edge")
+            lines.append("val. loss: curves far above those of the successful points are cut off at the edge")
         panels, columns, note = _panels(frame, order)
         if note:
             lines.append(note)
@@ -144,7 +145,7 @@ def _classes(statuses: Iterable[str]) -> str:
 
 
 def _curve(rows: History) -> _Curve:
-    """The columns to draw. Impossible values become gaps; a long history is thinned, its best and last epoch kept."""
+    """The columns to draw. Impossible values become gaps. A long history is thinned, but its best and last epoch stay."""
     found = {
         column: np.array([_number(row.get(column)) for row in rows])
         for column in ("epoch", "val_jaccard", "val_loss")
@@ -168,7 +169,7 @@ def _number(value: Any) -> float:
 
 
 def _cut_losses(drawn: pd.DataFrame, curves: Mapping[str, _Curve]) -> bool:
-    """Lower the losses of unsuccessful points that would flatten the other curves; whether there were any."""
+    """Cut off losses of unsuccessful points that would flatten the other curves. Returns whether there were any."""
     good = [curves[name] for name in drawn.loc[drawn["successful"], "name"]]
     values = _finite(good, "val_loss") if good else np.array([])
     if not len(values):
@@ -199,8 +200,12 @@ def _panels(frame: pd.DataFrame, points: pd.DataFrame) -> tuple[list[_Panel], in
         panels = [
             _Panel(f"{name}, all batch sizes", points[points["architecture"] == name]) for name in names
         ]
-        return panels, min(3, len(names)), f"{len(batches)} batch sizes: one panel for each architecture"
-    return [_Panel("all points", points)], 1, f"{len(names)} architectures: one panel for all points"
+        return panels, min(3, len(names)), f"{plural(len(batches), 'batch size')}: one panel per architecture"
+    return (
+        [_Panel("all points", points)],
+        1,
+        f"{plural(len(names), 'architecture')}: one panel for all points",
+    )
 
 
 def _colours(rates: pd.Series) -> _Colours:
@@ -213,7 +218,7 @@ def _colours(rates: pd.Series) -> _Colours:
 def _draw_panel(
     axes: Axes, points: pd.DataFrame, curves: Mapping[str, _Curve], column: str, colours: _Colours
 ) -> None:
-    """Draw the curves of ``points``, the best ones on top, or write why there are none."""
+    """Draw the curves of ``points``, the best ones on top, or write the reason if there are none."""
     if not points["drawn"].any():
         missing = _classes(points["status"])
         why = f"not among the {MOST_CURVES} best" if points["known"].any() else f"no history: {missing}"

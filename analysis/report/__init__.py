@@ -1,1 +1,1 @@
-"""The findings as text, as a page and as JSON, and the command that writes them all. May import all of :mod:`analysis`."""
+"""The reports: the findings as text, as an HTML page and as JSON. May import all of :mod:`analysis`."""

@@ -1,4 +1,4 @@
-"""The summary of a run -> pictures, text report, page and ``analysis_summary.json``."""
+"""Write the report of a summary: figures, text report, page and ``analysis_summary.json``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEXT, PAGE, JSON = "comprehensive_analysis_report.txt", "report.html", "analysis
 
 @dataclass(frozen=True)
 class Report:
-    """What was written, of how many points, and the best one (``None`` if no point was successful)."""
+    """The files written, the number of points, and the best point (``None`` if no point was successful)."""
 
     files: tuple[Path, ...]
     points: int
@@ -49,9 +49,9 @@ def _provenance(root: Path | None) -> ProvenanceRecord | None:
 
 
 def write_report(summary_file: Path, output_dir: Path, *, processes: int = 1) -> Report:
-    """Read the summary and write pictures, text report, page and JSON into ``output_dir``, each atomically.
+    """Read the summary and write figures, text report, page and JSON into ``output_dir``, each atomically.
 
-    The pictures are drawn in ``processes`` processes while this one computes the statistics.
+    The figures are drawn in ``processes`` processes while this one computes the statistics.
     Raises :class:`UserError` if the summary cannot be used or the folder cannot be written.
     """
     frame = load_summary(summary_file)
@@ -73,7 +73,7 @@ def write_report(summary_file: Path, output_dir: Path, *, processes: int = 1) ->
             write_text_atomically(output_dir / name, text)
     except OSError as error:
         raise UserError(
-            f"{output_dir} cannot be written ({error}); choose another with --output_dir"
+            f"{output_dir} cannot be written ({error}); choose another folder with --output_dir"
         ) from error
     files = tuple(output_dir / name for name in (*pictures, *texts))
     return Report(files, len(frame), found.successful, found.best_overall)

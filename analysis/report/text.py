@@ -1,4 +1,4 @@
-"""The findings as ``comprehensive_analysis_report.txt``: complete plain text, at most :data:`WIDTH` columns wide."""
+"""The text report, ``comprehensive_analysis_report.txt``: all findings, in lines of at most :data:`WIDTH` columns."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from jobs.common.units import gigabytes, plural, whole_duration
 
 WIDTH = 100
 SHOWN = 10
-PAIRS = 30  # rows of differences per factor; the JSON has all
+PAIRS = 30  # rows of differences per factor; the JSON contains all
 NONE = "-"
 
 
@@ -53,7 +53,7 @@ def _heading(text: str) -> list[str]:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], indent: int = 2, left: int = 1) -> list[str]:
-    """A table as lines. The first ``left`` columns are aligned to the left; text that is too long is wrapped."""
+    """A table as lines. The first ``left`` columns are left-aligned, and wrapped if they are too long."""
     table = Table(box=None, padding=(0, 0, 0, 2), pad_edge=False)
     for place, title in enumerate(header):
         table.add_column(
@@ -98,7 +98,7 @@ def _configurations(rows: pd.DataFrame) -> list[str]:
         one = point(row)
         lines.append(
             (
-                one_line(one.name) + (" (near chance: it learned nothing)" if no_better else ""),
+                one_line(one.name) + (" (near chance: nothing was learned)" if no_better else ""),
                 _number(one.best_val_jaccard),
                 _number(one.chance_jaccard, "{:.3f}"),
                 _number(one.test_jaccard),
@@ -115,26 +115,28 @@ def _best(found: Findings, frame: pd.DataFrame) -> list[str]:
     lines = _heading("Best configurations") + _paragraph(best.text)
     same = best.indistinguishable
     if same is None:
-        return lines + _paragraph("The reasons are below.")
+        return lines + _paragraph('The reasons are under "Points without success".')
     if len(same.settings) > 1:
-        lines += _paragraph(f"Not distinguishable from each other: {_names(same.settings)}.")
+        lines += _paragraph(f"Not distinguishable from the best: {_names(same.settings)}.")
     if same.basis:
         critical = same.critical_difference
         least = f"; a difference below {critical:.4f} may be chance" if critical else ""
         lines += _paragraph(f"Basis: {same.basis}{least}.")
     lines += [""]
     lines += _paragraph(
-        "val, chance, test: Jaccard index of the validation part at the best epoch, of calling every pixel foreground, and "
-        "of the test part (never used to choose). stability: standard deviation of the validation loss over the last 10 "
-        "epochs, lower is better. gap: final validation loss minus training loss."
+        "val: Jaccard index of the validation part at the best epoch. chance: Jaccard index of predicting foreground for "
+        "every pixel. test: Jaccard index of the test part, never used to select. stability: standard deviation of the "
+        "validation loss over the last 10 epochs, lower is better. gap: final validation loss minus training loss."
     )
-    lines += ["", f"overall (first {min(SHOWN, found.successful)} of {found.successful})"]
+    lines += ["", f"overall (the best {min(SHOWN, found.successful)} of {found.successful})"]
     lines += _configurations(ranked(frame).head(SHOWN))
     lines += ["", "of each architecture", *_configurations(best_of_each_architecture(frame))]
     for name, one in found.best_by_architecture.items():
         settings = one.indistinguishable.settings
         if len(settings) > 1:
-            lines += _paragraph(f"{name}: not distinguishable: {_names(settings, 6)}.", "    ", "  ")
+            lines += _paragraph(
+                f"{name}, not distinguishable from its best: {_names(settings, 6)}.", "    ", "  "
+            )
     front = found.pareto
     lines += [
         "",
@@ -157,7 +159,7 @@ def _hypotheses(found: Findings) -> list[str]:
 def _means(frame: pd.DataFrame) -> list[str]:
     lines = _heading("Means by hyperparameter")
     lines += _paragraph(
-        "Means of the best validation Jaccard index over all other hyperparameters, of the points that there are."
+        "Best validation Jaccard index of the successful points, over all other hyperparameters."
     )
     for column in ("architecture", "learning_rate", "batch_size"):
         rows = [
@@ -168,7 +170,7 @@ def _means(frame: pd.DataFrame) -> list[str]:
             )
             for value, row in by_value(frame, column).iterrows()
         ]
-        lines += ["", *_table((column.replace("_", " "), "points", "mean", "least", "largest"), rows)]
+        lines += ["", *_table((column.replace("_", " "), "points", "mean", "lowest", "highest"), rows)]
     return lines
 
 
@@ -177,7 +179,7 @@ def _anova(content: Anova) -> list[str]:
         return _paragraph(f"not computed: {content.reason}", "  ")
     balance = "balanced" if content.balanced else "not balanced"
     lines = _paragraph(
-        f"{content.n} points, {balance}, type {content.type} sums of squares; {content.model}", "  "
+        f"{plural(content.n, 'point')}, {balance}, type {content.type} sums of squares; {content.model}", "  "
     )
     rows = [
         (
@@ -207,7 +209,7 @@ def _anova(content: Anova) -> list[str]:
 def _ranks(content: RankTests) -> list[str]:
     if not content.computed:
         return _paragraph(f"rank tests: not computed: {content.reason}", "  ")
-    words = "the rank tests come first here" if content.primary == "rank" else "the F tests come first here"
+    words = f"read the {'rank' if content.primary == 'rank' else 'F'} tests first"
     lines = _paragraph(f"{words}: {content.why}", "  ")
     for test in content.factors:
         lines += _rank_test(test)
@@ -284,9 +286,10 @@ def _statistics(found: Findings) -> list[str]:
     lines = _heading("Effects of the hyperparameters")
     lines += _paragraph(found.noise.text)
     lines += _paragraph(
-        "p Holm: corrected for the number of effects. p. eta2, omega2: partial eta squared and partial omega squared, with one 95 % bootstrap interval of the share in the "
-        "population that both estimate. Partial eta squared is biased upward and may lie above the interval; omega squared "
-        "is not, and below zero it says that no effect was seen."
+        "p Holm: corrected for the number of effects. p. eta2, omega2: partial eta squared and partial omega squared. Both "
+        "estimate the same share in the population; the 95 % bootstrap interval is for this share. Partial eta squared is "
+        "biased upward and may be above the interval. Omega squared is not biased; a value below zero means that no effect "
+        "was seen."
     )
     for metric in KEY_METRICS:
         exploratory = "" if metric == KEY_METRICS[0] else " (exploratory)"
@@ -341,7 +344,7 @@ def _resources(found: Findings) -> list[str]:
 
 
 def report_text(found: Findings, frame: pd.DataFrame) -> str:
-    """The plain report of ``found``, with tables from the ``frame`` (:func:`analysis.summary.load_summary`) it is of."""
+    """The text report of ``found``, which are the findings of ``frame`` (:func:`analysis.summary.load_summary`)."""
     lines = ["U-NET HYPERPARAMETER SEARCH", "=" * 27]
     lines += _paragraph(one_line(f"summary: {found.summary}"))
     lines += _paragraph(f"data: {found.data_source or 'source not recorded'}")
@@ -349,7 +352,9 @@ def report_text(found: Findings, frame: pd.DataFrame) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in found.status.items())
     lines.append(f"points: {found.points}: {counts}")
     if found.dropped:
-        lines += _paragraph(f"{found.dropped} rows of the summary have no usable hyperparameters; left out.")
+        lines += _paragraph(
+            f"Left out: {plural(found.dropped, 'row')} of the summary without usable hyperparameters."
+        )
     lines += _heading("Read this first")
     lines += _items(found.cautions or ["No warnings."])
     lines += _best(found, frame)

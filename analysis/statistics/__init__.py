@@ -1,4 +1,4 @@
-"""What the numbers show: linear models, analysis of variance, rank tests, noise, and the guide's hypotheses.
+"""Statistics of a summary: linear models, analysis of variance, rank tests, noise, and the hypotheses of the guide.
 
-May import :mod:`analysis.summary`, no other part of :mod:`analysis`.
+May import :mod:`analysis.summary`, :mod:`analysis.schema` and :mod:`analysis.metrics`, no other part of :mod:`analysis`.
 """

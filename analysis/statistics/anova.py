@@ -1,7 +1,7 @@
-"""What the hyperparameters do: analysis of variance, adjusted means and their differences.
+"""Effects of the hyperparameters: analysis of variance, adjusted means and their differences.
 
-Every function takes the frame of :func:`analysis.summary.load_summary` and returns a record of
-:mod:`analysis.schema`. What cannot be computed is ``None``, with a reason; no summary raises an error.
+Every public function but :func:`effect_of_term` takes the frame of :func:`analysis.summary.load_summary` and returns a
+record of :mod:`analysis.schema`. A result that cannot be computed is ``None``, with a reason; no summary raises an error.
 ``docs/statistics.md`` explains every number.
 """
 
@@ -40,19 +40,19 @@ from analysis.statistics.intervals import (
 )
 from analysis.statistics.linear_model import Fit, fit, resampled
 
-MOST_LEVELS = 20  # of a factor: more give hundreds of pairs, which nobody reads
+MOST_LEVELS = 20  # of a factor: more would give hundreds of pairs, which nobody reads
 MANY_ROWS, FEW_DRAWS = 2000, 200
-_CONTRAST = "inestimable: whole combinations of values have no point"
-_EXACT = "the model reproduces every value exactly: no variation is left to test against"
+_CONTRAST = "not estimable: some combinations of values have no point"
+_EXACT = "the model reproduces every value exactly: there is no residual variation for a test"
 
 
 def anova(frame: pd.DataFrame, metric: str, *, draws: int = 1000, seed: int = 0) -> Anova:
     """Factorial analysis of variance with Type II sums of squares and effect sizes with 95 % intervals.
 
-    ``sum_sq`` in squared units of the metric; ``p`` of the F test, ``p_holm`` corrected for the number of terms;
-    effect sizes from 0 to 1 (omega squared may be negative: no effect seen). Both intervals are of the same
-    population share, noncentrality / (noncentrality + n). ``draws``: bootstrap samples, at most 200 beyond 2,000
-    rows; ``seed``: of their generator.
+    ``sum_sq`` is in squared units of the metric. ``p`` is that of the F test, ``p_holm`` is corrected for the number of
+    terms. Effect sizes are from 0 to 1; a negative omega squared means that no effect was seen. Both intervals are for
+    the same share in the population, noncentrality / (noncentrality + n). ``draws`` is the number of bootstrap samples,
+    at most 200 for more than 2,000 rows, and ``seed`` that of their random generator.
     """
     try:
         data = prepare(frame, metric)
@@ -72,11 +72,11 @@ def anova(frame: pd.DataFrame, metric: str, *, draws: int = 1000, seed: int = 0)
             notes=tuple(data.notes),
         )
     if model.data.replicated and model.order < min(3, len(model.data.codes)):
-        model.notes.append("the error contains interactions as well as the variation between repeats")
+        model.notes.append("the error contains interactions and the variation between repeats")
     error = model.error
     if len(model.data.y) > MANY_ROWS and draws > FEW_DRAWS:
         draws = FEW_DRAWS
-        model.notes.append(f"{draws} bootstrap draws only, for more than {MANY_ROWS} rows")
+        model.notes.append(f"only {draws} bootstrap draws, because there are more than {MANY_ROWS} rows")
     square = model.data.scale * model.data.scale
     errors = error_squares = None
     if error > 0 and draws > 0:
@@ -125,16 +125,16 @@ def _block(model: Fit) -> Block | None:
 def effect_of_term(
     model: Fit, term: Term, basis: np.ndarray, errors: np.ndarray | None, error_squares: np.ndarray | None
 ) -> Effect:
-    """A row of the table: F test and effect sizes of one term, whose directions are ``basis``."""
+    """A row of the table: F test and effect sizes of the ``term`` with the orthonormal ``basis``."""
     df, n, data = basis.shape[1], len(model.data.y), model.data
     full = math.prod(len(data.levels[name]) - 1 for name in term)
     name, words = ":".join(term), label(term)
     if df == 0:
-        note = "inestimable: the existing points do not separate it from the other terms"
+        note = "not estimable: the existing points do not separate it from the other terms"
         return Effect(term=name, label=words, df=0, note=note)
     note = ""
     if df < full:
-        note = f"{df} of {full} degrees of freedom are estimable: combinations of values have no point"
+        note = f"only {df} of {full} degrees of freedom can be estimated: some combinations of values have no point"
     direction = basis.T @ data.y
     squares = float(direction @ direction)
     found = Effect(
@@ -169,10 +169,10 @@ def effect_of_term(
 
 
 def marginal_means(frame: pd.DataFrame, metric: str, factor: str) -> AdjustedMeans:
-    """Adjusted (estimated marginal) means of a factor's levels: all other levels and seeds with equal weights.
+    """Adjusted (estimated marginal) means of a factor's levels, with equal weights for all other levels and seeds.
 
-    ``mean``, ``se``, ``ci`` (95 %, t with the model's residual df) in units of the metric, with the ``raw_mean`` of
-    the ``n`` points. Source: Searle, Speed and Milliken (1980), The American Statistician 34:216.
+    ``mean``, ``se``, ``ci`` (95 %, t with the residual df of the model) and the ``raw_mean`` of the ``n`` points are in
+    units of the metric. Source: Searle, Speed and Milliken (1980), The American Statistician 34:216.
     """
     try:
         model = _model_with(frame, metric, factor)
@@ -230,16 +230,16 @@ def _model_with(frame: pd.DataFrame, metric: str, factor: str) -> Fit:
         raise NotComputed(f"{label(factor)} has fewer than two values with a successful point")
     levels = len(model.data.levels[factor])
     if levels > MOST_LEVELS:
-        raise NotComputed(f"{label(factor)} has {levels} values, more than {MOST_LEVELS}")
+        raise NotComputed(f"{label(factor)} has {levels} values, more than the limit of {MOST_LEVELS}")
     return model
 
 
 def pairwise(frame: pd.DataFrame, metric: str, factor: str) -> Pairwise:
-    """Differences of the adjusted means of every two levels (``a`` minus ``b``), Tukey-adjusted.
+    """Differences between the adjusted means of all pairs of levels (``a`` minus ``b``), Tukey-adjusted.
 
-    ``p`` and ``ci`` (simultaneous 95 %) from the studentized range with the model's mean square and residual df
-    (Tukey 1953; Kramer 1956 when unbalanced); ``hedges_g`` in residual standard deviations (Hedges 1981), its 95 %
-    interval (one at a time) by inverting the noncentral t.
+    ``p`` and ``ci`` (simultaneous 95 %) are from the studentized range with the mean square and residual df of the model
+    (Tukey 1953; Kramer 1956 if unbalanced). ``hedges_g`` is in residual standard deviations (Hedges 1981); its 95 %
+    interval, for a single pair, is by inversion of the noncentral t.
     """
     try:
         model = _model_with(frame, metric, factor)

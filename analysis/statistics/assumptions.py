@@ -1,4 +1,4 @@
-"""Whether the residuals of the model bear an F test, and what follows where they do not."""
+"""Checks of the assumptions of an F test on the residuals of the model."""
 
 from __future__ import annotations
 
@@ -10,24 +10,32 @@ from scipy import stats
 
 from analysis.schema import Assumptions, BrownForsythe, Shapiro
 from analysis.statistics.factors import NotComputed, label, plain
-from analysis.statistics.linear_model import fit, resampled
+from analysis.statistics.linear_model import Fit, fit, resampled
 
 ALPHA = 0.05
-_SHAPIRO_MOST = 5000  # rows for which the approximation of p was made (Royston 1995)
+_SHAPIRO_MOST = 5000  # rows: the approximation of p is valid up to this number (Royston 1995)
 _DRAWS, _FEW_DRAWS, _MANY_ROWS = 999, 199, 2000
 
 
-def assumptions(frame: pd.DataFrame, metric: str) -> Assumptions:
-    """Whether the residuals of the model look normal (Shapiro and Wilk 1965) and of one variance (Brown and Forsythe
-    1974, by each factor), at 0.05; ``consequence`` in plain words. Few residual df find little either way.
+def _fit_with_residuals(frame: pd.DataFrame, metric: str) -> Fit:
+    """The model of ``metric``. Raises :class:`NotComputed` if it leaves no residuals."""
+    model = fit(frame, metric)
+    if model.error == 0:
+        raise NotComputed("the model reproduces every value exactly: there are no residuals to check")
+    return model
 
-    The p of Brown and Forsythe is a bootstrap one: residuals of a model with many terms are not independent, and in
-    simulated grids without any difference of variance the F distribution called 6 to 30 % of them significant.
+
+def assumptions(frame: pd.DataFrame, metric: str) -> Assumptions:
+    """Test at 0.05 whether the residuals of the model are normal and have equal variances.
+
+    Normality is tested by Shapiro and Wilk (1965), equal variances over the levels of each factor by Brown and Forsythe
+    (1974). ``consequence`` is a sentence for people. With few residual degrees of freedom both tests have little power.
+
+    The p of Brown and Forsythe comes from a bootstrap, because the residuals of a model with many terms are not
+    independent: in simulated grids with equal variances, the F distribution rejected 6 to 30 % of the time.
     """
     try:
-        model = fit(frame, metric)
-        if model.error == 0:
-            raise NotComputed("the model reproduces every value exactly: there are no residuals to check")
+        model = _fit_with_residuals(frame, metric)
     except NotComputed as reason:
         return Assumptions(metric=metric, computed=False, reason=str(reason), consequence="Not checked.")
     residuals = model.residuals / math.sqrt(model.error)
@@ -35,7 +43,7 @@ def assumptions(frame: pd.DataFrame, metric: str) -> Assumptions:
     if len(residuals) > _SHAPIRO_MOST:
         checked = np.sort(residuals)[np.linspace(0, len(residuals) - 1, _SHAPIRO_MOST).astype(int)]
         model.notes.append(
-            f"Shapiro-Wilk on {_SHAPIRO_MOST} evenly spaced order statistics of {len(residuals)}"
+            f"Shapiro-Wilk test of {_SHAPIRO_MOST} evenly spaced order statistics of {len(residuals)} residuals"
         )
     shapiro = stats.shapiro(checked)
     failed = ["normality of the residuals"] if shapiro.pvalue < ALPHA else []
@@ -46,10 +54,10 @@ def assumptions(frame: pd.DataFrame, metric: str) -> Assumptions:
     )
     failed += [f"equal variance over {row.label}" for row in variances if row.p is not None and row.p < ALPHA]
     if failed:
-        words = f"In doubt: {'; '.join(failed)}. The rank tests come first; F tests and intervals are approximate."
+        words = f"Violated: {'; '.join(failed)}. Read the rank tests first; F tests and intervals are approximate."
     else:
         words = (
-            f"Nothing speaks against normal errors of one variance ({model.df} residual df: a weak check)."
+            f"No evidence against normal errors with equal variances ({model.df} residual df: a weak check)."
         )
     return Assumptions(
         metric=metric,
@@ -67,7 +75,7 @@ def assumptions(frame: pd.DataFrame, metric: str) -> Assumptions:
 def _brown_forsythe(
     factor: str, residuals: np.ndarray, codes: np.ndarray, reference: np.ndarray
 ) -> BrownForsythe:
-    """F of the absolute deviations from the median of each level, and its place among the ``reference`` residuals."""
+    """F of the absolute deviations from the median of each level, and its p value from the ``reference`` residuals."""
     f = float(brown_forsythe_statistic(residuals[:, None], codes)[0])
     k = len(np.unique(codes))
     df = (k - 1, len(codes) - k)
@@ -81,7 +89,7 @@ def _brown_forsythe(
 
 
 def brown_forsythe_statistic(residuals: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """The statistic of each column of ``residuals``, grouped by ``codes``; NaN where nothing varies in the groups."""
+    """The statistic of each column of ``residuals``, grouped by ``codes``; NaN if nothing varies within the groups."""
     n, groups = len(codes), np.unique(codes)
     away = np.empty_like(residuals)
     for code in groups:

@@ -1,4 +1,4 @@
-"""The rows of a summary as coded factors: levels, configurations and seeds, with the values of one metric."""
+"""The rows of a summary as coded factors: levels, configurations, seeds, and the values of one metric."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ import numpy as np
 import pandas as pd
 
 from analysis.summary import extra_axes
+from jobs.common.units import plural
 
 FACTORS = ("learning_rate", "batch_size", "architecture")
-MOST_COLUMNS = 500  # of a model matrix: more are no grid, and would take minutes
-_CONSTANT = 1e-12  # spread relative to the size of the numbers: below it is rounding
+MOST_COLUMNS = 500  # of a model matrix: more take minutes, and no grid needs them
+_CONSTANT = 1e-12  # a spread below this, relative to the size of the numbers, is rounding error
 
 Term = tuple[str, ...]
 
 
 class NotComputed(Exception):
-    """A statistic cannot be computed from these rows; the message is the reason, for the report."""
+    """A statistic cannot be computed from these rows. The message is the reason that the report shows."""
 
 
 def plain(value: Any) -> float | None:
-    """A float that JSON can hold; ``None`` for what is not finite."""
+    """``value`` as a float for JSON; ``None`` if it is not finite."""
     number = float(value)
     return number if math.isfinite(number) else None
 
 
 def label(term: Term | str) -> str:
-    """The words of a term: ``learning rate x batch size``."""
+    """A term as text, such as ``learning rate x batch size``."""
     return " x ".join(part.replace("_", " ") for part in ((term,) if isinstance(term, str) else term))
 
 
 def plain_level(value: Any) -> float | int | str:
-    """A level of a factor as a JSON type; whole numbers as ``int``."""
+    """A level of a factor as a JSON type; a whole number is an ``int``."""
     if isinstance(value, str):
         return value
     number = float(value)
@@ -42,9 +43,9 @@ def plain_level(value: Any) -> float | int | str:
 
 
 def metric_values(frame: pd.DataFrame, metric: str) -> pd.Series:
-    """The metric of the successful rows, NaN elsewhere and for what is not a finite number.
+    """The metric of the successful rows; NaN for other rows and for values that are not finite numbers.
 
-    Raises :class:`NotComputed` for a column that the frame lacks.
+    Raises :class:`NotComputed` if the frame has no such column.
     """
     if metric not in frame.columns:
         raise NotComputed(f"the summary has no column {metric}")
@@ -53,38 +54,40 @@ def metric_values(frame: pd.DataFrame, metric: str) -> pd.Series:
 
 
 def levels_of(column: pd.Series) -> list[Any]:
-    """The distinct values of a factor: numbers in their order, words in order of appearance."""
+    """The distinct values of a factor: numbers in ascending order, texts in order of appearance."""
     values = list(dict.fromkeys(column))
     numbers = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
-    if len(values) and numbers.notna().all():
+    if values and numbers.notna().all():
         return [values[place] for place in np.argsort(numbers.to_numpy(float), kind="stable")]
     return values
 
 
 def design_columns(frame: pd.DataFrame) -> tuple[dict[str, pd.Series], list[str]]:
-    """Every hyperparameter that can serve as a factor, and sentences on those that cannot."""
+    """The hyperparameters that can be used as factors, and notes on those that cannot."""
     found: dict[str, pd.Series] = {column: frame[column] for column in FACTORS}
     notes = []
     for column in extra_axes(frame):
         values = frame[column].map(lambda value: "" if pd.isna(value) else str(value))
         if values.nunique() > max(2, len(frame) / 2):
-            notes.append(f"{column} has nearly one value for each row: it is not a factor and was left out")
+            notes.append(
+                f"{column} was left out: it is not a factor, because nearly every row has a different value"
+            )
         else:
             found[column] = values
     return found, notes
 
 
 def replicate_column(frame: pd.DataFrame) -> str | None:
-    """The column that numbers the repeats: ``seed``, else ``repeat``, where it has more than one value."""
+    """The column with the number of the repeat: ``seed`` or ``repeat``, the first with more than one value."""
     for column in ("seed", "repeat"):
-        if column in frame and frame[column].nunique(dropna=True) > 1:
+        if column in frame and len(frame[column].dropna().unique()) > 1:
             return column
     return None
 
 
 @dataclass(frozen=True)
 class Data:
-    """Rows with a value, coded. ``y`` is centred and scaled to at most 1; ``y * scale + shift`` are the values."""
+    """The rows with a value, coded. ``y`` is centred and scaled to at most 1: the values are ``y * scale + shift``."""
 
     y: np.ndarray
     scale: float
@@ -92,21 +95,23 @@ class Data:
     places: np.ndarray  # positions of the rows in the frame
     codes: dict[str, np.ndarray]  # factors with two levels or more
     levels: dict[str, list[Any]]
-    cell: np.ndarray  # number of each row's combination of hyperparameters
-    block: np.ndarray | None  # codes of the seed, where the cells share seeds
+    cell: np.ndarray  # the number of each row's combination of hyperparameters
+    block: np.ndarray | None  # codes of the seed, if the cells share seeds
     block_name: str | None
     notes: list[str] = field(default_factory=list)
 
     @property
     def cells(self) -> int:
+        """The number of combinations of hyperparameters."""
         return int(self.cell.max()) + 1
 
     @property
     def replicated(self) -> bool:
+        """Whether any combination of hyperparameters has several rows."""
         return len(self.y) > self.cells
 
     def balanced(self) -> bool:
-        """Whether every combination of levels occurs, each equally often (with each seed, where seeds are shared)."""
+        """Whether every combination of levels occurs equally often (also with each seed, if seeds are shared)."""
         possible = math.prod(len(self.levels[name]) for name in self.codes)
         counts = np.bincount(self.cell)
         if self.cells != possible or bool(counts.min() != counts.max()):
@@ -122,7 +127,9 @@ def prepare(frame: pd.DataFrame, metric: str) -> Data:
     values = metric_values(frame, metric)
     places = np.flatnonzero(values.notna().to_numpy())
     if len(places) < 2:
-        raise NotComputed(f"{len(places)} successful points have a value of {metric}; at least 2 are needed")
+        raise NotComputed(
+            f"{plural(len(places), 'successful point')} with a value of {metric}; at least 2 are needed"
+        )
     raw = values.to_numpy()[places]
     size = float(np.abs(raw).max()) or 1.0
     y = raw / size
@@ -130,7 +137,7 @@ def prepare(frame: pd.DataFrame, metric: str) -> Data:
     y = y - shift
     spread = float(np.abs(y).max())
     if spread <= _CONSTANT:
-        raise NotComputed(f"{metric} is constant: all {len(places)} points have {raw[0]:g}")
+        raise NotComputed(f"{metric} is constant: all {len(places)} values are {raw[0]:g}")
     rows = frame.iloc[places]
     columns, notes = design_columns(rows)
     codes, levels = {}, {}
@@ -139,10 +146,12 @@ def prepare(frame: pd.DataFrame, metric: str) -> Data:
         all_levels = frame[name].nunique()
         if len(found) < 2:
             if name in FACTORS or all_levels > 1:
-                notes.append(f"{label(name)} has one value only: left out")
+                notes.append(f"{label(name)} was left out: it has only one value")
             continue
         if name in FACTORS and len(found) < all_levels:
-            notes.append(f"{label(name)}: {all_levels - len(found)} of {all_levels} values have no point")
+            notes.append(
+                f"{label(name)}: no successful point for {all_levels - len(found)} of {all_levels} values"
+            )
         numbers = {level: number for number, level in enumerate(found)}
         codes[name], levels[name] = column.map(numbers).to_numpy(int), found
     cell = _combine(list(codes.values()), len(y))

@@ -1,4 +1,4 @@
-"""How the variance of a metric is shared out among the hyperparameters; descriptive."""
+"""The shares of the hyperparameters in the variance of a metric; descriptive."""
 
 from __future__ import annotations
 
@@ -14,18 +14,24 @@ from analysis.statistics.factors import Data, NotComputed, Term, label, plain, p
 from analysis.statistics.linear_model import Fit, fit
 
 
+def _with_factors(frame: pd.DataFrame, metric: str) -> Data:
+    """The rows of ``frame``, coded. Raises :class:`NotComputed` if there is no factor."""
+    data = prepare(frame, metric)
+    if not data.codes:
+        raise NotComputed("no hyperparameter has two values with a successful point")
+    return data
+
+
 def importance(frame: pd.DataFrame, metric: str) -> Importance:
     """Shares of the variance between configurations by main effects and interactions; descriptive, no test.
 
-    A complete grid: the functional analysis of variance of the cell means (Hooker 2007), exact, shares sum to 1.
-    Otherwise Type II sums of squares, normalised. ``share_unbiased`` (only where repeats tell the noise): each
-    term less what noise alone would give it, not below 0. ``replicates``: the share of all variation that lies within
-    configurations, and its variance component.
+    For a complete grid the shares are those of the functional analysis of variance of the cell means (Hooker 2007),
+    which are exact and sum to 1; otherwise Type II sums of squares, normalised. ``share_unbiased`` is the share minus
+    its expected value under noise alone, not below 0; it needs repeats. ``replicates`` is the share of all variation
+    within configurations, and its variance component.
     """
     try:
-        data = prepare(frame, metric)
-        if not data.codes:
-            raise NotComputed("no hyperparameter has two values with a successful point")
+        data = _with_factors(frame, metric)
         counts = np.bincount(data.cell)
         means = np.bincount(data.cell, data.y) / counts
         within = float(((data.y - means[data.cell]) ** 2).sum())
@@ -44,7 +50,9 @@ def importance(frame: pd.DataFrame, metric: str) -> Importance:
     unbiased = bool(shares) and shares[0].share_unbiased is not None
     replicates = None
     if not unbiased:
-        notes.append("every share contains noise and is too high for terms without effect (biased upward)")
+        notes.append(
+            "every share contains noise, so the share of a term without effect is too high (biased upward)"
+        )
     if error is not None:
         between = float((counts * (means - float(data.y.mean())) ** 2).sum())
         usual = (len(data.y) - float((counts**2).sum()) / len(data.y)) / max(data.cells - 1, 1)
@@ -67,7 +75,7 @@ def importance(frame: pd.DataFrame, metric: str) -> Importance:
 
 
 def _functional(data: Data, means: np.ndarray, noise_of_mean: float | None) -> list[Share]:
-    """Effects of every subset of the factors by inclusion and exclusion on the table of cell means."""
+    """The effect of every subset of the factors, by inclusion and exclusion on the table of cell means."""
     names = list(data.codes)
     table = np.empty([len(data.levels[name]) for name in names])
     table[tuple(data.codes[name] for name in names)] = means[data.cell]
@@ -110,5 +118,5 @@ def _type_two_shares(model: Fit) -> list[Share]:
     rows.append(("residual", "residual", model.df, model.error * model.df))
     total = sum(row[-1] for row in rows)
     if total <= 0:
-        raise NotComputed("no term has a sum of squares of its own")
+        raise NotComputed("the sums of squares of all terms are 0")
     return [Share(term=term, label=words, df=df, share=squares / total) for term, words, df, squares in rows]

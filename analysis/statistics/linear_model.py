@@ -10,14 +10,18 @@ import pandas as pd
 
 from analysis.statistics.design_matrix import Design, terms_up_to
 from analysis.statistics.factors import MOST_COLUMNS, Data, NotComputed, prepare
+from jobs.common.units import plural
 
-LEAST_RESIDUAL_DF = 5  # below it an F test has hardly any power, and the model is made smaller
-_EXACT = 1e-22  # residual relative to the total sum of squares: below it is rounding
+LEAST_RESIDUAL_DF = 5  # with fewer an F test has hardly any power, so a smaller model is used
+_EXACT = 1e-22  # a residual below this, relative to the total sum of squares, is rounding error
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The model that the rows can bear, in words, and its residuals (in units of ``data.y``)."""
+    """A fitted model: ``order`` is the largest number of factors in a term, ``words`` describes it for people.
+
+    ``residuals`` are in units of ``data.y``.
+    """
 
     data: Data
     design: Design
@@ -28,11 +32,12 @@ class Fit:
 
     @property
     def df(self) -> int:
+        """Residual degrees of freedom."""
         return self.design.residual_df
 
     @property
     def error(self) -> float:
-        """Residual mean square, in units of ``data.y``; 0 where only rounding is left."""
+        """Residual mean square, in squared units of ``data.y``; 0 if only rounding error is left."""
         squares = float(self.residuals @ self.residuals)
         return 0.0 if squares <= _EXACT * float(self.data.y @ self.data.y) else squares / self.df
 
@@ -50,11 +55,11 @@ def _words(order: int, count: int, data: Data) -> str:
         words += f", {data.block_name} as an additive block"
     if data.replicated and order == min(count, 3):
         return f"{words}; error: variation between repeats of a configuration"
-    return f"{words}; error: everything beyond (higher interactions and noise cannot be separated)"
+    return f"{words}; error: higher interactions and noise, which cannot be separated"
 
 
 def fit(frame: pd.DataFrame, metric: str) -> Fit:
-    """The largest model that leaves enough residual degrees of freedom. Raises :class:`NotComputed`."""
+    """The largest model with enough residual degrees of freedom. Raises :class:`NotComputed` if there is none."""
     data = prepare(frame, metric)
     names = list(data.codes)
     if not names:
@@ -65,14 +70,14 @@ def fit(frame: pd.DataFrame, metric: str) -> Fit:
         terms = terms_up_to(names, order)
         width = Design.width(data, terms)
         if width > MOST_COLUMNS:
-            why = f"{width} columns are more than {MOST_COLUMNS}"
+            why = f"{width} columns, more than {MOST_COLUMNS}"
         else:
             design = Design.of(data, terms)
             df = design.residual_df
             if df >= LEAST_RESIDUAL_DF or (order == 1 and df >= 2):
                 words = _words(order, len(names), data)
                 return Fit(data, design, order, words, notes, design.residuals(data.y))
-            why = f"{df} residual degrees of freedom are left"
+            why = f"{plural(df, 'residual degree of freedom', 'residual degrees of freedom')} left"
         if order > 1:
             smaller = "the additive model" if order == 2 else "interactions of up to two factors"
             notes.append(f"interactions of {order} factors left out ({why}): {smaller} instead")
@@ -80,7 +85,7 @@ def fit(frame: pd.DataFrame, metric: str) -> Fit:
 
 
 def resampled(model: Fit, draws: int, seed: int) -> np.ndarray:
-    """Errors of unit variance, drawn from the residuals: set free of their leverage, centred, rescaled."""
+    """Errors of unit variance, shape (rows, draws), drawn from the residuals divided by the root of 1 - leverage."""
     leverage = (model.design.basis**2).sum(axis=1)
     free = leverage < 1 - 1e-9
     pool = model.residuals[free] / np.sqrt(1 - leverage[free])

@@ -1,4 +1,4 @@
-"""How much a score moves by chance alone, how many seeds would settle a difference, and who may be the best."""
+"""The run-to-run noise of the score, the seeds needed to detect a difference, and the set of possible best points."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MOST_SEEDS = 1000
 
 
 def _pooled(data: Data) -> tuple[float, int, np.ndarray, np.ndarray]:
-    """Sum of squares within cells, its df, cell sizes, cell means (in the units of ``data.y``)."""
+    """Sum of squares within cells, its degrees of freedom, sizes of the cells, and their means, in units of ``data.y``."""
     counts = np.bincount(data.cell)
     means = np.bincount(data.cell, data.y) / counts
     return float(((data.y - means[data.cell]) ** 2).sum()), len(data.y) - data.cells, counts, means
 
 
 def _without_blocks(data: Data, within: float, df: int) -> tuple[float, int] | None:
-    """The same without what the seeds share, where every cell has every seed once; else ``None``."""
+    """``within`` and ``df`` without the effect of the seeds; ``None`` unless every cell has every seed exactly once."""
     if data.block is None:
         return None
     blocks = int(data.block.max()) + 1
@@ -42,9 +42,10 @@ def _without_blocks(data: Data, within: float, df: int) -> tuple[float, int] | N
 def noise(frame: pd.DataFrame) -> Noise:
     """Standard deviation of ``best_val_jaccard`` between repeats of one configuration, pooled over configurations.
 
-    ``sd`` (Jaccard points) with its 95 % interval (chi squared), ``df``, ``cells`` with repeats; ``sd_within_seed``:
-    without what all configurations of a seed share; ``icc``: share of the variance that lies between configurations
-    (one-way, Shrout and Fleiss 1979; negative estimates are 0). ``known`` is False, with a reason, without repeats.
+    ``sd`` is in units of the Jaccard index, with its 95 % interval (chi squared); ``cells`` is the number of
+    configurations with repeats. ``sd_within_seed`` is without the effect of the seeds. ``icc`` is the share of the
+    variance between configurations (one-way, Shrout and Fleiss 1979; negative estimates are 0). Without repeats
+    ``known`` is false, with a reason.
     """
     try:
         data = prepare(frame, METRIC)
@@ -53,7 +54,7 @@ def noise(frame: pd.DataFrame) -> Noise:
     within, df, counts, means = _pooled(data)
     if df < 1:
         return Noise(
-            known=False, reason="no configuration has more than one successful point: give several seeds"
+            known=False, reason="no configuration has more than one successful point: run several seeds"
         )
     error = within / df
     shared = _without_blocks(data, within, df)
@@ -77,23 +78,31 @@ def noise(frame: pd.DataFrame) -> Noise:
 
 
 def seeds_to_settle(difference: float, sd: float, power: float = 0.8, alpha: float = 0.05) -> int:
-    """Seeds that each of two configurations needs for a two-sided t test to find ``difference``; 2 to 1000.
+    """Seeds per configuration with which a two-sided t test detects ``difference``, from 2 to 1000.
 
-    ``difference`` and ``sd`` in the same units; no difference (or no number) gives the cap of 1000, no noise gives 2.
-    Raises :class:`ValueError` for a power or alpha that is not between 0 and 1.
+    ``difference`` and ``sd`` are in the same units. The result is 1000 if the difference is 0 or either is not finite,
+    and 2 if ``sd`` is 0. Raises :class:`ValueError` if ``power`` or ``alpha`` is not between 0 and 1.
     """
     if not (0 < power < 1 and 0 < alpha < 1):
-        raise ValueError(f"power {power} and alpha {alpha}; expected both between 0 and 1")
+        raise ValueError(f"received power {power} and alpha {alpha}; expected both between 0 and 1")
     if not (math.isfinite(difference) and math.isfinite(sd)) or difference == 0 or sd < 0:
         return MOST_SEEDS
     if sd == 0:
         return 2
     effect = min(abs(difference) / sd, 1e6)
-    low, high = 1, MOST_SEEDS  # the answer is above low; power grows with n
+    low, high = 1, MOST_SEEDS  # the result is above low; the power grows with n
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if t_test_power(effect, middle, alpha) >= power else (middle, high)
     return high
+
+
+def _model_error(frame: pd.DataFrame) -> tuple[float, int]:
+    """The residual mean square of the model and its degrees of freedom. Raises :class:`NotComputed` if it is 0."""
+    model = fit(frame, METRIC)
+    if model.error == 0:
+        raise NotComputed("the model reproduces every value exactly: there is no error to compare with")
+    return model.error, model.df
 
 
 def indistinguishable(
@@ -101,10 +110,10 @@ def indistinguishable(
 ) -> Indistinguishable:
     """The points whose configuration is not distinguishable from the best one by ``best_val_jaccard``, at 95 %.
 
-    ``rows`` (a part of the frame, or names): the candidates, by default all successful points. The means of the
-    candidates' configurations are compared with the best of them by the studentized range over all of them (Tukey
-    1953), which holds although the best was chosen by its result; without any effect all are named in 95 of 100
-    grids. With repeats the error is the variation between them; with one seed the residual of the model stands in.
+    ``rows`` are the candidates: rows of the frame, or names; by default all successful points. The mean of each
+    candidate's configuration is compared with the best mean by the studentized range over all of them (Tukey 1953),
+    which allows for the best being selected by its result: without any effect, all candidates are returned in 95 of
+    100 grids. The error is the variation between repeats; with one seed per configuration, the residual of the model.
     """
     try:
         data = prepare(frame, METRIC)
@@ -117,13 +126,8 @@ def indistinguishable(
                 error, error_df = free[0] / free[1], free[1]
                 basis = "variation between repeats of a configuration, within seeds"
         else:
-            model = fit(frame, METRIC)
-            error, error_df = model.error, model.df
+            error, error_df = _model_error(frame)
             basis = "residual of the model; run-to-run noise is not known"
-            if error == 0:
-                raise NotComputed(
-                    "the model reproduces every value exactly: there is no error to compare with"
-                )
     except NotComputed as reason:
         return Indistinguishable(computed=False, reason=str(reason))
     names = frame["name"].to_numpy()[data.places]

@@ -30,9 +30,10 @@ from analysis.statistics.factors import (
     replicate_column,
 )
 from analysis.statistics.intervals import holm
+from jobs.common.units import plural
 
 MOST_LEVELS = 20
-_EXACT_MOST = 50  # pairs of a Wilcoxon test up to which its distribution is enumerated
+_EXACT_MOST = 50  # pairs: up to this number the distribution of a Wilcoxon test is enumerated
 _LEAST_ROWS = 5
 _Kind = Literal["plain", "partial"]
 _KINDS: tuple[_Kind, ...] = ("plain", "partial")
@@ -54,10 +55,11 @@ class Statistic:
 def friedman(table: np.ndarray) -> Statistic:
     """Friedman's (1937) test of the columns over the rows (blocks), corrected for ties, and Kendall's W.
 
-    ``p`` from chi squared; ``p_f``: Iman and Davenport (1980), better with few blocks. ``NotComputed`` for all ties.
+    ``p`` is from chi squared; ``p_f`` is that of Iman and Davenport (1980), which is better with few blocks. Raises
+    :class:`NotComputed` if all values tie.
 
-    Kept instead of ``scipy.stats.friedmanchisquare``, which refuses two columns (a batch axis of two values is
-    common) and gives no W: on 2,000 random tables with ties both agree within 1e-12.
+    Used instead of ``scipy.stats.friedmanchisquare``, which rejects two columns (two batch sizes are common) and does
+    not return W. On 2,000 random tables with ties both agree within 1e-12.
     """
     blocks, k = table.shape
     ranks = stats.rankdata(table, axis=1)
@@ -82,11 +84,11 @@ def friedman(table: np.ndarray) -> Statistic:
 
 
 def signed_rank(differences: np.ndarray) -> tuple[float | None, str]:
-    """Two-sided p of Wilcoxon's (1945) signed-rank test and how it was found; zeros are dropped.
+    """Two-sided p of Wilcoxon's (1945) signed-rank test, and the method; zeros are dropped.
 
-    Exact by enumeration of the signs up to 50 pairs, ties included; beyond, the normal approximation.
+    Exact by enumeration of the signs for up to 50 pairs, also with ties; otherwise the normal approximation.
 
-    Kept: the exact method of ``scipy.stats.wilcoxon`` is exact only without ties.
+    Used instead of ``scipy.stats.wilcoxon``, whose exact method is exact only without ties.
     """
     differences = differences[differences != 0]
     n = len(differences)
@@ -108,10 +110,16 @@ def signed_rank(differences: np.ndarray) -> tuple[float | None, str]:
 
 
 def _scores(frame: pd.DataFrame, metric: str) -> tuple[np.ndarray, int]:
-    """Values of all rows, minus infinity for a diverged point that counts as the worst, NaN for a missing one."""
+    """The values of all rows, NaN if missing, and the number of diverged points with a value of minus infinity.
+
+    A diverged point gets this value, the worst one, if higher values are better. Raises :class:`NotComputed` if no
+    successful point has a value.
+    """
     values = metric_values(frame, metric)
     found = values.to_numpy(copy=True)
-    if metric not in HIGHER_IS_BETTER or not values.notna().any():
+    if not np.isfinite(found).any():
+        raise NotComputed(f"no successful point has a value of {metric}")
+    if metric not in HIGHER_IS_BETTER:
         return found, 0
     diverged = (frame["status"] == "diverged").to_numpy() & np.isnan(found)
     found[diverged] = -math.inf
@@ -119,7 +127,7 @@ def _scores(frame: pd.DataFrame, metric: str) -> tuple[np.ndarray, int]:
 
 
 def _repeats(frame: pd.DataFrame, cell: pd.Series) -> pd.Series:
-    """What tells the repeats of a cell apart in a block: the seed, where cells share seeds, else their number."""
+    """What distinguishes the repeats of a cell: the seed if cells share seeds, otherwise a running number."""
     name = replicate_column(frame)
     if name is not None:
         seed = frame[name].fillna(-1.0)
@@ -133,7 +141,7 @@ def _repeats(frame: pd.DataFrame, cell: pd.Series) -> pd.Series:
 
 
 def _untied(table: np.ndarray) -> np.ndarray:
-    """Equal but for rounding becomes equal: such values tie."""
+    """``table`` scaled and rounded, so that values that differ only by rounding error tie."""
     finite = np.abs(table[np.isfinite(table)])
     size = float(finite.max()) if len(finite) else 0.0
     if size == 0:
@@ -142,12 +150,12 @@ def _untied(table: np.ndarray) -> np.ndarray:
 
 
 def rank_tests(frame: pd.DataFrame, metric: str, checks: Assumptions | None = None) -> RankTests:
-    """Rank tests of each hyperparameter, and which of F and rank tests comes first (``primary``).
+    """Rank tests of each hyperparameter, and whether to read the F tests or the rank tests first (``primary``).
 
-    Friedman over blocks of the other hyperparameters and the seed; blocks without a value for every level are
-    dropped and counted. A diverged point is the worst of its block for a Jaccard index; other failures are missing.
-    Pairs of levels: Wilcoxon over blocks that have both, Holm-adjusted within the factor; ``median_difference`` in
-    units of the metric. Kruskal-Wallis where fewer than two blocks are complete. ``checks``: the
+    Friedman's test over blocks of the other hyperparameters and the seed. Blocks without a value for every level are
+    dropped and counted. For a Jaccard index a diverged point is the worst of its block; other failures are missing.
+    With fewer than two complete blocks, Kruskal-Wallis is used instead. Pairs of levels: Wilcoxon over the blocks with
+    both, Holm-adjusted within the factor; ``median_difference`` is in units of the metric. ``checks``: the
     :func:`analysis.statistics.assumptions.assumptions` of the same metric, if they are known.
     """
     checks = assumptions(frame, metric) if checks is None else checks
@@ -155,15 +163,13 @@ def rank_tests(frame: pd.DataFrame, metric: str, checks: Assumptions | None = No
     why = checks.consequence
     diverged = int((frame["status"] == "diverged").sum())
     if diverged:
-        primary, why = "rank", f"{diverged} points diverged; an F test cannot see them"
+        primary, why = "rank", f"{plural(diverged, 'point')} diverged, which F tests leave out"
     elif checks.fails:
         primary = "rank"
     elif not checks.computed:
         why = f"the assumptions of the F test were not checked: {checks.reason}"
     try:
         scores, worst = _scores(frame, metric)
-        if not np.isfinite(scores).any():
-            raise NotComputed(f"no successful point has a value of {metric}")
     except NotComputed as reason:
         return RankTests(metric=metric, primary=primary, why=why, computed=False, reason=str(reason))
     columns, notes = design_columns(frame)
@@ -204,9 +210,9 @@ def _factor(
     known = ~np.isnan(table)
     used = np.flatnonzero(known.any(axis=0))
     if len(used) < 2:
-        raise NotComputed("fewer than two values of it have a result")
+        raise NotComputed("fewer than two of its values have a result")
     if len(used) > MOST_LEVELS:
-        raise NotComputed(f"{len(used)} values, more than {MOST_LEVELS}")
+        raise NotComputed(f"{len(used)} values, more than the limit of {MOST_LEVELS}")
     table = table[known.any(axis=1)][:, used]
     units, table = table, _untied(table)
     whole = ~np.isnan(table).any(axis=1)
@@ -232,11 +238,11 @@ def _factor(
 
 
 def _kruskal(table: np.ndarray) -> Statistic:
-    """Kruskal and Wallis (1952), corrected for ties; it ignores the other hyperparameters."""
+    """The test of Kruskal and Wallis (1952), corrected for ties, which ignores the other hyperparameters."""
     groups = [column[~np.isnan(column)] for column in table.T]
     values = np.concatenate(groups)
     if len(values) <= len(groups):
-        raise NotComputed("one result only for each of its values")
+        raise NotComputed("each of its values has only one result")
     if (values == values[0]).all():
         raise NotComputed("all values tie")
     found = stats.kruskal(*groups)
@@ -257,7 +263,7 @@ def _pairs(table: np.ndarray, units: np.ndarray, names: list[Level]) -> tuple[Ra
         left, right = table[both, a], table[both, b]
         equal = left == right
         finite = np.isfinite(left) & np.isfinite(right)
-        # Values from 0 to 1 in size: 3 exceeds every real difference, so a divergence takes the highest rank.
+        # The values are between -1 and 1. A difference to a diverged point is 3, larger than any other, so it ranks highest.
         difference = np.where(left > right, 3.0, -3.0)
         difference[finite] = np.round(left[finite] - right[finite], 12)
         difference[equal] = 0.0
@@ -281,13 +287,13 @@ def _pairs(table: np.ndarray, units: np.ndarray, names: list[Level]) -> tuple[Ra
 def correlations(frame: pd.DataFrame) -> tuple[Correlation, ...]:
     """Spearman's rank correlations of the key metrics over the successful points, from -1 to 1.
 
-    ``kind`` "plain", and "partial": of the ranks less what the additive model of the hyperparameters explains. ``ci``:
-    95 %, Fisher's z with the standard error of Bonett and Wright (2000); ``p`` from t; ``p_holm`` within each kind.
-    Repeats of a configuration count as points of their own.
+    ``kind`` is "plain", or "partial" for the residuals of the ranks in the additive model of the hyperparameters.
+    ``ci``: 95 %, Fisher's z with the standard error of Bonett and Wright (2000); ``p`` is from t, ``p_holm`` within each
+    kind. Repeats of a configuration count as separate points.
     """
     frame = frame.copy()
     if "best_epoch" in frame and ("epochs_to_best" not in frame or frame["epochs_to_best"].isna().all()):
-        frame["epochs_to_best"] = frame["best_epoch"]  # the same number by the predecessor's name
+        frame["epochs_to_best"] = frame["best_epoch"]  # the predecessor's name for the same number
     values = {}
     for metric in CORRELATED:
         try:
@@ -313,7 +319,7 @@ def _correlation(frame: pd.DataFrame, a: pd.Series, b: pd.Series, kind: _Kind) -
     except NotComputed as reason:
         return replace(found, reason=str(reason))
     if abs(rho) > 1 - 1e-12:
-        why = "perfect agreement of the ranks: no interval"
+        why = "the ranks agree perfectly, so there is no interval"
         return replace(found, computed=True, rho=round(rho), p=0.0, reason=why)
     t = abs(rho) * math.sqrt(free / (1 - rho * rho))
     half = float(special.ndtri(0.975)) * math.sqrt((1 + rho * rho / 2) / max(free - 1, 1))
@@ -329,7 +335,7 @@ def _rank_correlation(
     """The correlation and its degrees of freedom. Raises :class:`NotComputed`."""
     n = int(both.sum())
     if n < _LEAST_ROWS:
-        raise NotComputed(f"{n} points have both values; at least {_LEAST_ROWS} are needed")
+        raise NotComputed(f"{plural(n, 'point')} with both values; at least {_LEAST_ROWS} are needed")
     ranks = np.column_stack([stats.rankdata(_untied(series.to_numpy()[both])) for series in (a, b)])
     ranks -= (n + 1) / 2
     for series, column in zip((a, b), ranks.T, strict=True):
@@ -346,10 +352,12 @@ def _rank_correlation(
         before = (ranks**2).sum(axis=0)
         ranks = design.residuals(ranks)
         if ((ranks**2).sum(axis=0) <= 1e-12 * before).any():
-            raise NotComputed("the hyperparameters determine one of the two entirely")
+            raise NotComputed("the hyperparameters determine one of the two completely")
     free = n - 2 - used
     if free < 2:
-        raise NotComputed(f"{n} points leave {max(free, 0)} degrees of freedom; at least 2 are needed")
+        raise NotComputed(
+            f"{plural(n, 'point')}: {plural(max(free, 0), 'degree of freedom', 'degrees of freedom')} left, at least 2 are needed"
+        )
     sizes = np.sqrt((ranks**2).sum(axis=0))
     rho = float(np.clip(ranks[:, 0] @ ranks[:, 1] / (sizes[0] * sizes[1]), -1, 1))
     return rho, free

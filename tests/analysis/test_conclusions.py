@@ -1,4 +1,4 @@
-"""A best configuration comes with what is not distinguishable from it, and with what forbids believing it."""
+"""The best configuration has the set that is not distinguishable from it, and the warnings that limit it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_one_seed_is_provisional_and_says_how_many_would_settle_it(tmp_path):
     content = frame()
     content["best_val_jaccard"] += np.random.default_rng(1).normal(0, 0.01, len(content))
     found = best(load(tmp_path, content))
-    assert found.provisional and "stand-in for the noise" in found.text
+    assert found.provisional and "the residual of the model, because the noise is not known" in found.text
     assert found.seeds_needed >= 2 and found.seeds_for_relevant >= 2
 
 
@@ -67,8 +67,9 @@ def test_divergence_unfinished_points_and_accumulation_are_called_out(tmp_path):
     content = fail(fail(frame(), 0, "diverged", "nan"), 1, "waiting").assign(epochs_completed=2)
     content.loc[2, "reason"] = "gradients ...; batch normalisation sees batches of 4"
     text = " ".join(cautions(load(tmp_path, content)))
-    assert "1 points diverged, 1 of them within 5 epochs (learning rates 0.0001)" in text
-    assert "1 of 12 points have not ended yet" in text and "1 points accumulated their gradients" in text
+    assert "1 point diverged, 1 of them within 5 epochs (learning rates: 0.0001)" in text
+    assert "Not all points are finished (1 of 12 are waiting or running)" in text
+    assert "1 point accumulated gradients" in text
 
 
 def test_the_predecessors_winner_is_seen_through():
@@ -86,4 +87,4 @@ def test_accumulation_is_read_from_its_column_whatever_the_reason_says(tmp_path,
     rows = load(tmp_path, content)
     assert int(rows["accumulated"].sum()) == counted
     text = " ".join(cautions(rows))
-    assert (f"{counted} points accumulated their gradients" in text) == bool(counted)
+    assert (f"{counted} points accumulated gradients" in text) == bool(counted)

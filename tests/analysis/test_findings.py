@@ -45,15 +45,15 @@ def test_the_json_has_the_types_of_the_schema(found, content):
 
 
 def test_what_is_not_computed_needs_a_reason():
-    with pytest.raises(ValueError, match="Anova that is not computed needs a reason"):
+    with pytest.raises(ValueError, match="Anova: not computed and no reason; expected a reason"):
         Anova(metric="best_val_jaccard", computed=False, reason=" ")
-    with pytest.raises(ValueError, match="needs a reason"):
+    with pytest.raises(ValueError, match="Noise: not known and no reason; expected a reason"):
         Noise(known=False)
 
 
 def test_a_best_configuration_that_cannot_be_compared_says_why(found):
     result, _ = found(grid().assign(best_val_jaccard=0.5))
-    assert "could not be computed: best_val_jaccard is constant: all 36 points have 0.5." in result.best.text
+    assert "could not be computed (best_val_jaccard is constant: all 36 values are 0.5)." in result.best.text
     assert ": ." not in result.best.text
 
 

@@ -73,14 +73,14 @@ def test_asked_is_what_was_submitted_and_used_what_the_points_took(tmp_path, loa
     assert found.hours_used == pytest.approx((11 * 3100 + 3600) / 3600) and found.hours_lost == 0
     # points 7, 9, 11 ran in a job of that number, and yet in none that is on record for them
     assert found.notes == (
-        "3 points were trained by jobs without a record (submitted by hand), so what they requested is not known",
+        "3 points from jobs without a record (submitted by hand), so the request is not known",
     )
 
 
 def test_a_local_run_has_no_walltime_and_the_report_says_so(tmp_path, loaded):
     content = twelve(device="CPU", peak_memory_mb=6144.0).assign(job_id="")
     found = resources(loaded(content), tmp_path)
-    assert found.notes[0].startswith("12 points were trained by a local run, which requests no walltime")
+    assert found.notes[0].startswith("12 points from a local run, which requests no walltime and no memory")
     assert all(row.walltime_asked is None and row.gpu_memory_mb is None for row in found.rows)
     assert not found.gpu and found.rows[0].next_walltime == "02:15:00"
 
@@ -100,7 +100,7 @@ def test_what_attempts_without_a_result_took_is_lost_and_what_was_resumed_is_not
     found = resources(loaded(content), tmp_path)
     assert found.hours_lost == pytest.approx((1800 + 900 + 500) / 3600)
     assert found.hours_used == pytest.approx((1800 + 900 + 1500 + 2000 + 10 * 3100) / 3600)
-    assert any("1 points had earlier attempts whose time was not recorded" in note for note in found.notes)
+    assert any("1 point had earlier attempts whose time was not recorded" in note for note in found.notes)
 
 
 def test_the_attempt_that_is_running_is_not_lost_but_earlier_ones_are(tmp_path, loaded):
@@ -199,12 +199,12 @@ def test_the_reports_have_the_section(tmp_path, loaded):
         and "10.33 GPU hours used, 0.00 of them without a result" in words
     )
     assert (
-        'Next time, for all epochs: walltime: "02:15:00", mem: 9gb (requested: 04:00:00, of which the longest'
+        'Next time, request for all epochs: walltime: "02:15:00", mem: 9gb (requested: 04:00:00, of which the longest'
         in words
     )
     assert "UNet 8 3 04:00:00 52 min 52 min 32gb 6.0 GB 10.0 GB" in words
     page = (tmp_path / "analysis" / "report.html").read_text()
-    assert 'id="resources"' in page and "walltime asked" in page and "04:00:00" in page
+    assert 'id="resources"' in page and "walltime requested" in page and "04:00:00" in page
     found = json.loads((tmp_path / "analysis" / "analysis_summary.json").read_text())
     assert found["resources"]["rows"][0]["walltime_asked"] == "04:00:00"
 
@@ -214,6 +214,6 @@ def test_points_that_failed_for_want_of_resources_are_counted(tmp_path, loaded):
     content.loc[[0, 1], ["status", "training_successful"]] = ["oom", "False"]
     content.loc[2, ["status", "training_successful"]] = ["timeout", "False"]
     notes = " ".join(resources(loaded(content), tmp_path).notes)
-    assert "2 points ran out of memory" in notes and "1 points stopped at their walltime" in notes
+    assert "2 points ran out of memory" in notes and "1 point stopped at the walltime" in notes
     content["status"], content["training_successful"] = "error", "False"
     assert resources(loaded(content), tmp_path).rows == ()

@@ -1,1 +1,1 @@
-"""The panels of ``comprehensive_analysis.png``: each kind in a module, what they share in :mod:`.sheet`."""
+"""The panels of ``comprehensive_analysis.png``: one module per kind, and :mod:`.sheet` for the data that they share."""

@@ -21,7 +21,7 @@ def draw_box_plots(axes: Axes, sheet: Sheet) -> None:
         set_title(axes, title)
         explain_empty(axes, "No box: no point was successful." + sheet.why_empty())
         return
-    random = np.random.default_rng(0)  # the figure is the same every time
+    random = np.random.default_rng(0)  # so that the figure is always the same
     labels = []
     for place, name in enumerate(sheet.names):
         scores = sheet.rows.loc[sheet.rows["architecture"] == name, JACCARD].to_numpy()
@@ -30,7 +30,7 @@ def draw_box_plots(axes: Axes, sheet: Sheet) -> None:
         if len(scores) < FEWEST_SCORES:
             sheet.notes.setdefault("An architecture with fewer than 3 points has no box.", ["(e)"])
     if len(sheet.names) == 1:
-        sheet.note("One architecture only: nothing to compare.", "e")
+        sheet.note("Only one architecture: there is nothing to compare.", "e")
     caption, levels = _chance(axes, sheet)
     axes.set_xticks(range(len(labels)), labels, parse_math=False)
     axes.set_xlim(-0.6, len(labels) - 0.4)
@@ -78,7 +78,7 @@ def _draw_scores(
 
 
 def _chance(axes: Axes, sheet: Sheet) -> tuple[str, list[float]]:
-    """Draw the lowest and the highest chance level; returns what the caption contains of them, and both levels."""
+    """Draw the lowest and the highest chance level; returns their text for the caption, and both levels."""
     chance = sheet.frame["chance_jaccard"].dropna()
     if chance.empty:
         sheet.note("The chance level was not recorded.", "e")

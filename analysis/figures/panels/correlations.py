@@ -11,7 +11,7 @@ from analysis.figures.drawing import explain_empty
 from analysis.figures.panels.sheet import JACCARD, STABILITY, Sheet, set_title
 from jobs.common.units import plural
 
-LEAST_PAIRS = 4  # of a correlation: three points have a perfect order by chance in one of three cases
+LEAST_PAIRS = 4  # of a correlation: three points agree perfectly by chance in one of three cases
 _LABELS = {
     "learning_rate": "learning rate",
     "batch_size": "batch size",
@@ -56,17 +56,17 @@ def draw_correlations(axes: Axes, sheet: Sheet) -> None:
         set_title(axes, title)
         explain_empty(
             axes,
-            f"No correlation: {plural(count, 'point')} with success, at least {LEAST_PAIRS} are needed."
+            f"No correlation: {plural(count, 'successful point')}, at least {LEAST_PAIRS} are needed."
             + sheet.why_empty(),
         )
         return
     values, words = correlations(sheet.rows)
     grey = _draw_matrix(axes, values.to_numpy(dtype=float), words.to_numpy(dtype=str))
-    set_title(axes, title, f"n = {count}, fewer where a metric is missing; no test was made")
+    set_title(axes, title, f"n = {count}, fewer if a metric is missing; not tested for significance")
     if grey:
         sheet.note(
             f"{grey} of {len(values) * (len(values) - 1) // 2} correlations cannot be computed (grey): a metric is constant "
-            f"(const.) or fewer than {LEAST_PAIRS} points have both (n=).",
+            f"(const.), or fewer than {LEAST_PAIRS} points have both (n=).",
             "g",
         )
 

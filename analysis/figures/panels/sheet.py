@@ -1,4 +1,4 @@
-"""What the panels of the comprehensive analysis share: the points, their colours, and notes."""
+"""The data that all panels of the comprehensive analysis share: points, colours and notes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)))
 
 @dataclass(frozen=True)
 class Sheet:
-    """What all panels share.
+    """The data that all panels share.
 
     ``frame`` has the points of the architectures ``names`` that are shown, ``rows`` the successful ones of them.
     ``looks`` has the colour and the line style of each architecture. ``repeated``: settings were trained successfully
@@ -42,11 +42,11 @@ class Sheet:
     notes: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, text: str, *panels: str) -> None:
-        """Add a note. If it is there already, only the letters of ``panels`` are added to it."""
+        """Add a note. If it exists already, only the letters of ``panels`` are added to it."""
         self.notes.setdefault(text, []).extend(f"({panel})" for panel in panels)
 
     def with_stability(self) -> pd.DataFrame:
-        """The rows that have a place on the axis of the stability."""
+        """The rows whose stability can be shown on its axis."""
         rows = self.rows[self.rows[STABILITY].notna()]
         return rows[rows[STABILITY] > 0] if self.log_stability else rows
 
@@ -85,7 +85,7 @@ def make_sheet(frame: pd.DataFrame) -> Sheet:
     sheet = Sheet(frame, rows, names, looks, repeated, spans_decades(rows[STABILITY]))
     sheet.note(counts)
     if len(every) > len(names):
-        sheet.note(f"Shown: {len(names)} of {len(every)} architectures, those of the best points.")
+        sheet.note(f"Shown: {len(names)} of {len(every)} architectures, those with the best points.")
     if rows.empty:
         sheet.note("No point was successful: nothing can be drawn.", *"abcdefg")
     else:
@@ -105,17 +105,17 @@ def _counts(frame: pd.DataFrame) -> str:
 def _note_bands(sheet: Sheet) -> None:
     if sheet.repeated:
         sheet.note(
-            "Bands: 95 % confidence of the mean, from the run-to-run spread of points with equal settings.",
+            "Bands: 95 % confidence interval of the mean, from the run-to-run spread of points with equal settings.",
             *"abcd",
         )
     else:
         sheet.note(
-            "Bands: 95 % confidence of the mean over the other settings, from the spread BETWEEN these settings. No "
-            "setting was repeated: run-to-run noise is not known and not shown.",
+            "Bands: 95 % confidence interval of the mean over the other settings, from the spread BETWEEN these settings. "
+            "No setting was repeated, so run-to-run noise is not known and not shown.",
             *"abcd",
         )
     if len(sheet.names) > 1:
-        sheet.note("Lines are set apart sideways a little, so that none hides another.", *"abcd")
+        sheet.note("Lines are shifted sideways a little, so that they do not overlap.", *"abcd")
 
 
 def _note_missing_stability(sheet: Sheet) -> None:
@@ -124,10 +124,11 @@ def _note_missing_stability(sheet: Sheet) -> None:
         sheet.note("The stability spans more than a factor of ten: log axis, geometric means.", *"cd")
         if zero := int((stability <= 0).sum()):
             sheet.note(
-                f"{plural(zero, 'point')} with a stability of 0: no place on a log axis, left out.", *"cdf"
+                f"Left out: {plural(zero, 'point')} with a stability of 0, which a log axis cannot show.",
+                *"cdf",
             )
     if missing := int(stability.isna().sum()):
-        sheet.note(f"{plural(missing, 'point')} with success but without stability: left out.", *"cdf")
+        sheet.note(f"Left out: {plural(missing, 'successful point')} without stability.", *"cdf")
 
 
 def set_title(axes: Axes, text: str, caption: str = "") -> None:

@@ -50,7 +50,7 @@ def draw_trade_off(axes: Axes, sheet: Sheet) -> None:
     # The empty last line leaves room for the legend.
     set_title(axes, title + "\nmarker: batch size; dotted: Pareto front (best is top left)\n ")
     if len(rows) == 1:
-        sheet.note("A single point: it is its own Pareto front.", "f")
+        sheet.note("Only one point: it is the Pareto front.", "f")
 
 
 def _draw_points(axes: Axes, sheet: Sheet, rows: pd.DataFrame) -> tuple[list[Line2D], list[str]]:

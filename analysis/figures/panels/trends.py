@@ -85,7 +85,7 @@ def draw_trend(axes: Axes, sheet: Sheet, trend: Trend) -> None:
         look, x = sheet.looks[name], line.index.to_numpy(dtype=float) * shifts[name]
         bottom, top = (_shown(edge, log=log) for edge in _band(line, metric))
         axes.fill_between(x, bottom, top, color=look["color"], alpha=0.13, linewidth=0)
-        # Next to a mean without a band, the band of a mean has no width: only this line shows it.
+        # A band between a mean with and one without an interval has no width: only this line shows the interval.
         axes.vlines(x, bottom, top, color=look["color"], alpha=0.55, linewidth=1)
         means = _shown(line["mean"].to_numpy(), log=log)
         axes.plot(x, means, marker="o", markersize=4, linewidth=1.6, **look)
@@ -110,7 +110,7 @@ def draw_trend(axes: Axes, sheet: Sheet, trend: Trend) -> None:
     axes.grid(alpha=0.25)
     set_title(axes, title, _caption(sheet, trend, lines, has_dots=len(rows) <= MOST_DOTS))
     if len(values) == 1:
-        sheet.note(f"One {trend.hyperparameter} only: there is no trend over it.", letter)
+        sheet.note(f"Only one {trend.hyperparameter}: there is no trend over it.", letter)
 
 
 def _on_axis(sheet: Sheet, metric: str) -> pd.DataFrame:
@@ -132,7 +132,10 @@ def _limits(
     wide_low, wide_high = limits(np.concatenate([points, bands]))
     if wide_high - wide_low <= 2.5 * (high - low):
         return wide_low, wide_high
-    sheet.note("Bands run beyond the panel: few settings, far apart.", trend.letter)
+    sheet.note(
+        "Some bands are wider than the panel: there are few settings, and their scores differ much.",
+        trend.letter,
+    )
     return low, high
 
 
@@ -151,24 +154,26 @@ def _shifts(values: list[float], names: list[str]) -> dict[str, float]:
 
 
 def _shown(values: np.ndarray, *, log: bool) -> np.ndarray:
-    """``values`` in units of the metric again, where ``log`` says that they are its logarithms."""
+    """``values`` in units of the metric; with ``log`` they are its base-10 logarithms."""
     return np.power(10.0, np.clip(values, -250, 250)) if log else values
 
 
 def _caption(sheet: Sheet, trend: Trend, lines: dict[str, pd.DataFrame], *, has_dots: bool) -> str:
-    """What lines, dots and bands are. Adds a note where there is no band."""
+    """The meaning of lines, dots and bands. Adds a note if bands are missing."""
     half = pd.concat([line["half"] for line in lines.values()])
     lacking = int(half.isna().sum())
     geometric = "geometric mean" if trend.metric == STABILITY and sheet.log_stability else "mean"
     dots = "; dots: points" if has_dots else ""
     if lacking == len(half):
         why = (
-            "no setting was repeated there" if sheet.repeated else f"one point at each {trend.hyperparameter}"
+            "no setting shown here was repeated"
+            if sheet.repeated
+            else f"only one point at each {trend.hyperparameter}"
         )
         sheet.note(f"No confidence band: {why}.", trend.letter)
         return f"line: {geometric}{dots}; no confidence band: {why}"
     if lacking:
-        why = "no setting was repeated" if sheet.repeated else "only one point is there"
+        why = "no setting was repeated" if sheet.repeated else "there is only one point"
         sheet.note(f"{lacking} of {len(half)} means have no band: {why}.", trend.letter)
     if sheet.repeated:
         return f"line: {geometric}{dots}; band: 95 % confidence, run-to-run (repeats of equal settings)"

@@ -30,6 +30,8 @@ def wait(seconds):
     time.sleep(seconds)
 
 def main(case):
+    # A process in the background of a shell ignores SIGINT, and so do the processes that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tasks = {name: os.getpid for name in "abc"}
     with in_background(tasks | {"d": {"killed": kill, "refused": refuse}.get(case, os.getpid)}, 2) as results:
         if case == "interrupted":

@@ -68,7 +68,9 @@ def test_a_missing_picture_is_said_beside_the_others(tmp_path):
     points = named(frame())
     run = make_run(tmp_path, points)
     next((run / "exp_05_UNet_lr0.005_bs8").glob("*_predictions.png")).unlink()
-    assert "no predictions picture" in texts(predictions_figure(loaded(tmp_path, points), run))
+    assert "no picture of predictions: it was not made, or is not in the run" in texts(
+        predictions_figure(loaded(tmp_path, points), run)
+    )
 
 
 def test_only_the_best_of_many_architectures_are_shown(tmp_path):

@@ -70,7 +70,7 @@ def test_the_loss_of_a_diverged_point_does_not_flatten_the_others(tmp_path):
     histories = {name: epochs(loss=1e30 if not n else 1.0) for n, name in enumerate(rows["name"])}
     figure = curves_figure(rows, histories)
     assert max(axes.get_ylim()[1] for axes in figure.axes[:-1]) < 3
-    assert "curves run along the edge" in texts(figure)
+    assert "curves far above those of the successful points are cut off at the edge" in texts(figure)
 
 
 def test_without_any_history_the_sheet_says_so(tmp_path):
@@ -83,7 +83,7 @@ def test_of_many_points_the_best_are_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(learning_curves_module, "MOST_CURVES", 4)
     rows = loaded(tmp_path, frame())
     figure = curves_figure(rows, {name: epochs() for name in rows["name"]})
-    assert "the 4 best of 12 points with a history are drawn" in texts(figure)
+    assert "only the best 4 of 12 points with a history are drawn" in texts(figure)
     assert sum(len(line.get_xdata()) == 6 for axes in figure.axes for line in axes.lines) == 2 * 4
     assert "not among the 4 best" in texts(figure)
 
@@ -108,6 +108,6 @@ def test_odd_histories_give_a_valid_sheet(tmp_path, rows):
 def test_many_architectures_share_panels(tmp_path):
     rows = loaded(tmp_path, frame(tuple(f"net{n}" for n in range(13)), batches=(8, 16)))
     figure = curves_figure(rows, {name: epochs() for name in rows["name"]})
-    assert "one panel for each architecture" in texts(figure)
+    assert "2 batch sizes: one panel per architecture" in texts(figure)
     rows = loaded(tmp_path, frame(tuple(f"net{n}" for n in range(30))))
     assert "one panel for all points" in texts(curves_figure(rows, {name: epochs() for name in rows["name"]}))

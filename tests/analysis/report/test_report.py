@@ -105,13 +105,19 @@ def test_a_point_near_chance_is_called_out(tmp_path):
     content = frame()
     content.loc[0, "best_val_jaccard"] = 0.09
     _, text, summary = report(tmp_path, content)
-    assert summary["near_chance"] == ["exp_01_UNet"] and "1 of 12 successful points end within 0.05" in text
+    assert (
+        summary["near_chance"] == ["exp_01_UNet"]
+        and "1 of 12 successful points scored at most 0.05 above chance" in text
+    )
 
 
 def test_points_that_were_still_rising_are_counted(tmp_path):
     content = frame()
     content.loc[:2, "epochs_to_best_censored"] = "yes"
-    assert "3 of 12 successful points were best in their last" in report(tmp_path, content)[1]
+    assert (
+        "3 of 12 successful points had the best score in one of the last two epochs"
+        in report(tmp_path, content)[1]
+    )
 
 
 def test_failed_points_stand_with_class_and_reason(tmp_path):
@@ -165,7 +171,7 @@ def test_hand_edited_cells_never_crash(tmp_path):
     content.loc[4, "status"] = "finished"
     content.loc[5, "val_loss_stability"] = "?"
     result, text, _ = report(tmp_path, content)
-    assert "1 rows of the summary have no usable hyperparameters" in text
+    assert "Left out: 1 row of the summary without usable hyperparameters." in text
     assert (result.points, result.successful) == (11, 8)
 
 
@@ -173,8 +179,8 @@ def test_hand_edited_cells_never_crash(tmp_path):
     ("content", "words"),
     [
         ("", "cannot be read"),
-        ("a,b\n1,2\n", "without architecture"),
-        ("a\n1,2,3\n4,5\n", "cannot be read|without"),
+        ("a,b\n1,2\n", "has no column architecture"),
+        ("a\n1,2,3\n4,5\n", "cannot be read|has no column"),
     ],
 )
 def test_a_file_that_is_no_summary_is_refused(tmp_path, content, words):

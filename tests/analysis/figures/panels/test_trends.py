@@ -59,4 +59,4 @@ def test_a_mean_without_a_degree_of_freedom_has_no_band(tmp_path):
     rows = frame(batches=(8,))
     assert confidence(rows, "learning_rate", "best_val_jaccard", repeated=True)["half"].isna().all()
     said = texts(comprehensive_figure(loaded(tmp_path, rows)))
-    assert "no confidence band" in said and "One batch size only: there is no trend over it." in said
+    assert "no confidence band" in said and "Only one batch size: there is no trend over it." in said

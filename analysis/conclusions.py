@@ -168,7 +168,7 @@ def cautions(frame: pd.DataFrame) -> list[str]:
         early = int((diverged["epochs_completed"].fillna(0) <= EARLY).sum())
         rates = ", ".join(f"{rate:g}" for rate in sorted(diverged["learning_rate"].unique()))
         found.append(
-            f"{plural(len(diverged), 'point')} diverged, {early} of them within {EARLY} epochs (learning rates: {rates}): the "
+            f"{plural(len(diverged), 'point')} diverged ({early} within {EARLY} epochs; learning rates: {rates}): the "
             "learning rate is too high for the network. Rank tests count such a point as the worst; F tests leave it out."
         )
     accumulated = frame["accumulated"]

@@ -58,7 +58,7 @@ def at_the_border(frame: pd.DataFrame) -> list[str]:
             if len(tried) > 1 and best in (tried[0], tried[-1]):
                 side = "smallest" if best == tried[0] else "largest"
                 found.append(
-                    f"{architecture}: the best {word}, {best:g}, is the {side} that was tried; the optimum may be outside the grid"
+                    f"{architecture}: the best {word}, {best:g}, is the {side} that was tried; the optimum may be outside the grid."
                 )
     return found
 

@@ -864,7 +864,7 @@ def test_a_long_axis_is_read_in_time(write_grid):
 
 
 def test_a_name_too_long_for_a_file_is_refused(write_grid):
-    with pytest.raises(UserError, match="would be called .*expected at most"):
+    with pytest.raises(UserError, match="the name .* is too long; expected at most 150 characters"):
         axes = "".join(
             f"  {key}: [{POINT[key].to_text(POINT[key].default)}]\n"
             for key in TRAINING

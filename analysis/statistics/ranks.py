@@ -163,11 +163,11 @@ def rank_tests(frame: pd.DataFrame, metric: str, checks: Assumptions | None = No
     why = checks.consequence
     diverged = int((frame["status"] == "diverged").sum())
     if diverged:
-        primary, why = "rank", f"{plural(diverged, 'point')} diverged, which F tests leave out"
+        primary, why = "rank", f"{plural(diverged, 'point')} diverged, which F tests leave out."
     elif checks.fails:
         primary = "rank"
     elif not checks.computed:
-        why = f"the assumptions of the F test were not checked: {checks.reason}"
+        why = f"The assumptions of the F test were not checked: {checks.reason}."
     try:
         scores, worst = _scores(frame, metric)
     except NotComputed as reason:

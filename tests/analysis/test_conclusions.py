@@ -27,26 +27,26 @@ def repeats(spread, *, effect=0.0, seeds=4, seed=0):
     return content
 
 
-def test_noise_alone_makes_no_winner(tmp_path):
+def test_noise_alone_gives_no_winner(tmp_path):
     found = best(load(tmp_path, repeats(0.02)))
     assert not found.provisional and len(found.indistinguishable.settings) > 6
     assert "are not distinguishable from it" in found.text and found.seeds_needed > 4
 
 
-def test_a_clear_winner_stands_alone_with_the_others_that_are_as_good(tmp_path):
+def test_a_clear_winner_is_reported_with_those_as_good(tmp_path):
     found = best(load(tmp_path, repeats(0.002, effect=0.1)))
     assert len(found.indistinguishable.settings) == 2  # one of each architecture
     assert found.overall.learning_rate == 1e-3 and found.overall.batch_size == 8
 
 
-def test_with_repeats_the_best_is_the_best_mean_not_the_luckiest_point(tmp_path):
+def test_with_repeats_the_best_is_the_best_mean_not_the_best_single_point(tmp_path):
     content = repeats(0.001, effect=0.05)
     lucky = content.index[(content["learning_rate"] == 1e-4)][0]
     content.loc[lucky, "best_val_jaccard"] = 0.66
     assert best(load(tmp_path, content)).overall.learning_rate == 1e-3
 
 
-def test_one_seed_is_provisional_and_says_how_many_would_settle_it(tmp_path):
+def test_with_one_seed_the_best_is_provisional_and_the_seeds_needed_are_given(tmp_path):
     content = frame()
     content["best_val_jaccard"] += np.random.default_rng(1).normal(0, 0.01, len(content))
     found = best(load(tmp_path, content))
@@ -63,16 +63,16 @@ def test_few_points_give_a_sentence(tmp_path, rows):
     )
 
 
-def test_divergence_unfinished_points_and_accumulation_are_called_out(tmp_path):
+def test_divergence_unfinished_points_and_accumulation_have_warnings(tmp_path):
     content = fail(fail(frame(), 0, "diverged", "nan"), 1, "waiting").assign(epochs_completed=2)
     content.loc[2, "reason"] = "gradients ...; batch normalisation sees batches of 4"
     text = " ".join(cautions(load(tmp_path, content)))
-    assert "1 point diverged, 1 of them within 5 epochs (learning rates: 0.0001)" in text
+    assert "1 point diverged (1 within 5 epochs; learning rates: 0.0001)" in text
     assert "Not all points are finished (1 of 12 are waiting or running)" in text
     assert "1 point accumulated gradients" in text
 
 
-def test_the_predecessors_winner_is_seen_through():
+def test_the_predecessors_winner_is_recognised_as_provisional():
     if not PREDECESSOR.is_file():
         pytest.skip(f"the predecessor's results are not at {PREDECESSOR}")
     found = best(load_summary(PREDECESSOR))

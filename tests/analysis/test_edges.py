@@ -1,4 +1,4 @@
-"""Whatever a grid lacks or holds, there is a whole report that says what could not be computed, and no traceback."""
+"""Every grid gives a complete report that lists what could not be computed, and no traceback."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def written(tmp_path, content):
         "a second seed under way",
     ],
 )
-def test_every_grid_gives_a_whole_report(tmp_path, content):
+def test_every_grid_gives_a_complete_report(tmp_path, content):
     report, text, found, page = written(tmp_path, content)
     assert report.points == len(content) and all(file.stat().st_size for file in report.files)
     assert {"hypotheses", "anova", "pairwise", "correlations", "importance", "not_computed"} <= set(found)
@@ -96,7 +96,7 @@ def test_every_grid_gives_a_whole_report(tmp_path, content):
     assert page.count("data:image/png;base64,") == 2
 
 
-def test_a_failed_point_stands_everywhere_with_its_reason(tmp_path):
+def test_a_failed_point_is_shown_everywhere_with_its_reason(tmp_path):
     content = fail(grid(), 3, "oom", "memory did not suffice for this one")
     _, text, found, page = written(tmp_path, content)
     assert found["failures"] == [

@@ -44,14 +44,14 @@ def test_the_json_has_the_types_of_the_schema(found, content):
     assert set(json.loads(text)) == keys
 
 
-def test_what_is_not_computed_needs_a_reason():
+def test_a_result_that_is_not_computed_needs_a_reason():
     with pytest.raises(ValueError, match="Anova: not computed and no reason; expected a reason"):
         Anova(metric="best_val_jaccard", computed=False, reason=" ")
     with pytest.raises(ValueError, match="Noise: not known and no reason; expected a reason"):
         Noise(known=False)
 
 
-def test_a_best_configuration_that_cannot_be_compared_says_why(found):
+def test_a_best_configuration_that_cannot_be_compared_has_a_reason(found):
     result, _ = found(grid().assign(best_val_jaccard=0.5))
     assert "could not be computed (best_val_jaccard is constant: all 36 values are 0.5)." in result.best.text
     assert ": ." not in result.best.text

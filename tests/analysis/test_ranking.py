@@ -1,4 +1,4 @@
-"""What is best, also where two things count."""
+"""The order of the points, the Pareto front, and the checks of the best points."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCORE, LOSS = "best_val_jaccard", "val_loss_stability"
         ([], [], []),
     ],
 )
-def test_the_pareto_front_holds_what_nothing_beats_and_of_equal_ones_all(scores, losses, front):
+def test_the_pareto_front_contains_all_rows_that_no_other_row_dominates(scores, losses, front):
     rows = pd.DataFrame({SCORE: scores, LOSS: losses}, dtype=float)
     assert list(pareto_front(rows, LOSS).index) == front
 
@@ -47,7 +47,7 @@ def test_means_are_those_of_the_successful_points_even_where_a_failed_one_has_a_
     assert found.loc[16].to_dict() == pytest.approx({"count": 1, "mean": 0.4, "min": 0.4, "max": 0.4})
 
 
-def test_near_chance_is_at_most_a_twentieth_above_it_and_only_of_successful_points():
+def test_near_chance_is_at_most_0_05_above_it_and_only_for_successful_points():
     rows = pd.DataFrame({"chance_jaccard": 0.25, SCORE: [0.25 + NEAR_CHANCE, 0.3000001, 0.1, 0.1]})
     rows["successful"] = [True, True, True, False]
     assert list(near_chance(rows)) == [True, False, True, False]

@@ -1,4 +1,4 @@
-"""Asked and used: what stands on record was asked, what the summary tells was used, and nothing is made up."""
+"""Resources requested come from the records of submissions, resources used from the summary; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def by_kind(found):
     return {(row.architecture, row.batch_size): row for row in found.rows}
 
 
-def test_asked_is_what_was_submitted_and_used_what_the_points_took(tmp_path, loaded):
+def test_requests_come_from_the_submissions_and_use_from_the_points(tmp_path, loaded):
     submissions(tmp_path, job(6, "1-12", "99:00:00"), job(7, "1-5:2", "02:00:00", "16gb"), job(7, "2-12:2"))
     content = twelve()
     content.loc[0, "wall_seconds"] = 3600.0
@@ -71,13 +71,13 @@ def test_asked_is_what_was_submitted_and_used_what_the_points_took(tmp_path, loa
     assert (row.gpu_memory_mb, row.gpu_utilisation_percent) == (10240.0, 80.0)
     assert rows["UNet", 16].walltime_asked == "04:00:00"
     assert found.hours_used == pytest.approx((11 * 3100 + 3600) / 3600) and found.hours_lost == 0
-    # points 7, 9, 11 ran in a job of that number, and yet in none that is on record for them
+    # the record of this job does not contain points 7, 9 and 11
     assert found.notes == (
         "3 points from jobs without a record (submitted by hand), so the request is not known",
     )
 
 
-def test_a_local_run_has_no_walltime_and_the_report_says_so(tmp_path, loaded):
+def test_a_local_run_has_no_walltime_and_a_note_explains_it(tmp_path, loaded):
     content = twelve(device="CPU", peak_memory_mb=6144.0).assign(job_id="")
     found = resources(loaded(content), tmp_path)
     assert found.notes[0].startswith("12 points from a local run, which requests no walltime and no memory")
@@ -85,7 +85,7 @@ def test_a_local_run_has_no_walltime_and_the_report_says_so(tmp_path, loaded):
     assert not found.gpu and found.rows[0].next_walltime == "02:15:00"
 
 
-def test_what_attempts_without_a_result_took_is_lost_and_what_was_resumed_is_not(tmp_path, loaded):
+def test_time_of_attempts_without_a_result_is_lost_unless_the_point_resumed(tmp_path, loaded):
     content = twelve()
     content.loc[0, ["status", "training_successful", "wall_seconds", "earlier_seconds"]] = [
         *("error", "False"),
@@ -110,13 +110,13 @@ def test_the_attempt_that_is_running_is_not_lost_but_earlier_ones_are(tmp_path, 
         1800.0,
         4000.0,
     ]
-    content.loc[0, "training_time_seconds"] = 2500.0  # 700 of them by the attempts before
+    content.loc[0, "training_time_seconds"] = 2500.0  # 700 of them in earlier attempts
     found = resources(loaded(content), tmp_path)
     assert found.hours_lost == pytest.approx((4000 - 700) / 3600)
     assert found.hours_used == pytest.approx((4000 + 1800 + 11 * 3100) / 3600)
 
 
-def test_several_gpus_a_point_count_each(tmp_path, loaded):
+def test_every_gpu_of_a_point_is_counted(tmp_path, loaded):
     one = job(7, "1-12")
     one["asked"]["ngpus"] = 2
     submissions(tmp_path, one)
@@ -124,7 +124,7 @@ def test_several_gpus_a_point_count_each(tmp_path, loaded):
     assert found.hours_used == pytest.approx(2 * 12 * 3100 / 3600)
 
 
-def test_what_an_older_record_requested_is_read_from_its_command():
+def test_the_request_of_an_older_record_is_read_from_its_command():
     command = ("qsub", "-J", "1-3", "-l", "select=1:ncpus=8:mem=110gb:ngpus=1", "-l", "walltime=08:00:00")
     expected = Requested(walltime="08:00:00", mem="110gb")
     assert requested(SubmittedJob(id="7", indices="1-3", command=command)) == expected
@@ -142,7 +142,7 @@ def test_what_an_older_record_requested_is_read_from_its_command():
         twelve().head(0),
     ],
 )
-def test_a_summary_without_times_says_that_it_has_none(tmp_path, loaded, content):
+def test_a_summary_without_times_gives_the_reason(tmp_path, loaded, content):
     found = resources(loaded(content), tmp_path)
     assert found.computed is False and "no point has a recorded time" in found.reason
 
@@ -151,7 +151,7 @@ def test_a_summary_without_times_says_that_it_has_none(tmp_path, loaded, content
     "record",
     ["{", '{"schema": 1}', "[]"],
 )
-def test_a_damaged_record_of_submissions_is_named(tmp_path, loaded, record):
+def test_a_damaged_record_of_submissions_is_reported(tmp_path, loaded, record):
     (tmp_path / "submissions.json").write_text(record)
     found = resources(loaded(twelve()), tmp_path)
     assert found.notes[0].startswith("the requested resources are not known: ")
@@ -161,7 +161,7 @@ def test_a_damaged_record_of_submissions_is_named(tmp_path, loaded, record):
 @pytest.mark.parametrize(
     "jobs", [3, [None], [{"id": 5}], [{"id": "7[].x", "indices": "all"}], [{"id": "7", "indices": 9}]]
 )
-def test_odd_submissions_are_passed_over(tmp_path, loaded, jobs):
+def test_odd_submissions_are_ignored(tmp_path, loaded, jobs):
     write_record(tmp_path / "submissions.json", {"submissions": [{"jobs": jobs}, None]})
     assert all(row.walltime_asked is None for row in resources(loaded(twelve()), tmp_path).rows)
 
@@ -209,7 +209,7 @@ def test_the_reports_have_the_section(tmp_path, loaded):
     assert found["resources"]["rows"][0]["walltime_asked"] == "04:00:00"
 
 
-def test_points_that_failed_for_want_of_resources_are_counted(tmp_path, loaded):
+def test_points_that_failed_for_lack_of_resources_are_counted(tmp_path, loaded):
     content = twelve()
     content.loc[[0, 1], ["status", "training_successful"]] = ["oom", "False"]
     content.loc[2, ["status", "training_successful"]] = ["timeout", "False"]

@@ -1,4 +1,4 @@
-"""An analysis takes one thread for its small matrices, unless the user has said how many."""
+"""The analysis uses one thread for its small matrices, unless the user has set another number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CODE = "import sys, analysis, os; print(os.environ['OPENBLAS_NUM_THREADS'], 'num
 
 
 @pytest.mark.parametrize(("said", "expected"), [(None, "1"), ("7", "7")])
-def test_the_number_of_threads_is_set_before_numpy_is_loaded_and_the_users_own_stands(said, expected):
+def test_the_number_of_threads_is_set_before_numpy_is_imported_unless_the_user_set_it(said, expected):
     names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     environment = {key: value for key, value in os.environ.items() if key not in names}
     if said is not None:

@@ -1,4 +1,4 @@
-"""Work in other processes: the same results, every failure is reported, and a process with threads is not forked."""
+"""Drawing in other processes gives the same results, reports every failure, and never forks a process with threads."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_process_with_threads_is_not_forked():
 @pytest.mark.parametrize(
     ("cores", "expected"), [(1, 1), (3, 3), (MOST_PROCESSES, MOST_PROCESSES), (128, MOST_PROCESSES)]
 )
-def test_a_shared_node_is_not_filled(cores, expected, monkeypatch):
+def test_a_shared_node_is_not_overloaded(cores, expected, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
     monkeypatch.delenv("NCPUS", raising=False)
     assert drawing_processes() == expected
@@ -125,7 +125,7 @@ def test_a_job_draws_in_no_more_processes_than_it_requested_cores(monkeypatch):
     assert drawing_processes() == 2
 
 
-def test_one_process_does_everything_itself():
+def test_with_one_process_everything_runs_in_this_process():
     with in_background({"a": os.getpid, "b": os.getpid}, 1) as results:
         assert results() == {"a": os.getpid(), "b": os.getpid()}
 

@@ -1,4 +1,4 @@
-"""The predictions of the best points are shown, and an unreadable picture is named."""
+"""The predictions of the best points are shown, or the reason if a picture cannot be read."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def truncated():
 @pytest.mark.parametrize(
     "content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n", truncated(), enormous(), b"GIF89a" + b"\0" * 50]
 )
-def test_an_unreadable_picture_is_named_on_the_sheet(tmp_path, content):
+def test_an_unreadable_picture_is_replaced_by_the_reason(tmp_path, content):
     points = named(frame())
     run = make_run(tmp_path, points)
     (run / "exp_05_UNet_lr0.005_bs8" / "UNet_lr0.005_bs8_predictions.png").write_bytes(content)
@@ -64,7 +64,7 @@ def test_a_picture_of_any_shape_fits(tmp_path, size):
     assert opened(best_predictions(loaded(tmp_path, points), run)).size[1] < 4000
 
 
-def test_a_missing_picture_is_said_beside_the_others(tmp_path):
+def test_a_missing_picture_is_replaced_by_the_reason(tmp_path):
     points = named(frame())
     run = make_run(tmp_path, points)
     next((run / "exp_05_UNet_lr0.005_bs8").glob("*_predictions.png")).unlink()

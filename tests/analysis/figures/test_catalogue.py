@@ -1,4 +1,4 @@
-"""The catalogue draws every figure of a report, and those that need a run only where there is one."""
+"""The catalogue draws every figure of a report, and those that need a run only if there is one."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def test_without_a_run_no_figure_reads_its_files(tmp_path):
     assert list(tasks) == ["detailed_heatmaps.png", "comprehensive_analysis.png"]
 
 
-def test_nothing_is_drawn_of_no_points(tmp_path):
+def test_without_points_nothing_is_drawn(tmp_path):
     assert drawing_tasks(loaded(tmp_path, frame().head(0)), tmp_path) == {}

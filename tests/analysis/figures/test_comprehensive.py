@@ -1,4 +1,4 @@
-"""The comprehensive analysis is valid for every odd summary, and explains what it could not draw."""
+"""The comprehensive analysis is valid for odd summaries, and contains the reason for a panel that cannot be drawn."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_failed_points_are_counted_by_class(tmp_path):
     assert "not finished: 1 waiting" in said
 
 
-def test_where_nothing_was_successful_every_panel_says_why(tmp_path):
+def test_without_successful_points_every_panel_contains_the_reason(tmp_path):
     figure = comprehensive_figure(loaded(tmp_path, failed(12)))
     for letter in "abcdefg":
         said = " ".join(text.get_text() for text in panel(figure, letter).texts)
@@ -34,7 +34,7 @@ def test_where_nothing_was_successful_every_panel_says_why(tmp_path):
     assert "no point was successful (12 diverged)" in texts(heatmap_figure(loaded(tmp_path, failed(12))))
 
 
-def test_source_and_split_stand_on_every_figure(tmp_path):
+def test_every_figure_shows_source_and_split(tmp_path):
     rows = loaded(tmp_path, frame().assign(data_source="/data/" + "em" * 500, split="random"))
     for figure in (heatmap_figure(rows), comprehensive_figure(rows), curves_figure(rows, {})):
         said = texts(figure)

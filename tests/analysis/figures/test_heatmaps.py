@@ -1,4 +1,4 @@
-"""The heatmaps are valid for complete, partial and odd summaries, and name what a cell has instead of a value."""
+"""The heatmaps are valid for complete, partial and odd summaries, and a cell without a value contains the reason."""
 
 from __future__ import annotations
 

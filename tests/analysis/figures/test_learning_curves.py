@@ -73,7 +73,7 @@ def test_the_loss_of_a_diverged_point_does_not_flatten_the_others(tmp_path):
     assert "curves far above those of the successful points are cut off at the edge" in texts(figure)
 
 
-def test_without_any_history_the_sheet_says_so(tmp_path):
+def test_without_any_history_the_sheet_contains_the_reason(tmp_path):
     rows = loaded(tmp_path, frame())
     assert "none of 12 points has a readable history" in texts(curves_figure(rows, {}))
     opened(learning_curves(rows, {"another": epochs()}))

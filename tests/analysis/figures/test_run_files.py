@@ -1,4 +1,4 @@
-"""Only plain files inside the run are read, whatever its table and its links contain."""
+"""Only plain files inside the run are read, whatever the summary and the links contain."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def p_text(value):
     return "\N{EN DASH}" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def test_the_parts_are_in_the_order_of_a_reader(tmp_path):
+def test_the_parts_are_in_reading_order(tmp_path):
     content = frame()
     picture = {"detailed_heatmaps.png": detailed_heatmaps(loaded(tmp_path, content))}
     page, tags = render(tmp_path, content, pictures=picture)
@@ -214,7 +214,7 @@ def test_a_text_is_one_line_of_limited_length(tmp_path):
     assert shown == "&lt;" * 3997 + "...|"
 
 
-def test_no_template_turns_escaping_off():
+def test_no_template_disables_escaping():
     sources = {path.name: path.read_text(encoding="utf-8") for path in TEMPLATES.iterdir()}
     assert len(sources) == 15
     for name, source in sources.items():
@@ -228,7 +228,7 @@ def test_no_point_at_all_gives_a_page_that_explains_it(tmp_path):
     assert "every point was successful" not in text
 
 
-def test_all_failed_and_a_partial_run_name_the_reasons(tmp_path):
+def test_all_failed_and_a_partial_run_show_the_reasons(tmp_path):
     content = frame()
     for row in range(len(content)):
         fail(content, row, "diverged", f"loss became nan in epoch {row}")
@@ -237,7 +237,7 @@ def test_all_failed_and_a_partial_run_name_the_reasons(tmp_path):
     assert "No point was successful, so there is no best configuration. The reasons are listed under" in text
     assert "exp_06_UNet diverged loss became nan in epoch 5" in text
     assert f"exp_04_UNet waiting {STATES['waiting'].meaning}" in text
-    assert "1 of 12 points have not finished yet" in text and "partial run" in text
+    assert "Not all points are finished (1 of 12 are waiting or running), so this may change." in text and "partial run" in text
 
 
 def test_more_failures_than_the_findings_list_are_all_shown(tmp_path):

@@ -1,4 +1,4 @@
-"""The report is right on whole, partial and odd summaries, and says what forbids believing it."""
+"""The report is correct for complete, partial and odd summaries, and contains the warnings that apply."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def fail(content, row, status, reason=""):
     return content
 
 
-def test_the_best_configurations_stand_beside_chance(tmp_path):
+def test_the_best_configurations_are_shown_with_the_chance_level(tmp_path):
     result, text, summary = report(tmp_path, frame())
     assert result.best.name == "exp_11_Attention_UNet" == summary["best_overall"]["name"]
     assert result.best.best_val_jaccard == pytest.approx(0.7) and result.best.chance_jaccard == 0.07
@@ -83,14 +83,14 @@ def test_the_best_configurations_stand_beside_chance(tmp_path):
     assert picture.shape[0] > 300 and picture.shape[1] > 600 and picture[..., :3].std() > 0.1
 
 
-def test_one_seed_is_called_provisional_and_several_are_not(tmp_path):
+def test_the_ranking_is_provisional_with_one_seed_only(tmp_path):
     _, text, _ = report(tmp_path, frame())
     assert "ranking is provisional" in text
     _, text, _ = report(tmp_path, pd.concat([frame(), frame().assign(seed=2)]))
     assert "provisional" not in text
 
 
-def test_synthetic_data_leaks_and_borders_are_called_out(tmp_path):
+def test_synthetic_data_leaks_and_borders_have_warnings(tmp_path):
     _, text, _ = report(tmp_path, frame())
     assert (
         "The data are synthetic" in text
@@ -101,7 +101,7 @@ def test_synthetic_data_leaks_and_borders_are_called_out(tmp_path):
     assert "neighbouring slices are nearly identical" in text and "data are synthetic" not in text
 
 
-def test_a_point_near_chance_is_called_out(tmp_path):
+def test_a_point_near_chance_has_a_warning(tmp_path):
     content = frame()
     content.loc[0, "best_val_jaccard"] = 0.09
     _, text, summary = report(tmp_path, content)
@@ -111,7 +111,7 @@ def test_a_point_near_chance_is_called_out(tmp_path):
     )
 
 
-def test_points_that_were_still_rising_are_counted(tmp_path):
+def test_points_that_were_still_improving_are_counted(tmp_path):
     content = frame()
     content.loc[:2, "epochs_to_best_censored"] = "yes"
     assert (
@@ -120,7 +120,7 @@ def test_points_that_were_still_rising_are_counted(tmp_path):
     )
 
 
-def test_failed_points_stand_with_class_and_reason(tmp_path):
+def test_failed_points_are_listed_with_class_and_reason(tmp_path):
     content = fail(fail(frame(), 0, "oom", "OOM when allocating"), 5, "diverged", "loss became nan")
     result, text, summary = report(tmp_path, content)
     assert result.successful == 10 and summary["status"] == {"done": 10, "oom": 1, "diverged": 1}
@@ -130,7 +130,7 @@ def test_failed_points_stand_with_class_and_reason(tmp_path):
 
 
 @pytest.mark.parametrize("failed", [11, 12])
-def test_almost_nothing_and_nothing_give_a_report(tmp_path, failed):
+def test_few_or_no_points_give_a_report(tmp_path, failed):
     content = frame()
     for row in range(failed):
         fail(content, row, "diverged")
@@ -153,7 +153,7 @@ def test_almost_nothing_and_nothing_give_a_report(tmp_path, failed):
         frame().head(5),
     ],
 )
-def test_odd_grids_give_a_whole_report(tmp_path, content):
+def test_odd_grids_give_a_complete_report(tmp_path, content):
     result, _, _ = report(tmp_path, content)
     assert len(result.files) == 5 and all(path.stat().st_size for path in result.files)
 
@@ -183,17 +183,17 @@ def test_hand_edited_cells_never_crash(tmp_path):
         ("a\n1,2,3\n4,5\n", "cannot be read|has no column"),
     ],
 )
-def test_a_file_that_is_no_summary_is_refused(tmp_path, content, words):
+def test_a_file_that_is_not_a_summary_is_rejected(tmp_path, content, words):
     with pytest.raises(UserError, match=words):
         report(tmp_path, content)
 
 
-def test_a_header_alone_gives_a_report_of_nothing(tmp_path):
+def test_a_header_without_rows_gives_an_empty_report(tmp_path):
     result, text, _ = report(tmp_path, frame().head(0))
     assert result.points == 0 and "No point was successful" in text
 
 
-def test_a_missing_summary_says_how_to_write_it(tmp_path):
+def test_the_error_for_a_missing_summary_contains_the_command_that_writes_it(tmp_path):
     with pytest.raises(UserError, match=r"does not exist.*python collect\.py"):
         write_report(tmp_path / "none.csv", tmp_path)
 

@@ -1,4 +1,4 @@
-"""The statistics agree with textbooks and plain linear algebra, hold their error rates, and never fail on odd data."""
+"""The statistics agree with textbooks and plain linear algebra, keep their error rates, and never fail on odd data."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ NPK_N, NPK_P, NPK_K = "010111000110110010101100", "110001011100010110010110", "1
 PLANTS = [4.17, 5.58, 5.18, 6.11, 4.50, 4.61, 5.17, 4.53, 5.33, 5.14, 4.81, 4.17, 4.41, 3.59, 5.87, 3.83, 6.03, 4.89, 4.32, 4.69, 6.31, 5.12, 5.54, 5.50, 5.37, 5.29, 4.92, 6.15, 5.80, 5.26]  # fmt: skip
 
 
-def test_a_two_way_table_of_a_textbook_comes_out():
+def test_a_two_way_table_agrees_with_a_textbook():
     found = anova(
         textbook(
             {"architecture": ["VC"] * 30 + ["OJ"] * 30, "batch_size": ([0.5] * 10 + [1] * 10 + [2] * 10) * 2},
@@ -107,7 +107,7 @@ def test_a_two_way_table_of_a_textbook_comes_out():
     assert (supplement.df, dose.df, both.df) == (1, 2, 2)
 
 
-def test_a_confounded_design_in_blocks_of_a_textbook_comes_out():
+def test_a_confounded_block_design_agrees_with_a_textbook():
     columns = {
         "learning_rate": [float(c) for c in NPK_N],
         "batch_size": [float(c) for c in NPK_P],
@@ -125,7 +125,7 @@ def test_a_confounded_design_in_blocks_of_a_textbook_comes_out():
     assert found.terms[6].df == 0 and "inestimable" in found.terms[6].note
 
 
-def test_a_tukey_table_of_a_textbook_comes_out():
+def test_a_tukey_table_agrees_with_a_textbook():
     frame = textbook({"architecture": ["ctrl"] * 10 + ["trt1"] * 10 + ["trt2"] * 10}, PLANTS)
     table = anova(frame, STABILITY)
     assert of_term(table, "architecture").f == pytest.approx(4.846, abs=5e-4)
@@ -217,7 +217,7 @@ def test_sums_of_squares_and_ranks_are_those_of_plain_least_squares(frame, order
 
 
 @pytest.mark.parametrize("frame", [noisy(), random_failures(noisy(), 3, 1)], ids=["whole", "3 missing"])
-def test_statsmodels_gives_the_same_where_every_combination_exists(frame):
+def test_statsmodels_gives_the_same_if_every_combination_exists(frame):
     good = frame[frame.successful]
     formula = f"{JACCARD} ~ (C(learning_rate) + C(batch_size) + C(architecture)) ** 2"
     table = anova_lm(ols(formula, good).fit(), typ=2)
@@ -228,7 +228,7 @@ def test_statsmodels_gives_the_same_where_every_combination_exists(frame):
         )
 
 
-def test_a_missing_combination_costs_a_degree_of_freedom_and_is_said():
+def test_a_missing_combination_costs_a_degree_of_freedom_and_has_a_note():
     frame = without(noisy(), WHOLE_COMBINATION)
     found = anova(frame, JACCARD)
     row = of_term(found, "batch_size:architecture")
@@ -313,7 +313,7 @@ def test_the_studentized_range_is_scipys(k, df):
     )
 
 
-def test_metrics_on_the_same_rows_share_a_design_and_nothing_of_their_values(monkeypatch):
+def test_metrics_on_the_same_rows_share_a_design_but_not_their_values(monkeypatch):
     frame = noisy((1, 2))
     shared = fit(frame, JACCARD)
     other = fit(frame, STABILITY)
@@ -331,7 +331,7 @@ def test_metrics_on_the_same_rows_share_a_design_and_nothing_of_their_values(mon
     assert found == [anova(frame, metric, draws=50) for metric in (JACCARD, STABILITY)]
 
 
-def test_of_designs_only_the_newest_are_kept():
+def test_only_the_newest_designs_are_cached():
     frame = noisy((1, 2))
     first = fit(frame, JACCARD).design
     for row in range(MOST_DESIGNS):
@@ -426,7 +426,7 @@ def test_the_same_seed_gives_the_same_interval_and_more_rows_fewer_draws():
     assert found.draws == 200 and "200 bootstrap draws only" in " ".join(found.notes)
 
 
-def test_too_few_points_fall_back_to_the_additive_model_and_say_so():
+def test_too_few_points_fall_back_to_the_additive_model_with_a_note():
     found = anova(random_failures(noisy(), 9, 12), JACCARD)
     assert (
         found.computed
@@ -450,7 +450,7 @@ def test_a_further_axis_is_a_factor_and_a_remark_is_not():
     assert len(found.terms) == 6 and "remark" in found.notes[0]
 
 
-def test_residual_checks_hold_their_level_and_find_what_is_there():
+def test_residual_checks_keep_their_level_and_detect_violations():
     rng = np.random.default_rng(14)
     frame = grid((1, 2, 3))
     found = {"equal": [], "unequal": [], "skewed": []}
@@ -533,7 +533,7 @@ def test_divergence_at_one_learning_rate_is_found_by_ranks():
     assert hits > 25
 
 
-def test_without_complete_blocks_kruskal_wallis_stands_in():
+def test_without_complete_blocks_kruskal_wallis_is_used():
     frame = noisy()
     keep = [(n + n // 3) % 3 == 0 for n in range(36)]
     frame = without(frame, np.flatnonzero(~np.array(keep)))
@@ -543,7 +543,7 @@ def test_without_complete_blocks_kruskal_wallis_stands_in():
     assert row.p == pytest.approx(stats.kruskal(*groups).pvalue)
 
 
-def test_correlations_are_spearmans_and_lose_what_the_grid_explains():
+def test_correlations_are_spearmans_and_partial_ones_remove_the_grid():
     rng = np.random.default_rng(17)
     frame = noisy(rng=rng)
     rate = pd.factorize(frame["learning_rate"])[0]
@@ -619,7 +619,7 @@ def test_noise_is_the_pooled_standard_deviation_of_repeats():
 
 
 @pytest.mark.parametrize("effect", [0.3, 0.5, 1.0, 1.5, 2.0, 3.0])
-def test_seeds_to_settle_is_the_least_that_reaches_the_power(effect):
+def test_seeds_to_settle_is_the_smallest_number_that_reaches_the_power(effect):
     found = seeds_to_settle(effect * 0.01, 0.01)
     power = [TTestIndPower().power(effect, n, 0.05) for n in (found, found - 1)]
     assert power[0] >= 0.8 > power[1]
@@ -637,7 +637,7 @@ def test_seeds_to_settle_is_bounded():
 
 
 @pytest.mark.parametrize("seeds", [(1,), (1, 2), (1, 2, 3)])
-def test_noise_alone_leaves_every_configuration_in_the_race(seeds):
+def test_noise_alone_leaves_all_configurations_indistinguishable(seeds):
     whole = []
     for number in range(100):
         found = indistinguishable(noisy(seeds, rng=np.random.default_rng(number)))
@@ -646,7 +646,7 @@ def test_noise_alone_leaves_every_configuration_in_the_race(seeds):
     assert ("not known" in found.basis) == (len(seeds) == 1)
 
 
-def test_a_clear_winner_stands_alone_and_a_close_second_does_not():
+def test_a_clear_winner_is_alone_and_a_close_second_is_included():
     frame = noisy((1, 2, 3))
     best = frame.index[
         (frame["architecture"] == "UNet") & (frame["learning_rate"] == 1e-3) & (frame["batch_size"] == 16)
@@ -667,15 +667,15 @@ def test_a_clear_winner_stands_alone_and_a_close_second_does_not():
 
 
 @pytest.mark.skipif(not PREDECESSOR.exists(), reason="the predecessor's results are not on this machine")
-def test_the_predecessors_repeats_are_seen_through():
+def test_the_predecessors_repeats_are_recognised_as_noise():
     frame = load_summary(PREDECESSOR)
     pair = frame[frame["repeat"].astype(float) <= 2].reset_index(drop=True)
     found = indistinguishable(pair)
-    assert found.of == 36 and found.configurations >= 35  # the last one may be told apart, no other
+    assert found.of == 36 and found.configurations >= 35  # at most one configuration may be distinguishable
     assert noise(pair).known and noise(pair).cells == 36
     for rows in (pair, frame):
         table = anova(rows, JACCARD)
-        assert table.block.term == "seed"  # load_summary takes repeats for seeds
+        assert table.block.term == "seed"  # load_summary uses the repeats as seeds
         assert of_term(table, "learning_rate").p > 0.05
 
 
@@ -731,7 +731,7 @@ def test_odd_data_give_reasons_and_no_error(frame):
 
 
 @pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])
-def test_any_number_of_missing_points_is_borne(seeds):
+def test_any_number_of_points_may_be_missing(seeds):
     rng = np.random.default_rng(19)
     frame = noisy(seeds)
     for missing in range(1, 36, 1 if len(seeds) == 1 else 4):
@@ -739,7 +739,7 @@ def test_any_number_of_missing_points_is_borne(seeds):
         everything(without(frame, rows, rng.choice(["oom", "diverged"])))
 
 
-def test_a_metric_without_values_is_told():
+def test_a_metric_without_values_has_a_reason():
     assert "no column" in anova(noisy(), "nonsense").reason
     assert "is constant" in anova(ODD["constant"], JACCARD).reason
     assert "reproduces every value" in anova(ODD["additive to the last digit"], JACCARD).reason
@@ -749,7 +749,7 @@ def test_a_metric_without_values_is_told():
     assert "fewer than two values" in pairwise(ODD["one architecture"], JACCARD, "architecture").reason
 
 
-def test_ten_thousand_rows_are_borne():
+def test_ten_thousand_rows_are_analysed():
     large = noisy(
         range(10),
         None,
@@ -761,7 +761,7 @@ def test_ten_thousand_rows_are_borne():
     everything(large, (JACCARD,))
 
 
-def test_values_are_not_moved_by_the_units():
+def test_the_units_do_not_change_the_results():
     frame = noisy(effect=0.005)
     one, other = (
         anova(frame.assign(**{STABILITY: frame[JACCARD] * factor}), STABILITY) for factor in (1, 1e50)

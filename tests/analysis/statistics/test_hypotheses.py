@@ -1,4 +1,4 @@
-"""The verdicts follow the fixed rules: a planted effect is found, noise is not believed, gaps are said."""
+"""The verdicts follow the fixed rules: a simulated effect is found, noise supports nothing, gaps are reported."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def as_the_guide_says(row):
     return row
 
 
-def test_what_the_guide_expects_is_supported_where_it_is_so(tmp_path):
+def test_the_guides_hypotheses_are_supported_by_data_that_follow_them(tmp_path):
     found, items = verdicts(grid(tmp_path, as_the_guide_says, original=True))
     assert found == {"H1": SUPPORTED, "H2": SUPPORTED, "H3": SUPPORTED, "success criteria": SUPPORTED}, items
 
@@ -95,7 +95,7 @@ def test_noise_supports_nothing(tmp_path):
     assert supported == 0
 
 
-def test_one_seed_judges_no_improvement_over_the_original(tmp_path):
+def test_with_one_seed_an_improvement_over_the_original_cannot_be_judged(tmp_path):
     found, items = verdicts(grid(tmp_path, as_the_guide_says, seeds=(1,), original=True))
     assert found["success criteria"] == OPEN and "one seed" in items["success criteria"].evidence
 
@@ -116,7 +116,7 @@ def test_one_seed_judges_no_improvement_over_the_original(tmp_path):
         *(lambda loaded, n=n: loaded.sample(36 - n, random_state=n) for n in (1, 7, 20, 33, 35)),
     ],
 )
-def test_what_a_grid_lacks_is_said_and_never_crashes(tmp_path, keep):
+def test_gaps_of_a_grid_are_reported_and_never_crash(tmp_path, keep):
     loaded = keep(grid(tmp_path, as_the_guide_says, seeds=(1,))).reset_index(drop=True)
     found, items = verdicts(loaded)
     assert len(found) == 4 and set(found.values()) <= {SUPPORTED, NOT_SUPPORTED, OPEN}
@@ -134,7 +134,7 @@ def test_the_predecessors_grid_supports_nothing():
 @pytest.mark.parametrize("repeats", [2, 3, 7])
 def test_the_mean_rank_correlation_is_that_of_all_pairs_of_repeats(repeats):
     generator = np.random.default_rng(repeats)
-    # Rounded, so that there are ties; the last repeat does not vary and counts for nothing.
+    # Rounded, so that there are ties; the last repeat is constant and is left out.
     table = np.round(generator.normal(size=(9, 1)) + generator.normal(size=(9, repeats)), 1)
     pairs = [stats.spearmanr(table[:, a], table[:, b]).statistic for a, b in combinations(range(repeats), 2)]
     assert mean_rank_correlation(table) == pytest.approx(np.mean(pairs), abs=1e-12)
@@ -168,7 +168,7 @@ def test_two_interactions_need_half_of_the_level_each(tmp_path, p, verdict):
     assert found["H3"].parts[0].verdict == verdict
 
 
-def test_points_without_a_seed_are_groups_as_those_of_one_seed(tmp_path):
+def test_points_without_a_seed_form_groups_like_those_of_one_seed(tmp_path):
     loaded = grid(tmp_path, as_the_guide_says, seeds=(1,))
     without = loaded.assign(seed=np.nan)
     one, other = verdicts(loaded)[1], verdicts(without)[1]

@@ -7,7 +7,7 @@ from tests.analysis.figures.samples import loaded, panel
 from tests.analysis.report.test_report import frame
 
 
-def test_chance_and_every_point_stand_with_the_boxes(tmp_path):
+def test_box_plots_show_the_chance_level_and_every_point(tmp_path):
     axes = panel(comprehensive_figure(loaded(tmp_path, frame())), "e")
     assert "dashed: chance 0.070" in axes.get_title(loc="left")
     dots = [line for line in axes.lines if line.get_marker() == "o"]

@@ -10,7 +10,7 @@ from tests.analysis.figures.samples import loaded
 from tests.analysis.report.test_report import frame
 
 
-def test_correlations_are_spearmans_and_say_what_they_lack(tmp_path):
+def test_correlations_are_spearmans_and_missing_ones_have_a_reason(tmp_path):
     rows = loaded(tmp_path, frame())
     rows["training_time_seconds"] = [np.nan] * 9 + [1.0, 2.0, 3.0]
     rows["epochs_to_best"] = rows["best_val_jaccard"] ** 3

@@ -1,4 +1,4 @@
-"""Trends: scales and units, and confidence bands that are exact and named for what they are."""
+"""Trends: scales, units, and confidence bands that are exact and correctly labelled."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_stability_within_a_factor_of_ten_has_a_linear_axis(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "repeated"), [(frame(), False), (with_seeds(), True)])
-def test_a_band_says_whether_it_is_run_to_run_noise(tmp_path, content, repeated):
+def test_a_band_is_labelled_as_run_to_run_noise_or_not(tmp_path, content, repeated):
     figure = comprehensive_figure(loaded(tmp_path, content))
     title = " ".join(panel(figure, "a").get_title(loc="left").split())
     assert ("run-to-run (repeats of equal settings)" in title) == repeated
@@ -46,7 +46,7 @@ def test_confidence_without_repeats_is_students_interval_over_settings():
     assert one.loc[1e-3, "half"] == pytest.approx(4.302653 * scores.std() / 3**0.5)
 
 
-def test_confidence_with_repeats_leaves_the_spread_between_settings_out():
+def test_confidence_with_repeats_excludes_the_spread_between_settings():
     rows = pd.concat([frame(architectures=("UNet",), rates=(1e-3,))] * 2, ignore_index=True)
     rows["best_val_jaccard"] = [0.1, 0.9, 0.2, 0.9]  # batch sizes 8, 16, 8, 16
     one = confidence(rows, "learning_rate", "best_val_jaccard", repeated=True).loc[1e-3]

@@ -237,7 +237,10 @@ def test_all_failed_and_a_partial_run_show_the_reasons(tmp_path):
     assert "No point was successful, so there is no best configuration. The reasons are listed under" in text
     assert "exp_06_UNet diverged loss became nan in epoch 5" in text
     assert f"exp_04_UNet waiting {STATES['waiting'].meaning}" in text
-    assert "Not all points are finished (1 of 12 are waiting or running), so this may change." in text and "partial run" in text
+    assert (
+        "Not all points are finished (1 of 12 are waiting or running), so this may change." in text
+        and "partial run" in text
+    )
 
 
 def test_more_failures_than_the_findings_list_are_all_shown(tmp_path):

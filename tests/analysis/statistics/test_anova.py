@@ -122,7 +122,7 @@ def test_a_confounded_block_design_agrees_with_a_textbook():
     )
     assert found.block.term == "seed" and found.block.df == 4  # the fifth is the aliased interaction's
     assert found.residual.df == 12 and found.residual.sum_sq == pytest.approx(185.2867, abs=5e-5)
-    assert found.terms[6].df == 0 and "inestimable" in found.terms[6].note
+    assert found.terms[6].df == 0 and "not estimable" in found.terms[6].note
 
 
 def test_a_tukey_table_agrees_with_a_textbook():
@@ -423,7 +423,7 @@ def test_the_same_seed_gives_the_same_interval_and_more_rows_fewer_draws():
     frame = noisy()
     assert anova(frame, JACCARD, seed=3) == anova(frame, JACCARD, seed=3)
     found = anova(noisy(range(60)), JACCARD)
-    assert found.draws == 200 and "200 bootstrap draws only" in " ".join(found.notes)
+    assert found.draws == 200 and "only 200 bootstrap draws" in " ".join(found.notes)
 
 
 def test_too_few_points_fall_back_to_the_additive_model_with_a_note():
@@ -612,7 +612,7 @@ def test_noise_is_the_pooled_standard_deviation_of_repeats():
     assert found.sd_ci[0] < 0.01 < found.sd_ci[1] and found.icc > 0.5
     unknown = noise(noisy())
     assert not unknown.known and unknown.sd is None
-    assert unknown.reason == "no configuration has more than one successful point: give several seeds"
+    assert unknown.reason == "no configuration has more than one successful point: run several seeds"
     shared = noisy((1, 2, 3))
     shared[JACCARD] += 0.1 * shared["seed"]
     assert noise(shared).sd > 0.05 and noise(shared).sd_within_seed == pytest.approx(0.01, rel=0.3)
@@ -745,7 +745,7 @@ def test_a_metric_without_values_has_a_reason():
     assert "reproduces every value" in anova(ODD["additive to the last digit"], JACCARD).reason
     assert "0 successful points" in anova(ODD["all diverged"], JACCARD).reason
     assert rank_tests(ODD["all diverged"], JACCARD).primary == "rank"
-    assert "one value only" in " ".join(anova(ODD["one architecture"], JACCARD).notes)
+    assert "it has only one value" in " ".join(anova(ODD["one architecture"], JACCARD).notes)
     assert "fewer than two values" in pairwise(ODD["one architecture"], JACCARD, "architecture").reason
 
 

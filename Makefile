@@ -60,11 +60,12 @@ $(TORCH): $(STAMP)
 bench: $(TORCH)  ## measure training, start-up and 10,000 points on an idle machine (10 to 15 minutes)
 	$(BIN)/python -m benchmarks $(BENCH)
 
-lint: $(STAMP)  ## check the format, the style, the shell scripts and the imports between rooms
+lint: $(STAMP)  ## check the format, the style, the shell scripts, the imports between rooms and the types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/shellcheck -x .ci/run jobs/*.sh jobs/*.pbs
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 format: $(STAMP)  ## format the code, and fix what ruff can fix
 	$(BIN)/ruff format .

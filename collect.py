@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A run's results -> RUN/hyperparameter_summary.csv, one row for every index, whatever became of it.
+"""Collect the results of a run in RUN/hyperparameter_summary.csv, one row for every index, whatever its outcome.
 
-Run it at any time; on a run that is under way it writes what there is and says what is missing.
+It can be run at any time; while a run is in progress it writes the results so far and lists what is missing.
 Exit codes: 0 every point has its result, 3 some are missing, 4 no point has one, 2 bad arguments.
 """
 
@@ -19,6 +19,7 @@ SHOWN = 20
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command with the arguments ``argv`` and return its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--settle",
         action="store_true",
-        help="first watch points that are said to be running on other nodes (a minute by default); dead ones are lost",
+        help="first watch the points recorded as running on other nodes (a minute by default), so that dead ones are lost",
     )
     arguments = parser.parse_args(argv)
 
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
             reason = f" ({point.reason})" if point.reason else ""
             print(f"  no result: {point.index} {point.name}: {point.state}{reason}")
         if len(collected.missing) > SHOWN:
-            print(f"  and {len(collected.missing) - SHOWN} more; the column 'status' tells of each")
+            print(f"  and {len(collected.missing) - SHOWN} more; see the column 'status'")
         if not collected.with_result:
             return NOTHING
         return PARTIAL if collected.missing else OK

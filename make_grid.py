@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""grid.yaml -> a run directory: frozen grid.yaml, index.csv, provenance.json and the packed data.
+"""Make a run directory from grid.yaml: a frozen grid.yaml, index.csv, provenance.json and the packed data.
 
-Repeat it with --run-dir on an existing run to add points: known ones keep their index and their results.
-Exit codes: 0 made, 2 something in grid.yaml or in the data must be mended (nothing was made).
+With --run-dir on an existing run, add points to it: known ones keep their index and their results. Exit codes: 0 made,
+2 something in grid.yaml or in the data must be fixed (nothing was made).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from jobs.common.errors import run_command
+from jobs.common.units import plural
 from jobs.grid.config import load_config
 from jobs.grid.explain import explain
 from jobs.pbs.qsub_arguments import by_hand
@@ -19,12 +20,17 @@ from jobs.run.create import default_run_directory, make_run
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command with the arguments ``argv`` and return its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("grid", metavar="grid.yaml", type=Path, nargs="?", default=Path("grid.yaml"))
     parser.add_argument("--run-dir", type=Path, help="default: hyperparameter_optimization_YYYYMMDD_HHMMSS")
-    parser.add_argument("--explain", action="store_true", help="print the grid; make nothing, read no data")
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="print the grid as it was understood; make nothing, read no data",
+    )
     arguments = parser.parse_args(argv)
 
     def command() -> int:
@@ -38,10 +44,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{root}: {total} points, {made.added} new, {made.known} known before")
         if made.orphaned:
             print(
-                f"note: {made.orphaned} points of the run are no longer in {config.path}; they keep their results"
+                f"note: {plural(made.orphaned, 'point')} of the run no longer in {config.path}; results are kept"
             )
         print(f"\nOn this machine:\n  python -m jobs.local {root}")
-        print(f"On a PBS cluster:\n  python -m jobs.submit {root}\nwhich is, by hand:")
+        print(f"On a PBS cluster:\n  python -m jobs.submit {root}\nor, by hand:")
         for line in by_hand(made.run):
             print(f"  {line}")
         return 0

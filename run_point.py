@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Train one configuration of a run: RUN + index -> one published result.
+"""Train one point of a run and publish its result.
 
-The index counts from 1 and comes from the command line or, in a PBS sub-job, from PBS_ARRAY_INDEX (in a job
-that is no array, from POINT_INDEX). A sub-job beyond the last point has nothing to do and ends with 0.
-Everything the point prints goes to RUN/exp_NN_.../training_log.txt too. Exit codes: 0 done (or diverged,
-which is a result), 10 out of memory, 11 timeout, 12 cancelled, 13 error, 14 lost, 15 another process is training
-this point, 2 bad arguments. SIGTERM, or the end of the walltime, loses nothing: the next attempt goes on after the
-last whole epoch.
+The index counts from 1. It comes from the command line or, in a PBS sub-job, from PBS_ARRAY_INDEX (from POINT_INDEX in
+a job that is not an array). A sub-job beyond the last point has nothing to do and exits with 0. Everything that the
+point prints is also written to RUN/exp_NN_.../training_log.txt. Exit codes: 0 done (or diverged, which is a result),
+10 out of memory, 11 timeout, 12 cancelled, 13 error, 14 lost, 15 another process is training this point, 2 bad
+arguments. SIGTERM, or the end of the walltime, loses nothing: the next attempt continues after the last whole epoch.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ def _index_from_environment() -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command with the arguments ``argv`` and return its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--again",
         action="store_true",
-        help="train also where there is a result, which stands until the new one",
+        help="train a point that has a result; the old result is kept until the new one is complete",
     )
     arguments = parser.parse_args(argv)
 

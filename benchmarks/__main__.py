@@ -35,6 +35,7 @@ def medians(folders: Sequence[Path], name: str) -> list[dict[str, Any]]:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark with the arguments ``argv`` and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; default: all")
     parser.add_argument("--repeat", type=int, default=1, help="run all so many times; shows the medians, too")

@@ -1,7 +1,7 @@
 """Several processes that take turns: each computes a few steps while the others wait.
 
-A shared machine changes its speed by a factor of two within minutes. Ratios between neighbouring bursts hold
-all the same, where one run after another would compare two machines.
+The speed of a shared machine changes by a factor of two within minutes. Ratios between neighbouring bursts stay valid,
+while one run after another would compare two machines.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from typing import Any
 
 
 class Enough(BaseException):
-    """Ends a worker from within its training. No handler for errors may swallow it."""
+    """Ends a worker from within its training. Not an ``Exception``: no handler for errors may catch it."""
 
 
 class Gate:
-    """What a worker calls after each step: it waits there until it is the worker's turn again."""
+    """Called by a worker after each step: waits until it is the worker's turn again."""
 
     def __init__(self, connection: Connection, warm_up: int) -> None:
         self._connection, self._left = connection, warm_up
         self._since = time.perf_counter()
 
-    def __call__(self, *ignored: Any) -> None:
+    def __call__(self, *_arguments: Any) -> None:
+        """Count a step; arguments that a library passes to its callback are ignored."""
         self._left -= 1
         if self._left:
             return
@@ -46,7 +47,7 @@ def _body(connection: Connection, worker: Callable, options: Mapping[str, Any], 
 class Worker:
     """A process that runs ``worker(gate, **options)`` in an interpreter of its own.
 
-    ``first_seconds`` is what it needed from its start to the end of ``warm_up`` steps.
+    ``first_seconds`` is the time from its start to the end of ``warm_up`` steps.
     """
 
     def __init__(self, worker: Callable, warm_up: int = 3, **options: Any) -> None:

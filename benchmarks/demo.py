@@ -1,4 +1,4 @@
-"""``python -m benchmarks.demo``: the search in miniature, 36 points, as ``make demo`` runs it once installed."""
+"""``python -m benchmarks.demo``: a whole search in miniature, 36 points, like ``make demo`` after the installation."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from jobs.run.provenance import REPOSITORY
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark with the arguments ``argv`` and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FOLDER", help="keep the rows there, too")
     arguments = parser.parse_args(argv)

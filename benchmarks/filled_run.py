@@ -15,13 +15,14 @@ from unittest import mock
 
 import make_grid
 from jobs.common.files import write_text_atomically
-from jobs.common.records import write_record, write_record_once
-from jobs.point.claim import read_holder
+from jobs.common.records import typed, write, write_once
+from jobs.common.schema import ClaimRecord, Effective, Epoch, Git, Metrics, PointRecord, Result
 from jobs.run.index import Entry, Run, read_run
 from unet_models.networks.parameters import ARCHITECTURES
 from unet_models.training.history import history_csv, summarise
 
 EPOCHS = 30
+STARTED, ENDED = "2026-01-01T00:00:00+00:00", "2026-01-01T00:16:40+00:00"
 # Architectures, learning rates, batch sizes, filters, seeds. 36 is the default grid; from 1,000 to 10,000 three of
 # the axes grow, so that a cost in the number of levels or of configurations shows, not in that of points alone.
 GRIDS = {
@@ -65,8 +66,8 @@ def grid_text(points: int) -> str:
 
 @contextlib.contextmanager
 def not_synced() -> Iterator[None]:
-    """Writers do everything but wait for the disk: to fill a run is not what is measured."""
-    with mock.patch("os.fsync", lambda descriptor: None):
+    """Do not wait for the disk while a run is filled, since that is not measured."""
+    with mock.patch("os.fsync", return_value=None):
         yield
 
 
@@ -75,7 +76,9 @@ def make_run_directory(root: Path, points: int) -> Run:
     grid = root.parent / f"{root.name}.yaml"
     grid.write_text(grid_text(points))
     with contextlib.redirect_stdout(io.StringIO()):
-        assert make_grid.main([str(grid), "--run-dir", str(root)]) == 0
+        code = make_grid.main([str(grid), "--run-dir", str(root)])
+    if code:
+        raise SystemExit(code)
     return read_run(root)
 
 
@@ -110,40 +113,39 @@ def history_of(entry: Entry, state: str, draw: random.Random) -> list[dict[str, 
     return rows
 
 
-def result_of(entry: Entry, state: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a point publishes: the same keys as :mod:`jobs.point.attempt`, and about as many bytes."""
+def result_of(entry: Entry, state: str, rows: list[dict[str, Any]]) -> Result:
+    """A result like those of :mod:`jobs.point.publication`, of about the same size."""
     metrics = summarise(rows, EPOCHS)
     metrics |= {"training_time_seconds": sum(row["seconds"] for row in rows), "chance_jaccard": 0.07}
     metrics |= {"overfitting_gap_at_best": 0.01, "test_jaccard": metrics["best_val_jaccard"]}
-    return {
-        "index": entry.index,
-        "name": entry.name,
-        "key": entry.key,
-        "status": state,
-        "reason": "the training loss became nan" if state == "diverged" else "",
-        "settings": dict(entry.point.settings),
-        "effective": {"parameters": 31_030_593, "optimizer": "adam", "learning_rate": 0.001, "clipnorm": 1.0},
-        "metrics": metrics,
-        "history": rows,
-        "attempts": 1,
-        "resumed": [],
-        "lineage": "0" * 16,
-        "started": "2026-01-01T00:00:00+00:00",
-        "ended": "2026-01-01T00:16:40+00:00",
-        "host": "node1",
-        "job_id": f"1[{entry.index}].pbs",
-        "peak_memory_mb": 8123.4,
-        "peak_host_memory_mb": 4012.5,
-        "packages": {name: "1.2.3" for name in ("tensorflow", "keras", "numpy", "pandas", "scipy", "pillow")},
-        "git": {"commit": "0" * 40, "dirty": False},
-        "device": "NVIDIA A100-SXM4-40GB",
-    }
+    return Result(
+        index=entry.index,
+        name=entry.name,
+        key=entry.key,
+        status=state,
+        reason="the training loss became nan" if state == "diverged" else "",
+        settings=dict(entry.point.settings),
+        effective=Effective(parameters=31_030_593, optimizer="adam", learning_rate=0.001, clipnorm=1.0),
+        metrics=typed(metrics, Metrics),
+        history=tuple(typed(row, Epoch) for row in rows),
+        attempts=1,
+        lineage="0" * 16,
+        started=STARTED,
+        ended=ENDED,
+        host="node1",
+        job_id=f"1[{entry.index}].pbs",
+        peak_memory_mb=8123.4,
+        peak_host_memory_mb=4012.5,
+        packages=dict.fromkeys(("tensorflow", "keras", "numpy", "pandas", "scipy", "pillow"), "1.2.3"),
+        git=Git(commit="0" * 40, dirty=False),
+        device="NVIDIA A100-SXM4-40GB",
+    )
 
 
 def fill(run: Run, seed: int = 0) -> None:
-    """Give nearly every point of ``run`` what it would have after a submission: files of all classes."""
+    """Give nearly every point of ``run`` the files that it would have after a submission, of all classes."""
     for entry in run.entries:
-        # Spread over the grid: 37 and 100 have no common divisor, so each hundred has every class.
+        # Spread over the grid: 37 and 100 have no common divisor, so each hundred points have every class.
         state = _OTHER.get(entry.index * 37 % 100, "done")
         if state != "waiting":
             _give(run, entry, state, random.Random(seed * 10**6 + entry.index))
@@ -153,10 +155,8 @@ def _give(run: Run, entry: Entry, state: str, draw: random.Random) -> None:
     paths = run.point_paths(entry)
     paths.claims.mkdir(parents=True)
     who = {"host": "node1", "boot": "b", "pid": 4321, "ticks": 1, "job_id": f"1[{entry.index}].pbs"}
-    who |= {"started": "2026-01-01T00:00:00+00:00"}
-    write_record_once(paths.claim(1), {**who, "token": "0" * 16})
-    assert read_holder(paths, 1).process.host == "node1"
-    if state == "lost":  # on record as running, and silent for a day
+    write_once(paths.claim(1), ClaimRecord(**who, started=STARTED, token="0" * 16))
+    if state == "lost":  # recorded as running, with the last heartbeat a day ago
         past = time.time() - 86_400
         os.utime(paths.claim(1), (past, past))
     rows = history_of(entry, state, draw)
@@ -168,15 +168,22 @@ def _give(run: Run, entry: Entry, state: str, draw: random.Random) -> None:
         )
     )
     write_text_atomically(paths.history, history_csv(rows))
-    status = {"name": entry.name, "key": entry.key, **who, "attempts": 1}
-    status |= {"epoch": len(rows), "epoch_seconds": 32.0, "updated": "2026-01-01T00:16:40+00:00"}
-    status |= {
-        "val_jaccard": rows[-1]["val_jaccard"],
-        "best_val_jaccard": rows[-1]["val_jaccard"],
-        "best_epoch": 9,
-    }
-    ended = state in ("done", "diverged")
-    word = "running" if state == "lost" else state
-    write_record(paths.status, {**status, "state": word, "reason": _REASONS.get(state, "")})
-    if ended:
-        assert write_record_once(paths.results, result_of(entry, state, rows))
+    status = PointRecord(
+        **who,
+        name=entry.name,
+        key=entry.key,
+        started=STARTED,
+        updated=ENDED,
+        attempts=1,
+        epoch=len(rows),
+        epochs=EPOCHS,
+        epoch_seconds=32.0,
+        val_jaccard=rows[-1]["val_jaccard"],
+        best_val_jaccard=rows[-1]["val_jaccard"],
+        best_epoch=9,
+        state="running" if state == "lost" else state,
+        reason=_REASONS.get(state, ""),
+    )
+    write(paths.status, status)
+    if state in ("done", "diverged") and not write_once(paths.results, result_of(entry, state, rows)):
+        raise FileExistsError(paths.results)

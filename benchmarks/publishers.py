@@ -1,9 +1,8 @@
-"""``python -m benchmarks.publishers``: 64 processes publish results at once; what is lost, and how many a second.
+"""``python -m benchmarks.publishers``: 64 processes publish results at once; counts what is lost, and results per second.
 
-Each process has points of its own, and takes part in every race for the contested ones: some are claimed as
-:mod:`jobs.point.attempt` claims them, some are published without a claim, as on a file system whose locks do not
-exclude. Meanwhile a reader reads all points without a pause. Exit codes: 0 nothing was lost, partial or double,
-1 something was.
+Each process has points of its own, and takes part in every race for the contested ones. Some are claimed as in
+:mod:`jobs.point.attempt`; others are published without a claim, as on a file system whose locks do not exclude.
+Meanwhile a reader reads all points without pause. Exit codes: 0 nothing was lost, partial or double, 1 something was.
 """
 
 from __future__ import annotations
@@ -22,15 +21,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from benchmarks.filled_run import history_of, make_run_directory, result_of
 from benchmarks.table import keep, show
-from jobs.common.records import DamagedRecord, write_record, write_record_once
+from jobs.common.records import DamagedRecord, write, write_once
+from jobs.common.schema import PointRecord
 from jobs.monitor.summary import collect
 from jobs.point.claim import BusyError, claimed, identity
 from jobs.point.status import read_result
 from jobs.run.index import Entry, Run
 
-POINTS = 1_000  # of the run; those that nobody publishes go on waiting
+POINTS = 1_000  # of the run; those that no process publishes remain waiting
 CONTESTED = 40  # half of them with a claim, half without
 MOST_EACH = 15
 
@@ -39,9 +41,9 @@ MOST_EACH = 15
 class Counted:
     """What happened. All but the first five must be 0.
 
-    ``lost``: published and not there, or not as published; ``partial``: not whole when it was read; ``double``: of
-    one point, more than one process believes to have published; ``changed``: a result that a reader saw was another
-    later; ``left``: temporary files; ``miscounted``: rows of the summary that are wrong.
+    ``lost``: published, but missing or different; ``partial``: not whole when it was read; ``double``: points of which
+    more than one process was told that it published; ``changed``: results that changed after a reader saw them;
+    ``left``: temporary files; ``miscounted``: wrong rows of the summary.
     """
 
     processes: int
@@ -58,25 +60,28 @@ class Counted:
 
     @property
     def good(self) -> bool:
+        """Whether every result is in place, once."""
         return not any((self.lost, self.partial, self.double, self.changed, self.left, self.miscounted))
 
 
 def _publish(run: Run, entry: Entry, token: str, *, claim: bool) -> bool:
-    """Publish as :mod:`jobs.point.attempt` does, less the model and the pictures; whether this process's result stands."""
+    """Publish like :mod:`jobs.point.attempt`, without model and pictures; ``True`` if this process published first."""
     paths = run.point_paths(entry)
-    result = result_of(entry, "done", history_of(entry, "done", random.Random(token))) | {"lineage": token}
+    rows = history_of(entry, "done", random.Random(token))
+    result = msgspec.structs.replace(result_of(entry, "done", rows), lineage=token)
     if not claim:
         paths.state.mkdir(parents=True, exist_ok=True)
-        return write_record_once(paths.results, result)
+        return write_once(paths.results, result)
     try:
-        with claimed(paths, say=lambda text: None) as held:
-            base = {"name": entry.name, "key": entry.key, **identity().fields(), "attempts": held.number}
-            write_record(paths.status, {**base, "state": "running"})
+        with claimed(paths, say=lambda _text: None) as held:
+            who = identity().fields()
+            record = PointRecord(**who, name=entry.name, key=entry.key, attempts=held.number, state="running")
+            write(paths.status, record)
             if read_result(run, entry) is not None:
                 return False
             held.check()
-            mine = write_record_once(paths.results, result)
-            write_record(paths.status, {**base, "state": "done"})
+            mine = write_once(paths.results, result)
+            write(paths.status, msgspec.structs.replace(record, state="done"))
             return mine
     except BusyError:
         return False
@@ -85,11 +90,11 @@ def _publish(run: Run, entry: Entry, token: str, *, claim: bool) -> bool:
 def _work(
     run: Run, number: int, own: Sequence[Entry], contested: Sequence[Entry], start: Any, told: Path
 ) -> None:
-    """One publisher: all that it may publish, in an order of its own; writes down which results are its own."""
+    """One publisher: publishes its points in an order of its own, and records which results are its own."""
     tasks = [(entry, True) for entry in own]
     tasks += [(entry, place % 2 == 0) for place, entry in enumerate(contested)]
     random.Random(number).shuffle(tasks)
-    # The contested ones first, in the same order for all: else the first to come would have each alone.
+    # The contested points first, in the same order for all processes: else each would meet no competitor.
     tasks.sort(key=lambda task: task[0] not in contested)
     tasks[: len(contested)] = sorted(tasks[: len(contested)], key=lambda task: task[0].index)
     start.wait()
@@ -164,6 +169,7 @@ def measure(folder: Path, processes: int, each: int) -> Counted:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark with the arguments ``argv`` and return its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,8 +1,7 @@
-"""``python -m benchmarks.scale``: what each command costs at 36, 1,000 and 10,000 points, in time and memory.
+"""``python -m benchmarks.scale``: time and memory of each command at 36, 1,000 and 10,000 points.
 
-Every command runs as its users run it, in a process of its own, start-up included; the files are in the page
-cache, as after a first look. ``growth`` is the cost of 10,000 points as a multiple of that of 1,000: at 10 a
-command is linear.
+Every command runs as users run it, in its own process, start-up included; the files are in the page cache, as after a
+first look. ``growth`` is the time at 10,000 points divided by that at 1,000: a linear command has 10.
 """
 
 from __future__ import annotations
@@ -82,6 +81,7 @@ def measure(points: int, runs: int, folder: Path) -> dict[str, tuple[float, floa
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark with the arguments ``argv`` and return its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,8 +1,8 @@
 """``python -m benchmarks.startup``: from the start of a process to the end of its first training step.
 
-The product's own way (``run_point.py`` with its own process for the training) beside the least that any program with
+The product (``run_point.py`` with its own process for the training) compared with the least that any program with
 TensorFlow needs: the interpreter, ``import tensorflow``, a textbook network, and one traced step. Both take turns.
-What the product's time is made of comes from its result record.
+The parts of the product's time come from its result.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ data: {{source: sample, patch_size: {SIZE}, sample_slices: 48, sample_size: 128,
 def bare(architecture: str) -> None:
     """In a fresh process: the import, a textbook network, one step of plain ``fit``."""
     import numpy as np
-    import tensorflow  # noqa: F401
+    import tensorflow as tf  # noqa: F401
 
     from benchmarks.textbook import compiled
 
@@ -45,9 +45,11 @@ def bare(architecture: str) -> None:
 
 def _seconds(*arguments: str) -> float:
     since = time.perf_counter()
-    answer = subprocess.run([sys.executable, *arguments], cwd=REPOSITORY, capture_output=True, text=True)
+    answer = subprocess.run(
+        [sys.executable, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
     if answer.returncode:
-        raise SystemExit(f"{' '.join(arguments)} ended with {answer.returncode}: {answer.stderr[-2000:]}")
+        raise SystemExit(f"{' '.join(arguments)} exited with {answer.returncode}: {answer.stderr[-2000:]}")
     return time.perf_counter() - since
 
 
@@ -69,9 +71,10 @@ def measure(runs: int) -> list[dict[str, Any]]:
                 _seconds("run_point.py", str(root), str(entry.index), "--again")
                 run = read_run(root)
                 result = read_result(run, entry)
-                assert result is not None
+                if result is None:
+                    raise SystemExit(f"{entry.name} has no result; see its training_log.txt")
                 parts = result.startup
-                # What the parent of the training needs until it starts it: all it does for a point that has its result.
+                # The parent's time until it starts the training: all that it does for a point that has a result.
                 parent = _seconds("run_point.py", str(root), str(entry.index))
                 ours.append({"parent": parent, **{name: parts[name] for name in PARTS}})
                 ratios.append(sum(ours[-1].values()) / theirs[-1])
@@ -89,6 +92,7 @@ def measure(runs: int) -> list[dict[str, Any]]:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark with the arguments ``argv`` and return its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -58,6 +58,7 @@ class Network(nn.Module):
         self.head = nn.Conv2d(base_filters, 1, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (B, 1, P, P) for images of the same shape."""
         skips = []
         for number, block in enumerate(self.down):
             x = block(functional.max_pool2d(x, 2) if number else x)

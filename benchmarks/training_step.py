@@ -1,8 +1,8 @@
-"""``python -m benchmarks.training_step``: images per second of this product's training, beside three references.
+"""``python -m benchmarks.training_step``: images per second of this product's training, and of three references.
 
 (a) a textbook Keras network in plain ``model.fit`` on NumPy arrays, (b) the same network in PyTorch, (c) the
-machine's own peak: its best rate of a matrix product and of a 3x3 convolution. Same network, batch, precision and
-threads; all take turns within one run.
+machine's peak: its best rate of a matrix product and of a 3x3 convolution. Network, batch, precision and threads are
+the same; all take turns within one run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _patches(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def train_product(gate: Gate, *, threads: int, size: int, **settings: Any) -> None:
-    """This product's own training, as a point runs it."""
+    """The training of this product, as a point runs it."""
     from unet_models.data.packed import PackedData
     from unet_models.training import training
 
@@ -53,8 +53,8 @@ def train_product(gate: Gate, *, threads: int, size: int, **settings: Any) -> No
 def train_textbook(
     gate: Gate, *, threads: int, size: int, architecture: str, base_filters: int, batch_size: int
 ) -> None:
-    """A textbook's network in plain ``model.fit``, in TensorFlow as it comes."""
-    os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)  # which this product's package sets
+    """A textbook network in plain ``model.fit``, with the default settings of TensorFlow."""
+    os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)  # set by this product's package
     import keras
     import tensorflow as tf
 
@@ -82,7 +82,7 @@ def train_textbook(
 def train_torch(
     gate: Gate, *, threads: int, size: int, architecture: str, base_filters: int, batch_size: int
 ) -> None:
-    """The same network in PyTorch, eager, in the layout that is its quickest on a CPU."""
+    """The same network in PyTorch, eager, in its fastest layout on a CPU."""
     import torch
 
     from benchmarks.torch_networks import Network, focal_loss
@@ -116,7 +116,7 @@ def multiply(gate: Gate, *, threads: int) -> None:
 
 
 def convolve(gate: Gate, *, threads: int) -> None:
-    """3x3 convolutions of :data:`CONVOLUTION_FLOPS`, at the size that is the quickest on a CPU."""
+    """3x3 convolutions of :data:`CONVOLUTION_FLOPS`, at the size that is fastest on a CPU."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -146,7 +146,7 @@ def measure(
     batch_size: int,
     variants: dict[str, dict],
 ) -> list[dict[str, Any]]:
-    """A row for each that took part: images/s, and the medians of the ratios of each round."""
+    """One row per program: images per second, and the medians of the ratios of all rounds."""
     threads = len(os.sched_getaffinity(0))
     network = {"architecture": architecture, "base_filters": base_filters, "batch_size": batch_size}
     common = {"threads": threads, "size": size, **network}
@@ -191,6 +191,7 @@ def measure(
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark with the arguments ``argv`` and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.training_step",
         description=__doc__,

@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# Read by the job scripts: finds the repository, the run and the site's Python. Not run by itself.
+# Sourced by the job scripts: finds the repository, the run and the Python of the site. Not run by itself.
 #
-# Sets repository, RUN_DIR and the command `python` (an array). Ends the script with 2 and a message where
-# something is missing: whatever a sub-job prints is in its log.
+# Sets repository, RUN_DIR and the command `python` (an array). Exits with 2 and a message if something is missing;
+# whatever a sub-job prints is in its log.
 
 fail() {
     printf '%s: %s\n' "${PBS_JOBNAME:-jobs}" "$1" >&2
     exit 2
 }
 
-# The script itself runs from a spool copy: its own path is no use.
+# PBS runs a copy of the script in its spool folder, so the path of the script is of no use.
 find_repository() {
     local place
     for place in "${REPOSITORY:-}" "${PBS_O_WORKDIR:-$PWD}" "${PBS_O_WORKDIR:-$PWD}/.."; do
@@ -18,11 +18,11 @@ find_repository() {
             return
         fi
     done
-    fail "no repository in ${PBS_O_WORKDIR:-$PWD}; expected qsub to be called in the folder that holds run_point.py, or -v REPOSITORY=/its/path"
+    fail "no repository in ${PBS_O_WORKDIR:-$PWD}; expected qsub to be called in the folder that contains run_point.py, or -v REPOSITORY=/its/path"
 }
 
-# RUN_DIR as given, else the newest run. A sub-job that starts a week later must take the run that the first one
-# took, whatever was made since: the array's number is noted in it.
+# RUN_DIR as given, else the newest run. A sub-job that starts a week later must use the run that the first one used,
+# whatever was made since then: the first one writes the number of the array into the run.
 find_run() {
     local job mark index newest=
     if [[ -n ${RUN_DIR:-} ]]; then
@@ -38,7 +38,7 @@ find_run() {
             return
         fi
     done
-    # The names hold the time, so the last in order is the newest.
+    # The names contain the time, so the last one in order is the newest.
     for index in "$repository"/hyperparameter_optimization_*/index.csv; do
         [[ -e $index ]] && newest=${index%/index.csv}
     done
@@ -71,8 +71,8 @@ read_site() {
     fi
 }
 
-# WALLTIME_SECONDS, by which a point stops in time: as jobs.submit gave it, else what the scheduler has on record, asked
-# once. Where neither tells, run_point.py takes the site block's walltime.
+# WALLTIME_SECONDS, from which a point knows when to stop: set by jobs.submit, else from the record of the scheduler,
+# which is asked once. Without either, run_point.py uses the walltime of the site block.
 find_walltime() {
     local line
     [[ -z ${WALLTIME_SECONDS:-} && -n ${PBS_JOBID:-} ]] || return 0
@@ -87,11 +87,11 @@ find_walltime() {
 load_modules() {
     local name
     [[ -n $SITE_MODULES ]] || return 0
-    # A shell that is no login shell may not know `module` yet; its code is not written for `set -u`.
+    # A shell that is not a login shell may not have `module` yet, and its code fails under `set -u`.
     set +eu
     if ! type module > /dev/null 2>&1; then
         for name in /etc/profile.d/modules.sh /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh; do
-            # shellcheck disable=SC1090 # whichever the site has
+            # shellcheck disable=SC1090 # whichever file the site has
             [[ -r $name ]] && source "$name"
         done
     fi
@@ -102,27 +102,27 @@ load_modules() {
     for name in $SITE_MODULES; do
         if ! module load "$name"; then
             set -eu
-            fail "module load $name failed; see what there is with: module avail"
+            fail "module load $name failed; see the available ones with: module avail"
         fi
     done
     set -eu
 }
 
-# Makes `python`: the command line of the site's Python, inside the container where there is one.
+# Sets `python`: the command line of the site's Python, inside the container if there is one.
 choose_python() {
     local gpu=()
     python=()
     load_modules
     if [[ -n $SITE_CONTAINER ]]; then
-        [[ -f $SITE_CONTAINER || -d $SITE_CONTAINER ]] || fail "the container $SITE_CONTAINER is not there on $(hostname); expected its path as container: in the site block of grid.yaml"
+        [[ -f $SITE_CONTAINER || -d $SITE_CONTAINER ]] || fail "the container $SITE_CONTAINER does not exist on $(hostname); expected its path as container: in the site block of grid.yaml"
         if ! command -v "$SITE_CONTAINER_COMMAND" > /dev/null; then
-            fail "$SITE_CONTAINER_COMMAND is not on PATH on $(hostname); expected its module in modules:, or the other of singularity and apptainer as container_command:, in the site block"
+            fail "$SITE_CONTAINER_COMMAND is not on PATH on $(hostname); expected its module in modules:, or singularity or apptainer as container_command:, in the site block"
         fi
         [[ $SITE_NGPUS == 0 ]] || gpu=(--nv)
         python=("$SITE_CONTAINER_COMMAND" exec "${gpu[@]}" --bind "$repository" --bind "${RUN_DIR:-$repository}")
         [[ -z $SITE_CONTAINER_BINDS ]] || python+=(--bind "$SITE_CONTAINER_BINDS")
-        # The environment's python is a link that means something inside the container only.
-        [[ -d $SITE_ENVIRONMENT ]] || fail "the environment $SITE_ENVIRONMENT for the container is not there; make it once, on the login node: bash jobs/make_environment.sh ${RUN_DIR:-}"
+        # The python of the environment is a link that is valid only inside the container.
+        [[ -d $SITE_ENVIRONMENT ]] || fail "the environment $SITE_ENVIRONMENT for the container does not exist; make it once, on the login node: bash jobs/make_environment.sh ${RUN_DIR:-}"
         [[ $SITE_ENVIRONMENT == "$repository"/* ]] || python+=(--bind "$SITE_ENVIRONMENT")
         python+=("$SITE_CONTAINER" "$SITE_ENVIRONMENT/bin/python")
     elif [[ -n $SITE_ENVIRONMENT ]]; then

@@ -1,8 +1,8 @@
-"""``python -m jobs.local RUN``: trains the points of a run on this machine; stands in for PBS.
+"""``python -m jobs.local RUN``: train the points of a run on this machine, without PBS.
 
-Each point has a process of its own, forked from a server that has imported TensorFlow once, so that 36
-points do not pay for 36 imports, and a crash of one harms no other. Exit codes: 0 every chosen point has
-its result, 3 some have none, 130 interrupted (repeat the command to go on), 2 bad arguments.
+Each point has a process of its own, forked from a server that has imported TensorFlow once: 36 points cost one import,
+and a crash of one does not affect the others. Exit codes: 0 every chosen point has a result, 3 some have none,
+130 interrupted (repeat the command to continue), 2 bad arguments.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from jobs.common.cores import usable_cores
 from jobs.common.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
 from jobs.common.signals import answered_by, held_back
 from jobs.common.states import STATES
+from jobs.common.units import plural
 from jobs.cost.estimate import longest_first
 from jobs.monitor.summary import describe
 from jobs.point.accumulation import may_accumulate
@@ -53,14 +54,14 @@ STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL, as PBS gives by default
 
 @dataclass(frozen=True)
 class Slot:
-    """What one worker may use: ``threads`` cores, and one GPU (``None``: whatever is visible)."""
+    """What one worker may use: ``threads`` cores, and one GPU (``None``: all that are visible)."""
 
     threads: int
     gpu: str | None = None
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; asks ``nvidia-smi`` once."""
+    """The GPUs that this process may use, by the names of ``CUDA_VISIBLE_DEVICES``; runs ``nvidia-smi`` once."""
     named = named_gpus()
     if named is not None:
         return named
@@ -68,7 +69,7 @@ def visible_gpus() -> list[str]:
 
 
 def share_out(workers: int | None, cores: int, gpus: Sequence[str]) -> list[Slot]:
-    """The workers: by default one for each GPU, else one for every two cores; cores are shared out evenly.
+    """The workers: by default one per GPU, else one for every two cores; the cores are divided evenly.
 
     >>> [slot.threads for slot in share_out(2, 5, [])]
     [3, 2]
@@ -98,9 +99,14 @@ def _silent(text: str) -> None:
 class Display(Protocol):
     """How progress is shown."""
 
-    def begun(self, entry: Entry) -> None: ...
-    def ended(self, entry: Entry, status: PointStatus) -> None: ...
-    def close(self) -> None: ...
+    def begun(self, entry: Entry) -> None:
+        """A point has started."""
+
+    def ended(self, entry: Entry, status: PointStatus) -> None:
+        """A point has ended."""
+
+    def close(self) -> None:
+        """Nothing more will be shown."""
 
 
 def _outcome(status: PointStatus) -> str:
@@ -110,11 +116,11 @@ def _outcome(status: PointStatus) -> str:
     return status.state + (f": {status.reason[:160]}" if status.reason else "")
 
 
-class Estimate:
-    """Counts points that ended and estimates the time that the others need.
+class TimeLeft:
+    """Counts the points that have ended and estimates the time for the others.
 
-    From the mean rate since the start: points that run side by side end in bursts, which mislead an
-    estimate from the last few.
+    The estimate is from the mean rate since the start: points that run at the same time end in bursts, so the last few
+    would mislead.
     """
 
     def __init__(self, total: int) -> None:
@@ -125,7 +131,7 @@ class Estimate:
         self.count += 1
 
     def left(self) -> str:
-        """``about 125 s left``; empty while nothing is known."""
+        """``about 125 s left``; empty until a point has ended."""
         if not self.count:
             return ""
         seconds = (time.monotonic() - self._started) / self.count * (self.total - self.count)
@@ -136,22 +142,23 @@ class PlainLines:
     """One line for each point that ends, with the estimated time left; for logs and pipes."""
 
     def __init__(self, total: int) -> None:
-        self.estimate = Estimate(total)
+        self.time_left = TimeLeft(total)
 
     def begun(self, entry: Entry) -> None:
-        pass
+        """Print nothing."""
 
     def ended(self, entry: Entry, status: PointStatus) -> None:
-        self.estimate.add()
-        place = f"[{self.estimate.count}/{self.estimate.total}]"
-        print(f"{place} {entry.name}: {_outcome(status)} ({self.estimate.left()})", flush=True)
+        """Print how the point ended."""
+        self.time_left.add()
+        place = f"[{self.time_left.count}/{self.time_left.total}]"
+        print(f"{place} {entry.name}: {_outcome(status)} ({self.time_left.left()})", flush=True)
 
     def close(self) -> None:
-        pass
+        """Print nothing."""
 
 
 class Bar:
-    """A bar with the estimated time left, the points at work, and a line for each that ends."""
+    """A bar with the estimated time left, the point that started last, and a line for each point that ends."""
 
     def __init__(self, total: int, console: Console) -> None:
         self.progress = Progress(
@@ -162,31 +169,34 @@ class Bar:
             TextColumn("{task.fields[left]}"),
             console=console,
         )
-        self.estimate = Estimate(total)
+        self.time_left = TimeLeft(total)
         self.task = self.progress.add_task("points", total=total, left="")
         self.progress.start()
 
     def begun(self, entry: Entry) -> None:
+        """Name the point next to the bar."""
         self.progress.update(self.task, description=f"points (now {entry.name})")
 
     def ended(self, entry: Entry, status: PointStatus) -> None:
+        """Print how the point ended, and move the bar."""
         colour = "green" if status.state == "done" else "yellow" if STATES[status.state].ended else "red"
         self.progress.console.print(
             f"{entry.name}: {_outcome(status)}", style=colour, markup=False, highlight=False
         )
-        self.estimate.add()
-        self.progress.update(self.task, advance=1, left=self.estimate.left())
+        self.time_left.add()
+        self.progress.update(self.task, advance=1, left=self.time_left.left())
 
     def close(self) -> None:
+        """Leave the bar as it is."""
         self.progress.stop()
 
 
-# In this order: multiprocessing runs its parent's main module, this one, in each fork, and the second freezes all.
+# In this order: multiprocessing imports this module, its parent's main module, in each fork; the second one freezes all.
 PRELOADED = ("jobs.local", "jobs.point.fork_server")
 
 
 def _context(log: Path) -> Any:
-    """The fork server with TensorFlow imported; what it and TensorFlow's start-up print goes to ``log``."""
+    """The fork server with TensorFlow imported; its output and that of TensorFlow's start go to ``log``."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     with captured(log, echo=False):
@@ -195,9 +205,9 @@ def _context(log: Path) -> Any:
 
 
 def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display: Display) -> bool:
-    """Train ``entries``, one process each, ``len(slots)`` at a time; ``False`` if Ctrl-C or SIGTERM ended it.
+    """Train ``entries``, each in its own process, ``len(slots)`` at a time; ``False`` if Ctrl-C or SIGTERM ended it.
 
-    Never raises for a point's fault. A process that died without a word gets its status recorded.
+    Never raises because of a point. The end of a process that died without recording it is recorded here.
     """
     context = _context(run.paths.workers_log)
     session = secrets.token_hex(4)
@@ -209,7 +219,7 @@ def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display
             while waiting and free:
                 entry, slot = waiting.pop(0), free.pop(0)
                 kills = oom_kills()
-                # A signal between the start and the note of it would leave a child that nobody stops.
+                # A signal between start and registration would leave a child that nobody stops.
                 with held_back():
                     process = context.Process(
                         target=_work, args=(str(run.paths.root), entry.index, slot, session)
@@ -224,11 +234,11 @@ def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display
                 record_death(run, entry, process.pid, process.exitcode, kills_before=kills)
                 status = read_status(run, entry)
                 if may_accumulate(run, entry, status):
-                    waiting.insert(0, entry)  # in a fresh process, with smaller parts of its batches
+                    waiting.insert(0, entry)  # in a new process, with smaller parts of its batches
                 else:
                     display.ended(entry, status)
     except KeyboardInterrupt:
-        with answered_by(lambda number, frame: None):  # an impatient second Ctrl-C must not skip the rest
+        with answered_by(lambda *_: None):  # an impatient second Ctrl-C must not skip the rest
             _stop([process for process, *_ in at_work.values()])
             for process, entry, *_ in at_work.values():
                 ended = Ending("cancelled", "stopped by the local run")
@@ -249,13 +259,13 @@ def _stop(processes: Sequence[Any]) -> None:
 
 
 def choose(run: Run, indices: str | None) -> tuple[list[Entry], Counter[str]]:
-    """The points to train, and the states of those passed over.
+    """The points to train, and the states of those that are skipped.
 
-    Without ``indices``: every point whose state is to be run again by default. Named points run unless they
-    have their result.
+    Without ``indices``: every point whose class is run again by default. Named points run unless they have a result.
     """
     entries = [run.entry(index) for index in parse_indices(indices)] if indices else list(run.entries)
-    chosen, skipped = [], Counter()
+    chosen: list[Entry] = []
+    skipped: Counter[str] = Counter()
     for entry in entries:
         state = STATES[read_status(run, entry).state]
         if state.rerun or (indices and not state.ended and state.name != "running"):
@@ -265,19 +275,20 @@ def choose(run: Run, indices: str | None) -> tuple[list[Entry], Counter[str]]:
     return chosen, skipped
 
 
-def _raise_interrupt(number: int, frame: object) -> None:
+def _raise_interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command with the arguments ``argv`` and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m jobs.local", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="the run directory that make_grid.py made")
     parser.add_argument(
-        "--workers", type=int, help="points at a time (default: one a GPU, else one for two cores)"
+        "--workers", type=int, help="points at a time (default: one per GPU, else one for two cores)"
     )
-    parser.add_argument("--indices", help="only these, for example 3,7-9; also those that ended in oom")
+    parser.add_argument("--indices", help="only these, for example 3,7-9; also points of the class oom")
     arguments = parser.parse_args(argv)
 
     def command() -> int:
@@ -286,13 +297,15 @@ def main(argv: list[str] | None = None) -> int:
         run = read_run(arguments.run)
         chosen, skipped = choose(run, arguments.indices)
         if skipped:
-            print(f"passed over: {describe(skipped)}")
+            print(f"skipped: {describe(skipped)}")
         if not chosen:
             print(f"{run.paths.root}: nothing to train")
             return OK if all(STATES[name].ended for name in skipped) else PARTIAL
         slots = share_out(arguments.workers, usable_cores(), visible_gpus())[: max(1, len(chosen))]
-        chosen = longest_first(run, chosen)  # a long one that begins last would keep all others waiting
-        print(f"{len(chosen)} points to train, {len(slots)} at a time; data: {run.source}", flush=True)
+        chosen = longest_first(run, chosen)  # a long one that starts last would delay the end
+        print(
+            f"{plural(len(chosen), 'point')} to train, {len(slots)} at a time; data: {run.source}", flush=True
+        )
         console = Console()
         display = Bar(len(chosen), console) if console.is_terminal else PlainLines(len(chosen))
         before = signal.signal(signal.SIGTERM, _raise_interrupt)
@@ -305,11 +318,11 @@ def main(argv: list[str] | None = None) -> int:
         states = Counter(read_status(run, entry).state for entry in run.entries)
         print(f"{run.paths.root}: {describe(states)}")
         if not finished:
-            print(f"interrupted; nothing is lost. To go on: python -m jobs.local {run.paths.root}")
+            print(f"interrupted; nothing is lost. To continue: python -m jobs.local {run.paths.root}")
             return INTERRUPTED
         if any(not STATES[read_status(run, entry).state].ended for entry in chosen):
             print(
-                f"some points have no result; python collect.py {run.paths.root} lists them with their reasons"
+                f"some points have no result; to list them with their reasons: python collect.py {run.paths.root}"
             )
             return PARTIAL
         return OK

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Makes the Python environment that the sub-jobs use; once, on the login node (it needs the package index).
 #   bash jobs/make_environment.sh [RUN]
-# With a container in the site block: an environment laid over the image's own TensorFlow. It adds what the image
-# lacks and must not replace TensorFlow, Keras or NumPy, which are built for the image's CUDA. Without one: an
-# environment of its own, with TensorFlow and its CUDA libraries from the package index.
+# With a container in the site block: an environment on top of the TensorFlow of the image. It adds the packages that
+# the image lacks and must not replace TensorFlow, Keras or NumPy, which are built for the image's CUDA. Without a
+# container: a separate environment, with TensorFlow and its CUDA libraries from the package index.
 # Needs a run (RUN, or the newest) for its site block. Exit codes: 0 made, 2 something is missing.
 set -euo pipefail
 
@@ -29,13 +29,13 @@ if [[ -z $SITE_CONTAINER ]]; then
     exit 0
 fi
 
-[[ -e $SITE_CONTAINER ]] || fail "the container $SITE_CONTAINER is not there; expected its path as container: in the site block of grid.yaml"
+[[ -e $SITE_CONTAINER ]] || fail "the container $SITE_CONTAINER does not exist; expected its path as container: in the site block of grid.yaml"
 command -v "$SITE_CONTAINER_COMMAND" > /dev/null || fail "$SITE_CONTAINER_COMMAND is not on PATH; load its module, or name it in modules: of the site block"
 inside=("$SITE_CONTAINER_COMMAND" exec --bind "$repository" --bind "$(dirname "$target")")
 [[ -z $SITE_CONTAINER_BINDS ]] || inside+=(--bind "$SITE_CONTAINER_BINDS")
 inside+=("$SITE_CONTAINER")
 
-# What a user installed in $HOME/.local would hide what the image holds.
+# Packages of the user in $HOME/.local would hide those of the image.
 export PYTHONNOUSERSITE=1
 "${inside[@]}" python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     fail "the image's python3 is too old; expected Python 3.10 or newer, with TensorFlow 2.16 or newer"
@@ -43,23 +43,23 @@ export PYTHONNOUSERSITE=1
 # What pyproject.toml lists, except NumPy: the image's stays.
 listed=$("${inside[@]}" python3 "$repository/jobs/common/requirements.py")
 mapfile -t packages < <(grep -v '^numpy>=' <<< "$listed")
-# --without-pip: images often lack ensurepip; the image's own pip serves, and installs into the environment.
+# --without-pip, because images often lack ensurepip; the pip of the image installs into the environment.
 "${inside[@]}" python3 -m venv --system-site-packages --without-pip "$target"
 pinned=$target/image-packages.txt
 "${inside[@]}" python3 - > "$pinned" << 'PYTHON'
 import importlib.metadata
 
-# As the image has them: to replace one would break its TensorFlow.
+# The versions of the image: replacing one would break its TensorFlow.
 for name in ("tensorflow", "keras", "numpy", "ml-dtypes", "h5py", "protobuf"):
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         continue
-    # A vendor's build such as 2.16.1+nv24.06 is on no package index; pip need not look for what is there.
+    # The build of a vendor such as 2.16.1+nv24.06 is not in the package index; pip finds it installed.
     if not (name == "keras" and int(version.split(".")[0]) < 3):
         print(f"{name}=={version}")
 PYTHON
-# Keras 3 is in TensorFlow's wheels since 2.16; a vendor's image may hold Keras 2 beside it.
+# Keras 3 comes with TensorFlow's wheels since 2.16; the image of a vendor may have Keras 2 as well.
 packages+=('keras>=3.0.5')
 "${inside[@]}" "$target/bin/python" -m pip install --disable-pip-version-check --constraint "$pinned" "${packages[@]}"
 "${inside[@]}" "$target/bin/python" - "$pinned" << 'PYTHON'

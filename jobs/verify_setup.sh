@@ -1,7 +1,7 @@
 #!/bin/bash
 # Checks this machine before a search is submitted: bash jobs/verify_setup.sh [RUN]
-# One line a check: ok, warning or FAILURE with its remedy. RUN (or the newest run) gives site, data and file system.
-# Run it on the login node, and once inside a job for the nodes' view (GPU, container, file system).
+# One line per check: ok, warning or FAILURE with its remedy. RUN (or the newest run) provides site, data and file system.
+# Run it on the login node, and once inside a job, where it sees what the nodes see (GPU, container, file system).
 # Exit codes: 0 no failure (perhaps warnings), 1 at least one failure.
 set -euo pipefail
 
@@ -36,7 +36,7 @@ if [[ -n $SITE_CONTAINER ]]; then
     if [[ -e $SITE_CONTAINER ]]; then
         say ok "container: $SITE_CONTAINER"
     else
-        say FAILURE "container: $SITE_CONTAINER is not there; find it with ls, and write its path as container: in the site block"
+        say FAILURE "container: $SITE_CONTAINER does not exist; find it with ls, and write its path as container: in the site block"
     fi
 else
     say ok "container: none configured; Python comes from ${SITE_ENVIRONMENT:-PATH}"
@@ -69,18 +69,18 @@ if problem=$(choose_python 2>&1); then
     code=0
     cd "$repository"
     "${python[@]}" -m jobs.verify ${RUN_DIR:+"$RUN_DIR"} || code=$?
-    # 0 or 1 are its own; anything else means that it could not even start.
+    # 0 and 1 are its own exit codes; anything else means that it could not start.
     case $code in
         0) ;;
         1) failures=$((failures + 1)) ;;
-        *) say FAILURE "Python: ${python[*]} ended with $code" ;;
+        *) say FAILURE "Python: ${python[*]} exited with $code" ;;
     esac
 else
     say FAILURE "Python: $problem"
 fi
 
 if ((failures)); then
-    echo "there are failures: mend them before you submit"
+    echo "there are failures: fix them before you submit"
     exit 1
 fi
 echo "ready"

@@ -53,7 +53,7 @@ def bounded(examples):
 
 # What has broken a reader before, or could: every one of these is valid JSON.
 ODD_TEXTS = (
-    "False", "True", "a,b\n\"c\"\r\nd", "\0", "\ud800", "\x1b[2J", "\u2028\x85\x0b", "[/]", "[bold]", "$\\frac$",
+    "False", "True", 'a,b\n"c"\r\nd', "\0", "\ud800", "\x1b[2J", "\u2028\x85\x0b", "[/]", "[bold]", "$\\frac$",
     "x" * 5000, "done", "running", "lost", "inf", "nan", "-", "../../etc", "1[].pbs", "9" * 5000, "2026-01-01",
     "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59",
 )  # fmt: skip
@@ -272,7 +272,7 @@ def test_commands_answer_when_a_whole_status_record_holds_odd_values(run, change
         {"updated": "0001-01-01T00:00:00+23:59"},
         {"pid": 10**400, "attempts": 10**400},
     ],
-    ids=lambda odd: ",".join(odd),
+    ids=",".join,
 )
 @pytest.mark.parametrize("state", ["running", "error"])
 def test_status_shows_a_record_with_impossible_values(run, state, odd):

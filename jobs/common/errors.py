@@ -1,6 +1,6 @@
-"""Errors that a user can mend, and the exit codes of every command.
+"""Errors that a user can fix, and the exit codes of all commands.
 
-The exit codes are documented in ``docs/exit_codes.md``; :mod:`jobs.common.states` holds those of a point.
+The exit codes are documented in ``docs/exit_codes.md``; those of a point are in :mod:`jobs.common.states`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 OK = 0
-INTERNAL = 1  # Python's own code for an uncaught exception
-USAGE = 2  # bad arguments, grid.yaml or data: the user mends it
+USAGE = 2  # bad arguments, grid.yaml or data: the user can fix it
 PARTIAL = 3  # collect, local: some points have no result (yet)
-NOTHING = 4  # collect, analyze: nothing usable at all
-SCHEDULER = 5  # submit, resubmit: PBS refused, did not answer, or is not there
-ACTIVE = 6  # submit, resubmit: what was asked for is queued or running already
+NOTHING = 4  # collect, analyze: no usable result
+SCHEDULER = 5  # submit, resubmit: PBS refused, did not answer, or is not installed
+ACTIVE = 6  # submit, resubmit: what was requested is already queued or running
 INTERRUPTED = 130  # Ctrl-C, as shells report it
-# Records, networks and traces are many objects that stay: at Python's own thresholds (700, 10, 10) the collector
-# goes through them again and again, which is a sixth of a status of 10,000 points.
+# Thresholds of the garbage collector. Records, networks and traces are many long-lived objects; at Python's own
+# thresholds (700, 10, 10) the collector scans them so often that it takes a sixth of a status of 10,000 points.
 COLLECTOR = (50_000, 20, 20)
 
 
@@ -31,16 +30,16 @@ _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 120
 
 
 def shown(value: Any) -> str:
-    """``repr(value)`` for an error message, never long: a file may hold anything, also a gigabyte by aliases."""
+    """``repr(value)`` for an error message, always short: a file may contain anything, even a gigabyte by YAML aliases."""
     text = _SHORT.repr(value)
     return text if len(text) <= 400 else text[:397] + "..."
 
 
 def one_line(value: Any, limit: int = 1000) -> str:
-    """``str(value)`` as one line of at most ``limit`` characters that every terminal and file can take.
+    """``str(value)`` as one line of at most ``limit`` characters that every terminal and file accepts.
 
-    White space of any kind becomes one space; what cannot be printed (control characters, which could
-    steer a terminal, and halves of surrogate pairs, which no file can hold) becomes U+FFFD.
+    White space of any kind becomes one space. Characters that cannot be printed (control characters, which could
+    control a terminal, and halves of surrogate pairs, which no file can contain) become U+FFFD.
     """
     text = " ".join(str(value)[: 4 * limit].split())
     if not text.isprintable():
@@ -49,10 +48,10 @@ def one_line(value: Any, limit: int = 1000) -> str:
 
 
 class UserError(Exception):
-    """Something the user can mend.
+    """Something that the user can fix.
 
-    The message says what is wrong, what was received, what is expected and what to do next.
-    ``exit_code`` is what the command ends with.
+    The message says what is wrong, what was received, what is expected and what to do next. ``exit_code`` is the exit
+    code of the command.
     """
 
     def __init__(self, message: str, *, exit_code: int = USAGE) -> None:
@@ -64,7 +63,7 @@ def run_command(name: str, command: Callable[[], int]) -> int:
     """Run ``command``; print a :class:`UserError` as ``NAME: message`` on stderr and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A path that the terminal's encoding lacks must not end a command.
+            # A path that the terminal's encoding cannot show must not end a command.
             stream.reconfigure(errors="backslashreplace")
     gc.set_threshold(*COLLECTOR)
     try:

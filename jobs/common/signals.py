@@ -1,4 +1,4 @@
-"""The signals that ask a process to end: PBS's and a person's."""
+"""The signals that end a process, from PBS or from a person."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @contextmanager
 def answered_by(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Have ``handler`` answer :data:`ENDING` while the block runs.
+    """Handle :data:`ENDING` with ``handler`` while the block runs.
 
-    A signal that is ignored when the block begins stays so (``nohup``, a shell's background job).
+    A signal that is ignored when the block starts remains ignored (``nohup``, a background job of a shell).
     """
     before = {
         number: signal.signal(number, handler)
@@ -29,7 +29,7 @@ def answered_by(handler: Callable[[int, object], None]) -> Iterator[None]:
 
 @contextmanager
 def held_back(signals: Iterable[int] = ENDING) -> Iterator[None]:
-    """Have ``signals`` wait until the block has ended; a process that is forked in it never gets them."""
+    """Delay ``signals`` until the block has ended; a process that is forked in it never receives them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield

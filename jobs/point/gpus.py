@@ -62,7 +62,7 @@ def _busy() -> set[str]:
 
 def _locks() -> Path:
     """A folder of this user on this node: ``TMPDIR`` differs between sub-jobs, and $HOME is shared by all nodes."""
-    folder = Path("/tmp") / f"unet_gpus_{os.getuid()}"
+    folder = Path("/tmp") / f"unet_gpus_{os.getuid()}"  # noqa: S108 - its owner is checked
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise UserError(

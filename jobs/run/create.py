@@ -1,4 +1,4 @@
-"""Making a run directory, and growing one: points are added, never renumbered and never taken away."""
+"""Making a run directory, and extending one: points are added, never renumbered and never removed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from unet_models.data.packed import PackedData, write_packed
 
 @dataclass(frozen=True)
 class Made:
-    """What :func:`make_run` did: the run, how many points are new, known, and no longer in ``grid.yaml``."""
+    """The result of :func:`make_run`: the run, and the numbers of points that are new, known, or no longer in ``grid.yaml``."""
 
     run: Run
     data: PackedData
@@ -38,15 +38,15 @@ class Made:
 
 
 def default_run_directory(now: datetime | None = None) -> Path:
-    """``hyperparameter_optimization_YYYYMMDD_HHMMSS`` in the working directory."""
-    return Path(f"{RUN_PREFIX}{(now or datetime.now()):%Y%m%d_%H%M%S}")
+    """``hyperparameter_optimization_YYYYMMDD_HHMMSS`` in the working directory, by the local time."""
+    return Path(f"{RUN_PREFIX}{(now or datetime.now().astimezone()):%Y%m%d_%H%M%S}")
 
 
 def load_data(config: GridConfig) -> PackedData:
-    """The data of ``config``; :class:`UserError` where they cannot be used or a batch would not fill."""
+    """The data of ``config``; :class:`UserError` where they cannot be used."""
     data = dict(config.data)
     if data["path"] is not None:
-        # A path in grid.yaml is meant from where grid.yaml stands, not from where the command is typed.
+        # A relative path in grid.yaml starts at the folder of grid.yaml, not at the working directory.
         folder = Path(os.path.expandvars(data["path"])).expanduser()
         data["path"] = str(folder if folder.is_absolute() else (config.path.parent / folder).resolve())
     try:
@@ -57,7 +57,7 @@ def load_data(config: GridConfig) -> PackedData:
 
 
 def check_batches(points: list[Point], data: PackedData) -> None:
-    """Refuse a batch larger than the training part: an epoch would have no step at all."""
+    """Refuse a batch larger than the training part, since an epoch would have no step."""
     count = data.count("train")
     too_large = sorted({p.settings["batch_size"] for p in points if p.settings["batch_size"] > count})
     if too_large:
@@ -68,11 +68,11 @@ def check_batches(points: list[Point], data: PackedData) -> None:
 
 
 def make_run(config: GridConfig, root: Path, say: Callable[[str], None] = print) -> Made:
-    """Make the run directory ``root``, or add to it the points of ``config`` that it does not have.
+    """Make the run directory ``root``, or add the points of ``config`` that it does not have.
 
-    The data are packed first and the index is written last, so that a directory whose index exists is
-    whole. Raises :class:`UserError` where the run exists with other data or another fixed setting: its
-    points would not be comparable.
+    The data are packed first and the index is written last, so that a directory with an index is complete. Raises
+    :class:`UserError` where the run exists with other data or another fixed setting, because its points would not be
+    comparable.
     """
     points = expand(config)
     data = load_data(config)
@@ -122,8 +122,8 @@ def _make_locked(config: GridConfig, points: list[Point], data: PackedData, path
         chance_jaccard=data.foreground("validation"),
     )
     write(paths.provenance, ProvenanceRecord(made=tuple(history), data=described))
-    # A new run is whole once its index is there. A growing one must be readable between the two writes:
-    # the new index explains itself under the old grid.yaml, not the other way round.
+    # A new run is complete once its index exists. An extended one must be readable between the two writes: the new
+    # index is valid under the old grid.yaml, but not the other way round.
     grid_text = config.path.read_bytes()
     if paths.index.exists():
         write_index(paths.index, axes, entries)
@@ -137,19 +137,19 @@ def _make_locked(config: GridConfig, points: list[Point], data: PackedData, path
 
 
 def _check_new(paths: RunPaths) -> None:
-    """Refuse a folder that holds something else: its grid.yaml would be overwritten."""
+    """Refuse a folder with other files, whose grid.yaml would be overwritten."""
     ours = {
         path.name for path in (paths.grid, paths.provenance, paths.data, paths.logs, paths.lock, paths.site)
     }
     strangers = sorted(
         path.name for path in paths.root.iterdir() if path.name not in ours and ".tmp" not in path.name
     )
-    # provenance.json is written before grid.yaml: without it, the grid.yaml is somebody's own.
+    # provenance.json is written before grid.yaml; without it, grid.yaml is a file of the user.
     if not strangers and paths.grid.exists() and not paths.provenance.exists():
         strangers = [paths.grid.name]
     if strangers:
         raise UserError(
-            f"{paths.root} holds {strangers[0]} but no index.csv, so it is no run; "
+            f"{paths.root} contains {strangers[0]} but no index.csv, so it is not a run; "
             "expected a new or empty folder, or a run directory"
         )
 
@@ -167,13 +167,13 @@ def _check_growth(old: GridConfig, new: GridConfig, run: Run, data: PackedData) 
         if value not in fixed:
             raise UserError(
                 f"{new.path}: training.{key}: received {list(fixed)}, but the points of {run.paths.root} were made with "
-                f"{value!r}; expected that value (to compare several, make '{key}' an axis that holds it), or a new run"
+                f"{value!r}; expected that value (to compare several, make '{key}' an axis with that value), or a new run"
             )
     for axis in run.axes:
         if axis in new.training and axis not in new.axes and axis not in HYPERPARAMETERS:
             values = {entry.point.settings[axis] for entry in run.entries}
             if values != {new.training[axis]}:
                 raise UserError(
-                    f"{new.path}: '{axis}' was an axis of {run.paths.root} and is none now; "
+                    f"{new.path}: '{axis}' was an axis of {run.paths.root} and is not one now; "
                     "expected it in hyperparameters, or a new run"
                 )

@@ -12,7 +12,7 @@ import pytest
 
 from jobs import local as local_run
 from jobs.common.records import write_record
-from jobs.local import Estimate, Slot, choose, share_out
+from jobs.local import Slot, TimeLeft, choose, share_out
 from jobs.point.status import read_status
 from tests.conftest import REPOSITORY
 
@@ -76,7 +76,7 @@ def test_a_crash_of_one_point_leaves_the_others_alone_and_finished_points_are_sk
     process = local(tiny_run)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
-    assert "passed over: 1 done" in output and "1 points to train" in output
+    assert "skipped: 1 done" in output and "1 point to train" in output
     assert [read_status(tiny_run, entry).state for entry in tiny_run.entries] == ["done", "done"]
 
 
@@ -97,7 +97,7 @@ def test_ctrl_c_stops_in_order_and_says_how_to_go_on(tiny_run):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "interrupted; nothing is lost. To go on: python -m jobs.local" in output
+    assert "interrupted; nothing is lost. To continue: python -m jobs.local" in output
     first, second = (read_status(tiny_run, entry) for entry in tiny_run.entries)
     assert first.state in ("cancelled", "done"), (first, log.read_text())
     assert second.state == "waiting"
@@ -107,7 +107,7 @@ def test_ctrl_c_stops_in_order_and_says_how_to_go_on(tiny_run):
 def test_the_time_left_follows_the_mean_rate_not_the_last_burst(monkeypatch):
     clock = iter([0.0, 20.0, 20.0])
     monkeypatch.setattr(local_run.time, "monotonic", lambda: next(clock))
-    estimate = Estimate(6)
+    estimate = TimeLeft(6)
     assert estimate.left() == ""
     estimate.add()
     estimate.add()  # two at once
@@ -120,7 +120,7 @@ def test_nothing_to_train_ends_at_once_and_tells_whether_all_have_results(tiny_r
         paths.state.mkdir(parents=True)
         write_record(paths.results, {"key": entry.key, "status": status})
     assert local_run.main([str(tiny_run.paths.root)]) == 0
-    assert "passed over: 1 done, 1 diverged" in capsys.readouterr().out
+    assert "skipped: 1 done, 1 diverged" in capsys.readouterr().out
     paths.results.unlink()
     write_record(paths.status, {"state": "oom"})
     assert local_run.main([str(tiny_run.paths.root)]) == 3

@@ -107,7 +107,7 @@ def test_what_is_missing_is_named(tmp_path, python_of_the_tests):
     )
     run.site["container"] = "/none.sif"
     write_site(run)
-    assert "the container /none.sif is not there" in run_script(
+    assert "the container /none.sif does not exist" in run_script(
         "train_array.pbs", tmp_path, RUN_DIR=str(run.paths.root), code=2
     )
 

@@ -228,7 +228,7 @@ def test_old_claims_and_what_a_kill_left_are_removed(paths):
         write_claim(paths, number)
     write_record(paths.status, {"attempts": 8, "state": "cancelled"})
     assert hold(paths)[0] == 9
-    assert sorted(path.name for path in paths.claims.iterdir())[0] == others.name
+    assert min(path.name for path in paths.claims.iterdir()) == others.name
     assert newest_number(paths) == 9 and not paths.claim(4).exists() and paths.claim(5).exists()
 
 

@@ -1,4 +1,4 @@
-"""The fork server imports what every point needs; a module that cannot be imported there would be passed over in silence."""
+"""The fork server imports what every point needs; a module that cannot be imported there would be ignored without a message."""
 
 from __future__ import annotations
 

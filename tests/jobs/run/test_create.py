@@ -92,7 +92,7 @@ def test_a_run_is_not_grown_into_something_else(tiny_run, write_grid, tmp_path, 
 
 
 def test_changed_data_are_refused(tiny_run, write_grid, tmp_path):
-    first = sorted((tmp_path / "data" / "images").iterdir())[0]
+    first = min((tmp_path / "data" / "images").iterdir())
     Image.open(first).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(first)
     with pytest.raises(UserError, match="expected the same data"):
         make_run(load_config(write_grid()), tmp_path / "run", say=lambda text: None)
@@ -102,7 +102,7 @@ def test_changed_data_are_refused(tiny_run, write_grid, tmp_path):
 def test_a_folder_that_holds_something_else_is_left_alone(write_grid, tmp_path, tiny_run, stranger):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / stranger).write_text("my own")
-    with pytest.raises(UserError, match=f"holds {stranger} but no index.csv"):
+    with pytest.raises(UserError, match=f"contains {stranger} but no index.csv"):
         make_run(load_config(write_grid()), tmp_path / "mine", say=lambda text: None)
     assert (tmp_path / "mine" / stranger).read_text() == "my own"
 

@@ -337,7 +337,7 @@ def test_the_fast_form_gives_the_history_of_keras_own_layers(architecture, monke
     build = build_network
     monkeypatch.setattr(
         "unet_models.training.model.build_network",
-        lambda *names, quick=False, **options: build(*names, **options),
+        lambda *names, quick=False, **options: build(*names, **options),  # noqa: PLW0108 - without `quick`
     )
     plain, trained = _history(settings, tmp_path)
     assert trained.outcome == "done" and len(plain) == 3

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
-from analysis.statistics.intervals import hedges_factor, noncentral_t_interval, t_test_power
+from analysis.statistics.intervals import hedges_factor, holm, noncentral_t_interval, t_test_power
 
 
 @pytest.mark.parametrize(("t", "df"), [(40.0, 20), (-55.0, 7)])
@@ -36,3 +39,17 @@ def test_the_power_for_a_large_effect_is_that_of_the_normal_approximation():
 def test_the_hedges_factor_is_the_exact_one(df):
     expected = math.gamma(df / 2) / math.gamma((df - 1) / 2) / math.sqrt(df / 2)
     assert hedges_factor(df) == pytest.approx(expected, rel=1e-12)
+
+
+@given(st.lists(st.none() | st.floats(0, 1), max_size=12))
+def test_holms_correction_is_that_of_statsmodels_over_the_values_there_are(p):
+    given_values = [value for value in p if value is not None]
+    expected = list(multipletests(given_values, method="holm")[1]) if given_values else []
+    adjusted = holm(p)
+    assert [value for value in adjusted if value is not None] == pytest.approx(expected)
+    assert [value is None for value in adjusted] == [value is None for value in p]
+
+
+def test_holms_correction_never_reverses_an_order():
+    # 3 x 0.02 is more than 2 x 0.025: the second is raised to the first.
+    assert holm([0.025, None, 0.02, 0.5]) == [pytest.approx(0.06), None, pytest.approx(0.06), 0.5]

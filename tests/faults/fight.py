@@ -16,6 +16,8 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import filelock
+
 from jobs.point import claim
 from jobs.point.attempt import run_point
 from jobs.point.claim import BusyError
@@ -41,7 +43,7 @@ def worker(run: Run, seed: int, other_host: bool) -> None:
     stand_in.ends = run.paths.root / "ends.txt"
     if other_host:
         claim.host_name = lambda: "other-node"
-        claim.FileLock = NoLock
+        filelock.FileLock = NoLock  # claim imports it when it locks
     choose = random.Random(seed)
     while True:
         entry = choose.choice(run.entries)

@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+import filelock
+
 from jobs.point import claim, worker
 from jobs.run.index import read_run
 from tests.faults import stand_in
@@ -42,7 +44,7 @@ def main() -> int:
     options = dict(item.split("=") for item in sys.argv[3:])
     if "host" in options:
         claim.host_name = lambda: options["host"]
-        claim.FileLock = NoLock
+        filelock.FileLock = NoLock  # claim imports it when it locks
     original = worker.run_point
 
     def run_point(*arguments, **more):

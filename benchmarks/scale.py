@@ -19,7 +19,7 @@ from benchmarks.filled_run import GRIDS, fill, grid_text, make_run_directory, no
 from benchmarks.table import keep, show
 from jobs.run.provenance import REPOSITORY
 
-# Whatever else they say, these ended in order: collect with points missing ends with 3.
+# Exit codes of commands that worked: collect exits with 3 where points are missing.
 _GOOD = (0, 3)
 
 

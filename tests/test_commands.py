@@ -69,7 +69,7 @@ def test_the_default_run_directory_has_the_guides_name(place):
         (run_point.main, ["run", "1", "--threads", "0"], "--threads: received 0"),
         (collect.main, ["none"], "is not a folder"),
         (analyze.main, ["none"], "collect.py none"),
-        (analyze.main, [], "expected a run directory"),
+        (analyze.main, [], "expected either a run directory or --summary_file FILE"),
         (analyze.main, ["--summary_file", "a.csv", "b.csv"], "received 2 paths"),
     ],
 )

@@ -90,3 +90,39 @@ def pbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     for name in ("PBS_JOBID", "PBS_ARRAY_INDEX", "POINT_INDEX"):
         monkeypatch.delenv(name, raising=False)
     return stand_in
+
+
+# Modules whose tests train, start processes that import TensorFlow, or simulate: `make check` leaves them out.
+SLOW = (
+    "analysis/figures/",
+    "analysis/report/",
+    "analysis/statistics/test_anova.py",
+    "analysis/statistics/test_hypotheses.py",
+    "analysis/test_edges.py",
+    "analysis/test_findings.py",
+    "analysis/test_resources.py",
+    "benchmarks/",
+    "faults/",
+    "jobs/pbs/test_index_ranges.py",
+    "jobs/point/test_attempt.py",
+    "jobs/point/test_fork_server.py",
+    "jobs/point/test_publication.py",
+    "jobs/point/test_worker.py",
+    "jobs/test_local.py",
+    "jobs/test_probe.py",
+    "jobs/test_scripts.py",
+    "jobs/test_submit.py",
+    "test_commands.py",
+    "test_hostile_files.py",
+    "unet_models/networks/",
+    "unet_models/test_determinism.py",
+    "unet_models/training/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of :data:`SLOW`; a single slow test elsewhere has the marker itself."""
+    folder = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(folder).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)

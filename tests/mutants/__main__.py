@@ -18,6 +18,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -237,14 +238,23 @@ def main(arguments: list[str] | None = None) -> int:
     rooms = yaml.safe_load(options.rooms.read_text(encoding="utf-8"))
     if unknown := [name for name in options.room if name not in rooms]:
         parser.error(f"no room {', '.join(unknown)}; choose from {', '.join(rooms)}")
-    outcomes = []
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job; some tests send it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    outcomes, failed = [], False
     for name in options.room or rooms:
-        outcome = try_room(name, rooms[name], options.tree, options.sample, options.seed, options.processes)
+        try:
+            outcome = try_room(
+                name, rooms[name], options.tree, options.sample, options.seed, options.processes
+            )
+        except RuntimeError as error:  # the tests of the room fail without a mutant
+            failed = True
+            print(f"\n{name}: {error}", file=sys.stderr, flush=True)
+            continue
         outcomes.append(outcome)
         print(f"\n{name}: {outcome.killed} of {len(outcome.tried)} killed; not noticed:")
         print(survivors(outcome, options.tree), flush=True)
     print(f"\nseed {options.seed}, {options.sample} mutants per room\n\n{table(outcomes)}")
-    return 0
+    return int(failed)
 
 
 if __name__ == "__main__":

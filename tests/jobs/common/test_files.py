@@ -15,7 +15,9 @@ import pytest
 from jobs.common import files
 from jobs.common.files import (
     DiskFull,
+    disk_full,
     is_abandoned,
+    is_full,
     publish,
     publish_once,
     quarantine,
@@ -236,6 +238,43 @@ def test_a_full_disk_or_quota_names_the_path_and_what_is_missing(tmp_path, monke
         write_text_atomically(path, "x" * 5000)
     assert ("3.0 kB are missing" if number == errno.ENOSPC else "quota -s shows it") in str(caught.value)
     assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["f.txt"]
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "x"), True),
+        (OSError(errno.EDQUOT, "x"), True),
+        (OSError("HDF5: errno = 28, No space left on device"), True),
+        (OSError("HDF5: Disk quota exceeded"), True),
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (ValueError("No space left on device"), False),
+    ],
+)
+def test_a_full_disk_is_recognised_by_its_number_or_by_its_text(error, full):
+    assert is_full(error) is full
+
+
+@pytest.mark.parametrize(("free", "missing"), [(4000, "1.0 kB are missing"), (5000, None), (5001, None)])
+def test_what_is_missing_is_named_only_if_it_is_more_than_what_is_free(tmp_path, monkeypatch, free, missing):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 10**6, free))
+    error = disk_full(OSError("HDF5: No space left on device"), tmp_path / "f", 5000)
+    assert error.errno == errno.ENOSPC and "It needs 5.0 kB" in error.strerror
+    assert (missing in str(error)) if missing else ("missing" not in str(error))
+
+
+def test_a_quota_keeps_its_number(tmp_path):
+    error = disk_full(OSError(errno.EDQUOT, "x"), tmp_path / "f", None)
+    assert error.errno == errno.EDQUOT and "It needs more space than is free" in str(error)
+
+
+def test_a_second_name_of_the_temporary_file_elsewhere_is_not_a_publication(tmp_path):
+    temporary, path = tmp_path / ".r.tmp.json", tmp_path / "r.json"
+    temporary.write_text("mine")
+    path.write_text("theirs")
+    os.link(temporary, tmp_path / "copy")
+    assert publish_once(temporary, path) is False
+    assert path.read_text() == "theirs"
 
 
 def test_a_damaged_file_is_kept_under_a_name_of_its_own(tmp_path):

@@ -9,14 +9,47 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.common.records import DamagedRecord, read, read_record, typed, write_record
-from jobs.common.schema import Epoch, Result, ResultHead
+from jobs.common.records import (
+    DamagedRecord,
+    canonical_json,
+    read,
+    read_record,
+    typed,
+    write_once,
+    write_record,
+)
+from jobs.common.schema import CostSettings, Epoch, Measurement, Result, ResultHead
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path):
     path = tmp_path / "r.json"
     write_record(path, {"a": [1, 2.5, None, "é"], "b": {"c": True}})
     assert read_record(path) == {"a": [1, 2.5, None, "é"], "b": {"c": True}}
+
+
+def test_equal_fields_are_the_same_bytes_in_any_order_and_on_any_machine(tmp_path):
+    write_record(tmp_path / "r.json", {"b": [1, 2.5], "a": {"y": None, "x": "é"}})
+    assert (tmp_path / "r.json").read_bytes() == (
+        b'{\n "a": {\n  "x": "\\u00e9",\n  "y": null\n },\n "b": [\n  1,\n  2.5\n ],\n'
+        b' "checksum": "a11e7086f7e89ba03624b0b56179ba48a40d830e92f43b7c75a3a78c5f753895",\n "schema": 1\n}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"b": [1, 2], "a": "x"}, '{"a":"x","b":[1,2]}'),
+        ({"b": [1, float("nan")], "a": float("-inf")}, '{"a":null,"b":[1,null]}'),
+    ],
+)
+def test_a_checksum_is_taken_of_sorted_keys_without_spaces(value, text):
+    assert canonical_json(value) == text
+
+
+def test_a_typed_record_is_published_once(tmp_path):
+    assert write_once(tmp_path / "r.json", Epoch(epoch=1)) is True
+    assert write_once(tmp_path / "r.json", Epoch(epoch=2)) is False
+    assert read(tmp_path / "r.json", Epoch) == Epoch(epoch=1)
 
 
 def test_nan_is_written_as_null(tmp_path):
@@ -163,3 +196,37 @@ def test_what_is_not_finite_is_none_in_a_typed_record():
         {"epoch": 1, "loss": float("nan"), "val_loss": np.float64(0.1), "seconds": float("inf")}, Epoch
     )
     assert row == Epoch(epoch=1, val_loss=0.1)
+
+
+@pytest.mark.parametrize(
+    ("status", "step", "validation", "accepted"),
+    [
+        ("measured", 0.1, 0.2, True),
+        ("measured", 0.1, None, False),
+        ("measured", None, 0.2, False),
+        ("measured", 0.0, 0.2, False),
+        ("oom", None, None, True),
+    ],
+)
+def test_a_measured_combination_has_both_times(status, step, validation, accepted):
+    settings = CostSettings(
+        architecture="UNet",
+        batch_size=8,
+        base_filters=2,
+        levels=2,
+        dropout=False,
+        optimizer="adam",
+        loss="binary_crossentropy",
+        augment=False,
+        validation_batch_size=8,
+        precision="float32",
+        tensor_float_32=True,
+        jit_compile="off",
+        deterministic=False,
+    )
+    fields = {"settings": settings, "status": status, "step_seconds": step, "validation_seconds": validation}
+    if accepted:
+        assert Measurement(**fields).step_seconds == step
+    else:
+        with pytest.raises(ValueError, match="must be above 0"):
+            Measurement(**fields)

@@ -260,7 +260,7 @@ def test_what_is_missing_is_named_only_if_it_is_more_than_what_is_free(tmp_path,
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 10**6, free))
     error = disk_full(OSError("HDF5: No space left on device"), tmp_path / "f", 5000)
     assert error.errno == errno.ENOSPC and "It needs 5.0 kB" in error.strerror
-    assert (missing in str(error)) if missing else ("missing" not in str(error))
+    assert (missing in str(error)) if missing else ("are missing" not in str(error))
 
 
 def test_a_quota_keeps_its_number(tmp_path):

@@ -14,9 +14,11 @@ as survived. Tests that start a process of their own count for a function only i
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -87,15 +89,20 @@ class Mutant:
 
     def line(self, tree: Path) -> int:
         """The number of the first changed line in the file, or 0 if it cannot be found."""
-        removed = self.changed("-")
-        lines = (tree / self.path).read_text(encoding="utf-8").splitlines()
-        head = next(
-            (text for text in self.difference.splitlines() if text.startswith((" def", " async", "-def"))), ""
-        )
-        start = next((number for number, text in enumerate(lines) if text.strip() == head[1:].strip()), 0)
-        for number, text in list(enumerate(lines, start=1))[start:]:
-            if removed and text.strip() == removed[0].strip():
-                return number
+        text = (tree / self.path).read_text(encoding="utf-8")
+        lines, removed = text.splitlines(), self.changed("-")
+        hunk = re.search(r"^@@ -(\d+).*?\n((?: .*\n|\n)*)", self.difference, re.MULTILINE)
+        _, _, name = re.split("__mutmut_", self.name)[0].rpartition(".")
+        *_, owner, function = ["", *name.removeprefix("x_").removeprefix("xǁ").split("ǁ")]
+        for node in ast.walk(ast.parse(text)):
+            members = node.body if isinstance(node, ast.ClassDef | ast.Module) else []
+            if getattr(node, "name", "") == owner and removed and hunk:
+                for member in members:
+                    if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef) and member.name == function:
+                        guess = member.lineno + int(hunk[1]) + hunk[2].count("\n") - 1
+                        span = range(member.lineno, (member.end_lineno or member.lineno) + 1)
+                        same = [number for number in span if lines[number - 1].strip() == removed[0].strip()]
+                        return min(same, key=lambda number: abs(number - guess), default=0)
         return 0
 
 

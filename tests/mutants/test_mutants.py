@@ -30,9 +30,17 @@ def test_only_a_change_of_words_is_left_out(before, after, only_words):
     assert mutant(before, after).only_words is only_words
 
 
-def test_a_survivor_is_reported_with_its_line_in_the_file(tmp_path):
-    (tmp_path / "a.py").write_text("def g(x):\n    x = 1\n\n\ndef f(x):\n    x = 1\n    return x\n")
-    assert mutant("x = 1", "x = None").line(tmp_path) == 6
+@pytest.mark.parametrize(
+    ("name", "number"), [("a.x_f__mutmut_1", 5), ("a.xǁCǁf__mutmut_2", 12), ("a.x_none__mutmut_1", 0)]
+)
+def test_a_survivor_is_reported_with_its_line_in_the_file(tmp_path, name, number):
+    function = "def f(x):\n    x = 1\n    y = 2\n    x = 1\n    return x\n"
+    method = "".join(f"    {line}\n" for line in function.splitlines())
+    (tmp_path / "a.py").write_text(f"\n{function}\nclass C:\n{method}")
+    difference = (
+        "--- a.py\n+++ a.py\n@@ -2,4 +2,4 @@\n     x = 1\n     y = 2\n-    x = 1\n+    x = 2\n     return x\n"
+    )
+    assert Mutant(name, "a.py", difference).line(tmp_path) == number
 
 
 def test_timeouts_count_as_killed_and_changes_without_a_test_as_survived():

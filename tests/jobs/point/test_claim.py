@@ -289,3 +289,108 @@ def test_the_last_five_claims_are_kept(paths):
         assert hold(paths)[0] == number
         write_record(paths.status, {"attempts": number, "state": "error"})
     assert sorted(path.name for path in paths.claims.iterdir()) == [f"{n:04d}.json" for n in range(3, 8)]
+
+
+def test_the_start_of_a_process_is_found_whatever_its_name(tmp_path):
+    program = tmp_path / "a) S (b) c"  # parentheses and spaces, as any program may have
+    program.symlink_to("/bin/sleep")
+    ticks_per_second = os.sysconf("SC_CLK_TCK")
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    process = subprocess.Popen([program, "60"])
+    try:
+        ticks = claim.process_ticks(process.pid)
+        after = time.clock_gettime(time.CLOCK_BOOTTIME)
+        assert before - 1 <= ticks / ticks_per_second <= after + 1
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_process_that_has_ended_has_no_start_even_before_its_parent_looks():
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # leaves it as a zombie
+    assert claim.process_ticks(process.pid) is None
+    process.wait()
+    assert claim.process_ticks(process.pid) is None
+
+
+def test_the_age_of_a_process_is_the_uptime_less_its_start(monkeypatch):
+    monkeypatch.setattr(claim, "process_ticks", lambda pid: 250 * os.sysconf("SC_CLK_TCK"))
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: 1000.0)
+    assert claim.process_age() == 750.0
+    monkeypatch.setattr(claim, "process_ticks", lambda pid: None)
+    assert claim.process_age() is None
+
+
+def test_a_process_is_identified_by_host_boot_pid_start_and_sub_job(monkeypatch):
+    monkeypatch.setenv("PBS_JOBID", "7[2].server")
+    monkeypatch.setattr(claim, "host_name", lambda: "node3")
+    monkeypatch.setattr(claim, "boot_id", lambda: "boot")
+    monkeypatch.setattr(claim, "process_ticks", lambda pid: 5 if pid == os.getpid() else None)
+    assert identity().fields() == {
+        "host": "node3",
+        "boot": "boot",
+        "pid": os.getpid(),
+        "ticks": 5,
+        "job_id": "7[2].server",
+    }
+
+
+def test_silence_is_the_time_since_the_last_heartbeat_and_never_below_zero(paths, monkeypatch):
+    assert claim.silent_seconds(paths, 1) is None
+    write_claim(paths)
+    os.utime(paths.claim(1), (10**9, 10**9))
+    for present, silent in ((10**9 + 12.5, 12.5), (10**9 + 0.5, 0.5), (10**9 - 300, 0.0)):
+        monkeypatch.setattr(time, "time", lambda present=present: present)
+        assert claim.silent_seconds(paths, 1) == silent
+
+
+def test_silence_by_the_servers_clock_is_zero_where_it_is_not_known(paths):
+    write_claim(paths)
+    assert claim._silent_on_server(paths, 1) == 0.0  # no lock to compare with
+    paths.lock.touch()
+    assert claim._silent_on_server(paths, 2) == 0.0  # no claim
+    os.utime(paths.claim(1), ns=(0, paths.lock.stat().st_mtime_ns - 3_000_000_000))
+    assert claim._silent_on_server(paths, 1) >= 3.0
+
+
+@pytest.mark.parametrize(("silent", "busy"), [(1.99, True), (2.0, False), (2.01, False)])
+def test_a_locked_point_is_watched_only_after_two_intervals_of_silence(paths, monkeypatch, silent, busy):
+    write_claim(paths, host="node7")
+    monkeypatch.setattr(claim, "_silent_on_server", lambda *arguments: silent)
+    monkeypatch.setattr(claim, "_watch", lambda *arguments: False)
+    holder, said = read_holder(paths, 1), []
+    options = {"locked": False, "interval": 1.0, "say": said.append}
+    if busy:
+        with pytest.raises(BusyError, match="is being trained by process"):
+            claim._check_holder(paths, holder, **options)
+        assert said == []
+    else:
+        claim._check_holder(paths, holder, **options)
+        assert "watching for 6 s" in said[0] and said[1] == "exp_01_point: no heartbeat; taking over"
+
+
+@pytest.mark.parametrize(
+    ("record", "ended"),
+    [
+        (None, False),
+        ({"attempts": 2, "state": "running"}, False),
+        ({"attempts": 1, "state": "error"}, False),
+        ({"attempts": 2, "state": "error"}, True),
+        ({"attempts": 3, "state": "cancelled"}, True),
+    ],
+)
+def test_an_attempt_has_ended_if_its_record_or_a_later_one_says_so(paths, record, ended):
+    if record:
+        write_record(paths.status, record)
+    assert claim._has_ended(paths, 2) is ended
+
+
+def test_a_damaged_record_does_not_end_an_attempt(paths):
+    paths.status.write_text("{")
+    assert claim._has_ended(paths, 1) is False
+
+
+def test_the_heartbeat_does_not_keep_a_process_from_ending(paths):
+    with claimed(paths, interval=INTERVAL) as held:
+        assert held._thread.daemon is True

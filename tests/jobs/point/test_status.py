@@ -216,3 +216,47 @@ def test_a_result_of_another_key_or_without_an_end_is_damaged(run, point):  # no
             write_record(paths.results, {"key": entry.key, "status": "done", **changes})
             status = read_status(run, entry, verify=verify)
             assert status.state == "lost" and words in status.reason and not paths.results.exists()
+
+
+def test_the_key_of_another_result_is_shown_to_forty_characters(run, point):  # noqa: F811
+    entry, paths = point
+    give_result(run, 1)
+    write_record(paths.results, {**read_status(run, entry).result.fields(), "key": "k" * 50})
+    reason = read_status(run, entry).reason
+    assert f"belongs to the key '{'k' * 40}', expected {entry.key}" in reason
+
+
+@pytest.mark.parametrize("state", ["done", "s" * 50])
+def test_a_record_that_says_done_without_a_result_names_the_file_and_its_state(run, point, state):  # noqa: F811
+    entry, paths = point
+    write_record(paths.status, {"attempts": 2, "state": state})
+    status = read_status(run, entry)
+    reason = f"{paths.status} has the state {state[:40]!r} but there is no result"
+    assert (status.state, status.reason, status.attempts) == ("lost", reason, 2)
+    paths.quarantine.mkdir()
+    assert read_status(run, entry).reason == reason  # nothing in it
+    kept = paths.quarantine / "old.json"
+    kept.touch()
+    assert read_status(run, entry).reason == f"{reason}; damaged files of this point were moved to {kept}"
+
+
+def test_an_empty_quarantine_is_no_damage(run, point):  # noqa: F811
+    entry, paths = point
+    paths.quarantine.mkdir()
+    status = read_status(run, entry)
+    assert (status.state, status.reason) == ("waiting", "")
+
+
+def test_the_silence_of_an_earlier_claim_says_nothing_of_a_later_attempt(run, point):  # noqa: F811
+    entry, paths = point
+    claim(paths, 1, host="node7", pid=4711)
+    os.utime(paths.claim(1), (1, 1))
+    write_record(paths.status, {"attempts": 2, "state": "running", "host": "node7", "pid": 4711})
+    assert read_status(run, entry).state == "running"
+
+
+def test_a_point_that_has_ended_on_another_node_is_not_watched(run, point):  # noqa: F811
+    _, paths = point
+    claim(paths, 1, host="node7", pid=4711)
+    write_record(paths.status, {"attempts": 1, "state": "cancelled", "host": "node7", "pid": 4711})
+    assert watch_silent(run, say=pytest.fail) == {}

@@ -19,7 +19,7 @@ from msgspec import field
 from jobs.common.records import without_nan
 from jobs.common.schema import Record
 
-SCHEMA = 3  # of analysis_summary.json; docs/statistics.md lists what each version changed
+SCHEMA = 4  # of analysis_summary.json; docs/statistics.md lists what each version changed
 
 Level = int | float | str  # of a hyperparameter
 Interval = tuple[float, float]
@@ -35,6 +35,48 @@ class Outcome(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not self.computed and not self.reason.strip():
             raise ValueError(f"{type(self).__name__}: not computed and no reason; expected a reason")
+
+
+CautionKind = Literal[
+    "fictitious axis",
+    "validation and test disagree",
+    "random split",
+    "failures",
+    "near chance",
+    "one seed",
+    "unfinished",
+    "not understood",
+    "duplicates",
+    "synthetic data",
+    "accumulated gradients",
+    "number of updates",
+    "still rising",
+    "border of the grid",
+    "sensitive to a choice",
+]
+
+
+class Caution(Record, frozen=True, kw_only=True):
+    """A warning to read before the numbers: ``text`` is one or two sentences, ``details`` are the cases it is about."""
+
+    kind: CautionKind
+    text: str
+    details: tuple[str, ...] = ()
+
+
+class FictitiousAxis(Record, frozen=True, kw_only=True):
+    """An axis of the grid that the points did not follow: ``points`` of them trained with another value.
+
+    ``column`` is the column of the summary with the effective values. ``constant``: all points trained with the same
+    value, so that the points that differ only in this axis are repeats.
+    """
+
+    axis: str
+    column: str
+    asked: tuple[Level, ...]
+    effective: tuple[Level, ...]
+    points: int
+    constant: bool
 
 
 # -- linear models ---------------------------------------------------------------------------------------------
@@ -224,11 +266,14 @@ class RankPair(Record, frozen=True, kw_only=True):
 
 
 class RankTest(Outcome, frozen=True, kw_only=True):
-    """The rank test of one factor. ``mean_ranks`` are in the order of ``levels``; 1 is the lowest value."""
+    """The rank test of one factor. ``mean_ranks`` are in the order of ``levels``; 1 is the lowest value.
+
+    ``p_holm`` is corrected for the factors of the metric.
+    """
 
     factor: str
     label: str
-    test: Literal["Friedman", "Kruskal-Wallis"] | None = None
+    test: Literal["Friedman", "Mack-Skillings", "Kruskal-Wallis"] | None = None
     levels: tuple[Level, ...] = ()
     levels_without_result: int | None = None
     blocks: int | None = None
@@ -236,6 +281,7 @@ class RankTest(Outcome, frozen=True, kw_only=True):
     statistic: float | None = None
     df: int | None = None
     p: float | None = None
+    p_holm: float | None = None
     p_f: float | None = field(default=None, name="p_F")
     kendall_w: float | None = None
     mean_ranks: tuple[float, ...] = ()
@@ -288,20 +334,58 @@ class Noise(Record, frozen=True, kw_only=True):
             raise ValueError("Noise: not known and no reason; expected a reason")
 
 
+class Configuration(Record, frozen=True, kw_only=True):
+    """All points that differ only in their seed. Scores are validation Jaccard indices unless the field says otherwise.
+
+    ``names`` are those of its successful points. ``seeds``, ``diverged`` and ``failed`` (any other failure) are numbers
+    of points. ``mean`` is the raw mean of the successful ones, ``adjusted_mean`` the mean at the average seed, ``se``
+    its standard error, and ``shrunken_mean`` is corrected for the selection of the best. ``mean_with_failures`` counts
+    a diverged point at chance level; the configurations are ranked by it. ``difference_to_best`` is the simultaneous
+    95 % interval (Hsu 1996) of the difference to the best of the others. ``may_be_best``: not excluded from being best.
+    """
+
+    settings: str
+    names: tuple[str, ...]
+    architecture: str
+    learning_rate: float
+    batch_size: int | float
+    axes: dict[str, str]
+    seeds: int
+    diverged: int
+    failed: int
+    mean: float | None = None
+    adjusted_mean: float | None = None
+    se: float | None = None
+    shrunken_mean: float | None = None
+    mean_with_failures: float | None = None
+    test_mean: float | None = None
+    chance: float | None = None
+    stability: float | None = None
+    training_time_seconds: float | None = None
+    difference_to_best: Interval | None = None
+    may_be_best: bool = False
+
+
 class Indistinguishable(Outcome, frozen=True, kw_only=True):
-    """The points whose configuration is not distinguishable from the ``best`` one.
+    """The configurations that are not excluded from being the best, at 95 % (multiple comparisons with the best, Hsu 1996).
 
     ``configurations`` is their number, ``of`` the number that was compared. ``settings`` describes them, best mean
-    first. ``sd`` is the standard deviation that the comparison used.
+    first, ``names`` are those of their successful points, and ``best`` is the name of a point of the first.
+    ``unreliable`` are the settings that are as good in their successful points, but of which a seed diverged. ``sd`` is
+    the standard deviation that the comparison used, ``df`` its degrees of freedom. ``critical_difference`` is the
+    smallest difference to the best mean that excludes a configuration with the usual number of seeds.
+    ``equal_variances``: whether one ``sd`` served for all configurations.
     """
 
     names: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    unreliable: tuple[str, ...] = ()
     best: str | None = None
     basis: str = ""
     critical_difference: float | None = None
     sd: float | None = None
     df: int | None = None
+    equal_variances: bool | None = None
     configurations: int = 0
     of: int = 0
 
@@ -325,23 +409,30 @@ class Point(Record, frozen=True, kw_only=True):
 
 
 class Best(Record, frozen=True, kw_only=True):
-    """The best configuration. ``seeds_*`` are per configuration, for a two-sided t test at 0.05 with power 0.8."""
+    """The best configuration. ``seeds_*`` are per configuration, for a two-sided t test at 0.05 with power 0.8.
+
+    ``overall`` is the point of the best ``configuration`` whose score is nearest to its mean, as an example of it.
+    ``sensitivity`` is a sentence on what the ranking would be without the diverged points, empty if it is the same.
+    """
 
     text: str
+    configuration: Configuration | None = None
     overall: Point | None = None
     provisional: bool | None = None
     indistinguishable: Indistinguishable | None = None
     difference_to_second: float | None = None
     seeds_needed: int | None = None
     seeds_for_relevant: int | None = None
+    sensitivity: str = ""
 
 
 class BestOfArchitecture(Record, frozen=True, kw_only=True):
-    """The best point of one architecture."""
+    """The best configuration of one architecture; ``record`` is one of its points, as in :class:`Best`."""
 
     record: Point
     text: str
     indistinguishable: Indistinguishable
+    configuration: Configuration | None = None
 
 
 class Pareto(Record, frozen=True, kw_only=True):
@@ -349,6 +440,174 @@ class Pareto(Record, frozen=True, kw_only=True):
 
     stability: tuple[str, ...]
     time: tuple[str, ...]
+
+
+# -- checks of the answer, and more of it ------------------------------------------------------------------------
+
+
+class ValidationAgainstTest(Outcome, frozen=True, kw_only=True):
+    """Whether the test part agrees with the validation part. Scores are Jaccard indices.
+
+    ``validation`` and ``test`` are the means of the best configuration, and ``gap`` their difference; ``gap_is_large``:
+    larger than ``noise``, the limit that follows from the variation between runs. ``best_on_test`` are the settings with
+    the highest ``best_test`` mean; ``order_differs``: it exceeds the test mean of the best configuration by more than
+    the noise. ``rank_correlation`` is Spearman's, over ``n`` configurations.
+    """
+
+    settings: str = ""
+    validation: float | None = None
+    test: float | None = None
+    gap: float | None = None
+    noise: float | None = None
+    gap_is_large: bool | None = None
+    best_on_test: str = ""
+    best_test: float | None = None
+    order_differs: bool | None = None
+    rank_correlation: float | None = None
+    n: int = 0
+    text: str = ""
+
+
+class FailureLevel(Record, frozen=True, kw_only=True):
+    """The failures at one level of a hyperparameter; ``failed`` are those other than diverged points."""
+
+    level: Level
+    points: int
+    diverged: int
+    failed: int
+
+
+class FailureTest(Outcome, frozen=True, kw_only=True):
+    """The exact test of whether points diverge more often at some levels of a hyperparameter.
+
+    ``strata`` is the number of groups of points that agree in all other hyperparameters and contain a diverged point
+    and one that did not diverge. ``alternative`` is what the test looks for, in words. ``p_holm`` is corrected for the
+    hyperparameters.
+    """
+
+    factor: str
+    label: str
+    levels: tuple[FailureLevel, ...] = ()
+    strata: int = 0
+    test: str = ""
+    alternative: str = ""
+    p: float | None = None
+    p_holm: float | None = None
+
+
+class SurvivalLevel(Record, frozen=True, kw_only=True):
+    """The epochs to the best score at one level: Kaplan-Meier's median (``None``: not reached) and its 95 % interval."""
+
+    level: Level
+    n: int
+    censored: int
+    median: float | None
+    ci: tuple[float | None, float | None] | None
+
+
+class SurvivalTest(Outcome, frozen=True, kw_only=True):
+    """The log-rank test of one hyperparameter, stratified by the others; ``p_holm`` is for the hyperparameters."""
+
+    factor: str
+    label: str
+    levels: tuple[SurvivalLevel, ...] = ()
+    strata: int = 0
+    statistic: float | None = None
+    df: int | None = None
+    p: float | None = None
+    p_holm: float | None = None
+
+
+class Survival(Outcome, frozen=True, kw_only=True):
+    """The epochs to the best score, with points that were still rising as censored."""
+
+    points: int = 0
+    censored: int = 0
+    factors: tuple[SurvivalTest, ...] = ()
+
+
+class SensitivityTerm(Record, frozen=True, kw_only=True):
+    """One term of an analysis of variance, as reported and under another choice; ``agrees``: both on one side of 0.05."""
+
+    term: str
+    label: str
+    p_holm: float | None
+    p_holm_other: float | None
+    agrees: bool
+
+
+class Sensitivity(Outcome, frozen=True, kw_only=True):
+    """What another choice of the analysis would change. ``choice`` describes it, ``text`` is the result in a sentence."""
+
+    choice: str
+    n: int = 0
+    terms: tuple[SensitivityTerm, ...] = ()
+    text: str = ""
+
+
+class Outperformance(Record, frozen=True, kw_only=True):
+    """The probability that a run of ``a`` scores higher than one of ``b``, with its 95 % interval (Bouthillier et al. 2021).
+
+    ``pairs`` is the number of compared pairs of runs. ``verdict`` is a word or two for people.
+    """
+
+    a: str
+    b: str
+    probability: float
+    ci: Interval | None
+    pairs: int
+    verdict: str
+
+
+class ArchitectureAtBest(Record, frozen=True, kw_only=True):
+    """One architecture at its own best settings. ``difference_to_best`` and ``may_be_best`` as in :class:`Configuration`."""
+
+    architecture: str
+    settings: str
+    seeds: int
+    mean: float | None
+    shrunken_mean: float | None
+    difference_to_best: Interval | None
+    may_be_best: bool
+
+
+class ArchitectureComparison(Outcome, frozen=True, kw_only=True):
+    """The architectures, each at its own best settings, best mean first."""
+
+    architectures: tuple[ArchitectureAtBest, ...] = ()
+    pairs: tuple[Outperformance, ...] = ()
+
+
+class BestOfCurve(Record, frozen=True, kw_only=True):
+    """The expected best score of a random search of 1, 2, ... points of one architecture (Dodge et al. 2019)."""
+
+    architecture: str
+    expected: tuple[float, ...]
+
+
+class Response(Outcome, frozen=True, kw_only=True):
+    """The quadratic of the score in log10 of the learning rate, for one architecture.
+
+    ``optimum`` is the learning rate of its maximum and ``ci`` the 95 % interval (Fieller 1954); a limit outside
+    ``tried``, the range of the grid, is extrapolated. ``curvature_p`` tests whether there is a maximum at all.
+    """
+
+    architecture: str
+    optimum: float | None = None
+    ci: tuple[float | None, float | None] | None = None
+    tried: Interval | None = None
+    curvature_p: float | None = None
+    coefficients: tuple[float, float, float] | None = None
+    n: int = 0
+
+
+class NextStep(Record, frozen=True, kw_only=True):
+    """What to do next: ``title`` in a few words, ``why`` in a sentence, and ``command``, the lines to copy."""
+
+    kind: Literal["finish", "rerun", "seeds", "extend", "epochs", "confirm"]
+    title: str
+    why: str
+    command: str
 
 
 # -- hypotheses, resources, and what is missing ----------------------------------------------------------------
@@ -422,7 +681,10 @@ class NotComputed(Record, frozen=True, kw_only=True):
 
 
 class Findings(Record, frozen=True, kw_only=True):
-    """All findings of one summary; ``schema`` is :data:`SCHEMA`. ``failures`` lists the first of ``failures_total``."""
+    """All findings of one summary; ``schema`` is :data:`SCHEMA`.
+
+    ``failures`` lists the first of ``failures_total``, ``configurations`` the best of ``configurations_total``.
+    """
 
     schema: int
     summary: str
@@ -433,15 +695,29 @@ class Findings(Record, frozen=True, kw_only=True):
     data_source: str
     split: str
     seeds: int
-    cautions: tuple[str, ...]
+    fictitious: tuple[FictitiousAxis, ...] = ()
+    cautions: tuple[Caution, ...]
+    next_steps: tuple[NextStep, ...] = ()
     near_chance: tuple[str, ...]
     noise: Noise
     best: Best
     best_overall: Point | None
     best_by_architecture: dict[str, BestOfArchitecture]
+    configurations: tuple[Configuration, ...] = ()
+    configurations_total: int = 0
+    validation_against_test: ValidationAgainstTest = ValidationAgainstTest(
+        computed=False, reason="not computed yet"
+    )
+    architectures: ArchitectureComparison = ArchitectureComparison(computed=False, reason="not computed yet")
+    best_of: tuple[BestOfCurve, ...] = ()
+    response: tuple[Response, ...] = ()
     pareto: Pareto
     hypotheses: tuple[Hypothesis, ...]
     anova: dict[str, Anova]
+    adjusted_means: dict[str, dict[str, AdjustedMeans]] = field(default_factory=dict)
+    sensitivity: tuple[Sensitivity, ...] = ()
+    survival: Survival = Survival(computed=False, reason="not computed yet")
+    failure_tests: tuple[FailureTest, ...] = ()
     pairwise: dict[str, dict[str, Pairwise]]
     assumptions: dict[str, Assumptions]
     rank_tests: dict[str, RankTests]

@@ -168,7 +168,9 @@ def check_commands(run, *, report=False):
         frame = load_summary(run.paths.summary)
         assert len(frame) == len(rows)
         # The statistics see numbers only, whatever the files held: the odd summaries below are for them.
-        json.dumps([best(frame).fields(), cautions(frame)], allow_nan=False).encode()
+        json.dumps(
+            [best(frame).fields(), *(one.fields() for one in cautions(frame))], allow_nan=False
+        ).encode()
 
 
 def test_a_result_cut_off_at_any_byte_is_a_damaged_result(run):

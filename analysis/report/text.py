@@ -356,7 +356,8 @@ def report_text(found: Findings, frame: pd.DataFrame) -> str:
             f"Left out: {plural(found.dropped, 'row')} of the summary without usable hyperparameters."
         )
     lines += _heading("Read this first")
-    lines += _items(found.cautions or ["No warnings."])
+    texts = [" ".join((one.text, *one.details)) for one in found.cautions]
+    lines += _items(texts or ["No warnings."])
     lines += _best(found, frame)
     lines += _hypotheses(found)
     if found.successful:

@@ -66,7 +66,9 @@ def test_few_points_give_a_sentence(tmp_path, rows):
 def test_divergence_unfinished_points_and_accumulation_have_warnings(tmp_path):
     content = fail(fail(frame(), 0, "diverged", "nan"), 1, "waiting").assign(epochs_completed=2)
     content.loc[2, "reason"] = "gradients ...; batch normalisation sees batches of 4"
-    text = " ".join(cautions(load(tmp_path, content)))
+    text = " ".join(
+        detail for one in cautions(load(tmp_path, content)) for detail in (one.text, *one.details)
+    )
     assert "1 point diverged (1 within 5 epochs; learning rates: 0.0001)" in text
     assert "Not all points are finished (1 of 12 are waiting or running)" in text
     assert "1 point accumulated gradients" in text
@@ -86,5 +88,5 @@ def test_accumulation_is_read_from_its_column_whatever_the_reason_says(tmp_path,
     content.loc[5, "reason"] = "batch normalisation sees batches of 4"
     rows = load(tmp_path, content)
     assert int(rows["accumulated"].sum()) == counted
-    text = " ".join(cautions(rows))
+    text = " ".join(detail for one in cautions(rows) for detail in (one.text, *one.details))
     assert (f"{counted} points accumulated gradients" in text) == bool(counted)

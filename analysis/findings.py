@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.conclusions import best, best_by_architecture, cautions, noise_words
+from analysis.configurations import ranking
 from analysis.metrics import KEY_METRICS, WORDS
 from analysis.ranking import near_chance, pareto_front, ranked
 from analysis.resources import resources
@@ -25,6 +26,7 @@ from analysis.statistics.ranks import correlations, rank_tests
 from analysis.summary import common_text, extra_axes
 from jobs.common.states import STATES
 
+MOST_CONFIGURATIONS = 1000  # in the JSON, best first
 LISTED = 200  # failures in the JSON and the reports; the summary contains all
 
 
@@ -45,7 +47,8 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
     shares = {metric: importance(frame, metric) for metric in KEY_METRICS}
     related = correlations(frame)
     used = resources(frame, root)
-    leading = best(frame)
+    order = ranking(frame)
+    leading = best(frame, order)
     bad = frame[~frame["successful"]]
 
     def outcomes() -> Iterator[tuple[str, Outcome]]:
@@ -72,15 +75,17 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
         seeds=int(frame["seed"].nunique()),
         cautions=tuple(cautions(frame)),
         near_chance=tuple(frame.loc[near_chance(frame), "name"]),
-        noise=noise_words(frame),
+        noise=noise_words(frame, order.means),
         best=leading,
         best_overall=leading.overall,
-        best_by_architecture=best_by_architecture(frame),
+        best_by_architecture=best_by_architecture(frame, order),
+        configurations=order.configurations[:MOST_CONFIGURATIONS],
+        configurations_total=len(order.configurations),
         pareto=Pareto(
             stability=tuple(pareto_front(ranked(frame), "val_loss_stability")["name"]),
             time=tuple(pareto_front(ranked(frame), "training_time_seconds")["name"]),
         ),
-        hypotheses=hypotheses(frame, variances["best_val_jaccard"]),
+        hypotheses=hypotheses(frame),
         anova=variances,
         pairwise=differences,
         assumptions=checks,

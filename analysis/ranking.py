@@ -23,6 +23,8 @@ def best_of_each_architecture(frame: pd.DataFrame) -> pd.DataFrame:
 
 def near_chance(frame: pd.DataFrame) -> pd.Series:
     """True where a successful point scores no more than :data:`NEAR_CHANCE` above chance."""
+    if "chance_jaccard" not in frame:
+        return pd.Series(data=False, index=frame.index)
     return frame["successful"] & (frame["best_val_jaccard"] <= frame["chance_jaccard"] + NEAR_CHANCE)
 
 

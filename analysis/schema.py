@@ -429,10 +429,10 @@ class Best(Record, frozen=True, kw_only=True):
 class BestOfArchitecture(Record, frozen=True, kw_only=True):
     """The best configuration of one architecture; ``record`` is one of its points, as in :class:`Best`."""
 
+    configuration: Configuration
     record: Point
     text: str
     indistinguishable: Indistinguishable
-    configuration: Configuration | None = None
 
 
 class Pareto(Record, frozen=True, kw_only=True):
@@ -703,8 +703,8 @@ class Findings(Record, frozen=True, kw_only=True):
     best: Best
     best_overall: Point | None
     best_by_architecture: dict[str, BestOfArchitecture]
-    configurations: tuple[Configuration, ...] = ()
-    configurations_total: int = 0
+    configurations: tuple[Configuration, ...]
+    configurations_total: int
     validation_against_test: ValidationAgainstTest = ValidationAgainstTest(
         computed=False, reason="not computed yet"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.axes import is_effective
 from jobs.common.errors import UserError, one_line, shown
 from jobs.common.states import STATES
 from jobs.monitor.summary import LEADING, METRICS, TRAILING
@@ -30,7 +31,6 @@ KNOWN = (
     "name",
     "seed",
     "repeat",
-    "learning_rate_logged_epoch1",
     "images",
 )
 
@@ -111,7 +111,8 @@ def _accumulated(frame: pd.DataFrame) -> pd.Series[bool]:
 
 def extra_axes(frame: pd.DataFrame) -> list[str]:
     """Columns of axes beyond learning rate, batch size, architecture and seed."""
-    return [column for column in frame.columns if column not in (*KNOWN, "successful", "accumulated")]
+    known = (*KNOWN, "successful", "accumulated")
+    return [column for column in frame.columns if column not in known and not is_effective(str(column))]
 
 
 def architectures(frame: pd.DataFrame) -> list[str]:

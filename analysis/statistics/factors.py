@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.axes import fictitious_axes
 from analysis.summary import extra_axes
 from jobs.common.units import plural
 
@@ -64,9 +65,16 @@ def levels_of(column: pd.Series) -> list[Any]:
 
 def design_columns(frame: pd.DataFrame) -> tuple[dict[str, pd.Series], list[str]]:
     """The hyperparameters that can be used as factors, and notes on those that cannot."""
-    found: dict[str, pd.Series] = {column: frame[column] for column in FACTORS}
     notes = []
+    constant = {axis.axis: axis for axis in fictitious_axes(frame) if axis.constant}
+    for name, axis in constant.items():
+        notes.append(
+            f"{label(name)} was left out: all points trained at {axis.effective[0]}, whatever the grid asked for"
+        )
+    found: dict[str, pd.Series] = {column: frame[column] for column in FACTORS if column not in constant}
     for column in extra_axes(frame):
+        if column in constant:
+            continue
         values = frame[column].map(lambda value: "" if pd.isna(value) else str(value))
         if values.nunique() > max(2, len(frame) / 2):
             notes.append(

@@ -116,7 +116,7 @@ def test_the_parts_are_in_reading_order(tmp_path):
         *("resources", "provenance", "not-computed"),
     ]
     for found in (
-        "exp_11_Attention_UNet has the highest validation Jaccard index, 0.7000.",
+        "Attention_UNet lr 0.005 bs 8 has the highest validation Jaccard index, 0.7000",
         "ranking provisional: one seed",
         "predicting mitochondrion for every pixel scores 0.070.",
         "Its test score is 0.4000",

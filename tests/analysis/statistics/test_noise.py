@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from analysis.statistics.importance import importance
-from analysis.statistics.noise import indistinguishable, noise
+from analysis.statistics.noise import noise
 from tests.analysis.statistics.samples import BATCHES, CELL, JACCARD, results
 
 
@@ -62,18 +62,36 @@ def test_the_noise_component_of_the_importance_is_that_of_the_one_way_model():
     assert found.df == 72 and found.variance_share == pytest.approx(within / (within + component), rel=1e-9)
 
 
-def test_the_critical_difference_is_tukeys_and_decides_on_both_sides():
-    frame = with_effect().drop(columns="seed")  # no seeds in common: the plain variation between repeats
-    frame["seed"] = np.arange(len(frame), dtype=float)
-    _, within, _ = mean_squares(frame)
-    expected = stats.studentized_range.ppf(0.95, 36, 72) * math.sqrt(within / 3)
-    found = indistinguishable(frame)
-    assert found.df == 72 and found.of == 36
-    assert found.sd == pytest.approx(math.sqrt(within), rel=1e-9)
-    assert found.critical_difference == pytest.approx(expected, rel=1e-7)
-    means = frame.groupby(CELL)[JACCARD].transform("mean")
-    other = frame[means == means.min()].index
-    for away, inside in ((expected * (1 - 1e-6), True), (expected * (1 + 1e-6), False)):
-        moved = frame.copy()
-        moved.loc[other, JACCARD] += means.max() - away - means.min()
-        assert bool(set(frame.loc[other, "name"]) & set(indistinguishable(moved).names)) == inside
+def test_a_failed_point_does_not_put_the_effect_of_the_seeds_into_the_noise():
+    frame = results((1, 2, 3))
+    frame[JACCARD] += 0.05 * frame["seed"]
+    whole = noise(frame)
+    one_failed = frame.drop(index=17).reset_index(drop=True)
+    found = noise(one_failed)
+    assert found.df_within_seed == 107 - 36 - 2
+    assert found.sd_within_seed == pytest.approx(whole.sd_within_seed, rel=0.05)
+    # The residual of the additive model of configurations and seeds, by least squares.
+    cells = one_failed.groupby(CELL).ngroup().to_numpy()
+    seeds = one_failed["seed"].to_numpy(int) - 1
+    design = np.hstack([np.eye(36)[cells], np.eye(3)[seeds][:, 1:]])
+    squares = np.linalg.lstsq(design, one_failed[JACCARD].to_numpy(), rcond=None)[1]
+    assert found.sd_within_seed == pytest.approx(math.sqrt(squares[0] / 69), rel=1e-9)
+
+
+def test_a_second_seed_of_one_configuration_is_not_the_noise_of_the_grid():
+    frame = results((1, 2)).query(
+        "seed == 1 or (architecture == 'UNet' and learning_rate == 0.001 and batch_size == 8)"
+    )
+    found = noise(frame.reset_index(drop=True))
+    assert not found.known
+    assert (
+        found.reason == "only 1 of 36 configurations have more than one successful point: run several seeds"
+    )
+
+
+def test_points_near_chance_are_not_part_of_the_noise():
+    frame = results((1, 2, 3)).assign(chance_jaccard=0.07)
+    frame.loc[frame["learning_rate"] == 5e-3, JACCARD] = 0.07  # nothing was learned, and nothing varies
+    assert noise(frame).sd == pytest.approx(
+        noise(frame[frame["learning_rate"] < 5e-3].reset_index(drop=True)).sd
+    )

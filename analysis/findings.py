@@ -23,7 +23,7 @@ from analysis.statistics.assumptions import assumptions
 from analysis.statistics.hypotheses import hypotheses
 from analysis.statistics.importance import importance
 from analysis.statistics.ranks import correlations, rank_tests
-from analysis.summary import common_text, extra_axes
+from analysis.summary import common_text, extra_axes, reading
 from jobs.common.states import STATES
 
 MOST_CONFIGURATIONS = 1000  # in the JSON, best first
@@ -69,7 +69,7 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
         points=len(frame),
         successful=int(frame["successful"].sum()),
         status={state: counts[state] for state in STATES if counts[state]},
-        dropped=frame.attrs.get("dropped", 0),
+        dropped=reading(frame).dropped,
         data_source=common_text(frame, "data_source"),
         split=common_text(frame, "split"),
         seeds=int(frame["seed"].nunique()),

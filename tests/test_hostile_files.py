@@ -471,8 +471,8 @@ def edit_cells(summary, column, cells):
         ("learning_rate", ["1e308", "1e-308", "1"]),
         ("val_loss_stability", ["1e308", "-1e308", "0"]),
         ("val_loss_stability", ["1e308"] * 12),
-        ("best_val_jaccard", ["0", "1", "nan", "2"]),
-        ("chance_jaccard", ["1e308", "-1e308", "x"]),
+        ("best_val_jaccard", ["0", "1", "0.5"]),
+        ("chance_jaccard", ["0", "1", ""]),
         ("best_epoch", ["1e299"]),
         ("name", ["$a$_$", "\x1b[2J", "=1+1"]),
         ("learning_rate", [str(number / 1000) for number in range(1, 13)]),
@@ -484,6 +484,20 @@ def test_odd_cells_give_a_whole_report_with_its_figure(summary, column, odd):
     code, shown = answer(analyze.main, summary.parent)
     assert code == 0 and "\x1b" not in shown and "\0" not in shown
     assert (summary.parent / "analysis" / "detailed_heatmaps.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("column", "odd"),
+    [
+        ("best_val_jaccard", ["nan"]),
+        ("best_val_jaccard", ["2"]),
+        ("chance_jaccard", ["-1e308"]),
+        ("best_epoch", ["x"]),
+    ],
+)
+def test_cells_that_cannot_be_understood_are_refused(summary, column, odd):
+    edit_cells(summary, column, odd)
+    assert answer(analyze.main, summary.parent)[0] == 2
 
 
 def test_a_figure_of_very_many_values_stays_small_and_says_so(tmp_path):

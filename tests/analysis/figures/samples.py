@@ -32,7 +32,9 @@ def named(content):
 
 def with_seeds(count=3):
     rows = pd.concat([frame().assign(seed=seed) for seed in range(1, count + 1)], ignore_index=True)
-    rows["best_val_jaccard"] += np.random.default_rng(0).normal(0, 0.01, len(rows))
+    rows["best_val_jaccard"] = (
+        rows["best_val_jaccard"] + np.random.default_rng(0).normal(0, 0.01, len(rows))
+    ).clip(0, 1)
     return rows
 
 

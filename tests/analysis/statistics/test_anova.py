@@ -449,7 +449,9 @@ def test_a_further_axis_is_a_factor_and_a_remark_is_not():
     assert of_term(found, "base_filters").df == 1 and of_term(found, "learning_rate:base_filters").df == 3
     assert pairwise(frame, JACCARD, "base_filters").pairs[0].a == "8"
     found = anova(noisy().assign(remark=[f"run {n}" for n in range(36)]), JACCARD)
-    assert len(found.terms) == 6 and "remark" in found.notes[0]
+    assert len(found.terms) == 6
+    numbered = anova(noisy().assign(started=[str(1700000000 + n) for n in range(36)]), JACCARD)
+    assert len(numbered.terms) == 6 and "started was left out" in numbered.notes[0]
 
 
 def test_residual_checks_keep_their_level_and_detect_violations():

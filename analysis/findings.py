@@ -14,15 +14,20 @@ import pandas as pd
 
 from analysis.conclusions import best, best_by_architecture, cautions, noise_words
 from analysis.configurations import ranking
+from analysis.figures.run_files import read_histories
 from analysis.metrics import KEY_METRICS, WORDS
 from analysis.ranking import near_chance, pareto_front, ranked
 from analysis.resources import resources
-from analysis.schema import SCHEMA, Failure, Findings, NotComputed, Outcome, Pareto
-from analysis.statistics.anova import anova, pairwise
+from analysis.schema import SCHEMA, Failure, Findings, NotComputed, Outcome, Pareto, Survival
+from analysis.statistics.anova import anova, marginal_means, pairwise
 from analysis.statistics.assumptions import assumptions
+from analysis.statistics.failures import failure_tests
 from analysis.statistics.hypotheses import hypotheses
 from analysis.statistics.importance import importance
 from analysis.statistics.ranks import correlations, rank_tests
+from analysis.statistics.sensitivity import sensitivity
+from analysis.statistics.survival import METRIC as EPOCHS
+from analysis.statistics.survival import survival
 from analysis.summary import common_text, extra_axes, reading
 from jobs.common.states import STATES
 
@@ -38,13 +43,19 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
     """
     counts = Counter(frame["status"])
     factors = ["learning_rate", "batch_size", "architecture", *extra_axes(frame)]
-    variances = {metric: anova(frame, metric) for metric in KEY_METRICS}
+    times = survival(frame)
+    uncensored = _without_censored(frame, times)
+    variances = {metric: anova(uncensored, metric) for metric in KEY_METRICS}
     differences = {
-        metric: {factor: pairwise(frame, metric, factor) for factor in factors} for metric in KEY_METRICS
+        metric: {factor: pairwise(uncensored, metric, factor) for factor in factors} for metric in KEY_METRICS
     }
-    checks = {metric: assumptions(frame, metric) for metric in KEY_METRICS}
-    ranks = {metric: rank_tests(frame, metric, checks[metric]) for metric in KEY_METRICS}
-    shares = {metric: importance(frame, metric) for metric in KEY_METRICS}
+    centres = {
+        metric: {factor: marginal_means(uncensored, metric, factor) for factor in factors}
+        for metric in KEY_METRICS
+    }
+    checks = {metric: assumptions(uncensored, metric) for metric in KEY_METRICS}
+    ranks = {metric: rank_tests(uncensored, metric, checks[metric]) for metric in KEY_METRICS}
+    shares = {metric: importance(uncensored, metric) for metric in KEY_METRICS}
     related = correlations(frame)
     used = resources(frame, root)
     order = ranking(frame)
@@ -59,6 +70,7 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
             yield f"rank tests of {words}", ranks[metric]
             for factor, pairs in differences[metric].items():
                 yield f"pairwise differences of {words} by {factor.replace('_', ' ')}", pairs
+        yield "survival analysis of the epochs to the best score", times
         yield "resources requested and used", used
         for one in related:
             yield f"correlation of {one.a} and {one.b}", one
@@ -87,6 +99,10 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
         ),
         hypotheses=hypotheses(frame),
         anova=variances,
+        adjusted_means=centres,
+        sensitivity=sensitivity(frame, variances["best_val_jaccard"], last_scores(frame, root)),
+        survival=times,
+        failure_tests=failure_tests(frame),
         pairwise=differences,
         assumptions=checks,
         rank_tests=ranks,
@@ -106,3 +122,18 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
             NotComputed(what=what, why=outcome.reason) for what, outcome in outcomes() if not outcome.computed
         ),
     )
+
+
+def _without_censored(frame: pd.DataFrame, times: Survival) -> pd.DataFrame:
+    """``frame`` without the epochs to the best score if some are censored, so that no mean of them is computed."""
+    if not times.censored:
+        return frame
+    return frame.drop(columns=[column for column in (EPOCHS,) if column in frame])
+
+
+def last_scores(frame: pd.DataFrame, root: Path | None) -> dict[str, float]:
+    """The validation Jaccard index of the last epoch by the name of the point, from the histories in ``root``."""
+    if root is None:
+        return {}
+    histories = read_histories(root, frame[frame["successful"]])
+    return {name: epochs[-1]["val_jaccard"] for name, epochs in histories.items()}

@@ -714,10 +714,10 @@ class Findings(Record, frozen=True, kw_only=True):
     pareto: Pareto
     hypotheses: tuple[Hypothesis, ...]
     anova: dict[str, Anova]
-    adjusted_means: dict[str, dict[str, AdjustedMeans]] = field(default_factory=dict)
-    sensitivity: tuple[Sensitivity, ...] = ()
-    survival: Survival = Survival(computed=False, reason="not computed yet")
-    failure_tests: tuple[FailureTest, ...] = ()
+    adjusted_means: dict[str, dict[str, AdjustedMeans]]
+    sensitivity: tuple[Sensitivity, ...]
+    survival: Survival
+    failure_tests: tuple[FailureTest, ...]
     pairwise: dict[str, dict[str, Pairwise]]
     assumptions: dict[str, Assumptions]
     rank_tests: dict[str, RankTests]

@@ -49,6 +49,10 @@ def metric_values(frame: pd.DataFrame, metric: str) -> pd.Series:
     Raises :class:`NotComputed` if the frame has no such column.
     """
     if metric not in frame.columns:
+        if metric == "epochs_to_best":
+            raise NotComputed(
+                "points that were still rising have no epochs to best; see the survival analysis"
+            )
         raise NotComputed(f"the summary has no column {metric}")
     numbers = pd.to_numeric(frame[metric], errors="coerce").astype(float)
     return numbers.where(frame["successful"].astype(bool) & np.isfinite(numbers))

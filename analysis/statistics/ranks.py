@@ -126,18 +126,27 @@ def _scores(frame: pd.DataFrame, metric: str) -> tuple[np.ndarray, int]:
     return found, int(diverged.sum())
 
 
-def _repeats(frame: pd.DataFrame, cell: pd.Series) -> pd.Series:
-    """What distinguishes the repeats of a cell: the seed if cells share seeds, otherwise a running number."""
+def _blocks(frame: pd.DataFrame, cell: pd.Series, scores: np.ndarray) -> tuple[pd.Series | None, np.ndarray]:
+    """The seed of each row if the cells share seeds, and the scores; otherwise no seed, and one score for each cell.
+
+    Repeats that have nothing in common must not be paired: their number in the file is accidental, and another order of
+    the rows would give other blocks. The score of a cell is then the mean of its repeats, in its first row; minus
+    infinity if one of them diverged, since the mean of the others would be too good.
+    """
     name = replicate_column(frame)
     if name is not None:
         seed = frame[name].fillna(-1.0)
         together = pd.DataFrame({"cell": cell, "seed": seed})
-        if (
-            not together.duplicated().any()
-            and (together.groupby("seed")["cell"].transform("nunique") > 1).mean() > 0.5
-        ):
-            return seed
-    return cell.groupby(cell).cumcount()
+        shared = (together.groupby("seed")["cell"].transform("nunique") > 1).mean() > 0.5
+        if shared and not together.duplicated().any():
+            return seed, scores
+    if not cell.duplicated().any():
+        return None, scores
+    series = pd.Series(scores, index=cell.index)
+    lowest = series.groupby(cell).transform("min")
+    means = series.replace(-math.inf, math.nan).groupby(cell).transform("mean")
+    means = means.where(lowest > -math.inf, lowest)
+    return None, means.where(~cell.duplicated()).to_numpy()
 
 
 def _untied(table: np.ndarray) -> np.ndarray:
@@ -154,7 +163,8 @@ def rank_tests(frame: pd.DataFrame, metric: str, checks: Assumptions | None = No
 
     Friedman's test over blocks of the other hyperparameters and the seed. Blocks without a value for every level are
     dropped and counted. For a Jaccard index a diverged point is the worst of its block; other failures are missing.
-    With fewer than two complete blocks, Kruskal-Wallis is used instead. Pairs of levels: Wilcoxon over the blocks with
+    With fewer than two complete blocks, Kruskal-Wallis is used instead. Repeats without shared seeds are averaged first.
+    ``p_holm`` is corrected for the hyperparameters, from ``p_F`` where there is one. Pairs of levels: Wilcoxon over the blocks with
     both, Holm-adjusted within the factor; ``median_difference`` is in units of the metric. ``checks``: the
     :func:`analysis.statistics.assumptions.assumptions` of the same metric, if they are known.
     """
@@ -177,16 +187,20 @@ def rank_tests(frame: pd.DataFrame, metric: str, checks: Assumptions | None = No
         {name: pd.factorize(column)[0] for name, column in columns.items()}, index=frame.index
     )
     cell = codes.groupby(list(codes.columns), sort=False).ngroup()
-    repeat = _repeats(frame, cell)
+    repeat, scores = _blocks(frame, cell, scores)
+    if repeat is None and cell.duplicated().any():
+        notes.append("repeats have no seeds in common: the tests compare the means of the configurations")
     factors = []
     for name, column in columns.items():
         levels = levels_of(column)
         if len(levels) > 1 or name in FACTORS:
-            others = codes.drop(columns=name).assign(_repeat=repeat)
+            others = codes.drop(columns=name).assign(_repeat=0.0 if repeat is None else repeat)
             try:
                 factors.append(_factor(name, scores, others, column, levels))
             except NotComputed as reason:
                 factors.append(RankTest(factor=name, label=label(name), computed=False, reason=str(reason)))
+    corrected = holm([row.p_f if row.p_f is not None else row.p for row in factors])
+    factors = [replace(row, p_holm=p) for row, p in zip(factors, corrected, strict=True)]
     done = any(row.computed for row in factors)
     return RankTests(
         metric=metric,
@@ -206,7 +220,8 @@ def _factor(
     block = others.groupby(list(others.columns), sort=False).ngroup().to_numpy()
     code = column.map({level: number for number, level in enumerate(levels)}).to_numpy(int)
     table = np.full((int(block.max()) + 1, len(levels)), math.nan)
-    table[block, code] = scores
+    there = ~np.isnan(scores)
+    table[block[there], code[there]] = scores[there]
     known = ~np.isnan(table)
     used = np.flatnonzero(known.any(axis=0))
     if len(used) < 2:

@@ -11,6 +11,7 @@ from scipy import stats
 from statsmodels.api import OLS
 from statsmodels.stats.multitest import multipletests
 
+from analysis.statistics.intervals import holm
 from analysis.statistics.ranks import correlations, friedman, rank_tests
 from tests.analysis.statistics.samples import ARCHITECTURES, CELL, JACCARD, STABILITY, results
 
@@ -81,3 +82,49 @@ def test_a_median_difference_is_in_the_units_of_the_metric():
     row = next(row for row in rank_tests(frame, JACCARD).factors if row.factor == "architecture")
     expected = (wide[ARCHITECTURES[0]] - wide[ARCHITECTURES[1]]).median()
     assert row.pairs[0].median_difference == pytest.approx(expected, rel=1e-9)
+
+
+def unrelated(seed=0, effect=0.0):
+    """Three repeats of each configuration, whose seeds occur once each."""
+    frame = results((1, 2, 3), seed=seed)
+    frame[JACCARD] += effect * (frame["architecture"] == "UNet")
+    return frame.assign(seed=np.arange(len(frame), dtype=float))
+
+
+def test_repeats_without_shared_seeds_are_not_paired_by_their_order():
+    frame = unrelated(effect=0.005)
+    expected = rank_tests(frame, JACCARD)
+    assert "the tests compare the means of the configurations" in " ".join(expected.notes)
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        shuffled = frame.sample(frac=1, random_state=int(rng.integers(1000))).reset_index(drop=True)
+        found = {one.factor: one.p for one in rank_tests(shuffled, JACCARD).factors}
+        assert found == {one.factor: pytest.approx(one.p, abs=1e-12) for one in expected.factors}
+
+
+def test_the_means_of_unrelated_repeats_are_the_blocks():
+    frame = unrelated()
+    means = frame.groupby(CELL, sort=False)[JACCARD].mean().reset_index()
+    wide = means.pivot_table(index=["learning_rate", "batch_size"], columns="architecture", values=JACCARD)
+    found = {one.factor: one for one in rank_tests(frame, JACCARD).factors}["architecture"]
+    assert found.p == pytest.approx(stats.friedmanchisquare(*wide.to_numpy().T).pvalue) and found.blocks == 12
+
+
+def test_rank_tests_of_unrelated_repeats_keep_their_level():
+    p = [one.p_f for seed in range(100) for one in rank_tests(unrelated(seed), JACCARD).factors]
+    assert np.mean(np.array(p) < 0.05) <= 0.05 + 3 * (0.05 * 0.95 / len(p)) ** 0.5
+
+
+def test_a_configuration_with_a_diverged_repeat_is_the_worst_of_its_block():
+    frame = unrelated()
+    bad = frame.index[(frame["architecture"] == "UNet")][::3]
+    frame.loc[bad, ["successful", "status", JACCARD]] = [False, "diverged", np.nan]
+    found = {one.factor: one for one in rank_tests(frame, JACCARD).factors}["architecture"]
+    assert found.mean_ranks[found.levels.index("UNet")] == 1.0
+
+
+def test_the_p_of_each_hyperparameter_is_corrected_for_their_number():
+    frame = results((1, 2, 3))
+    frame[JACCARD] += 0.006 * (frame["architecture"] == "UNet")
+    factors = rank_tests(frame, JACCARD).factors
+    assert [one.p_holm for one in factors] == pytest.approx(holm([one.p_f for one in factors]))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
 import pandas as pd
 
 from analysis.schema import FictitiousAxis, Level
@@ -49,10 +48,15 @@ def fictitious_axes(frame: pd.DataFrame) -> tuple[FictitiousAxis, ...]:
         column = effective_column(axis, columns)
         if column is None:
             continue
-        asked, effective = (pd.to_numeric(frame[name], errors="coerce") for name in (axis, column))
-        both = asked.notna() & effective.notna()
-        apart = (asked - effective).abs()
-        wrong = both & (apart > _RELATIVE * asked.abs()) & (apart > _ROUNDED)
+        asked, effective = frame[axis], frame[column]
+        if pd.to_numeric(asked, errors="coerce").notna().any():
+            asked, effective = (pd.to_numeric(values, errors="coerce") for values in (asked, effective))
+            apart = (asked - effective).abs()
+            both = asked.notna() & effective.notna()
+            wrong = both & (apart > _RELATIVE * asked.abs()) & (apart > _ROUNDED)
+        else:
+            both = (asked.fillna("") != "") & (effective.fillna("") != "")
+            wrong = both & (asked != effective)
         if wrong.any():
             found.append(
                 FictitiousAxis(
@@ -68,4 +72,4 @@ def fictitious_axes(frame: pd.DataFrame) -> tuple[FictitiousAxis, ...]:
 
 
 def _levels(values: pd.Series) -> tuple[Level, ...]:
-    return tuple(float(value) for value in np.unique(values.to_numpy(float)))
+    return tuple(sorted(values.unique().tolist()))

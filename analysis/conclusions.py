@@ -5,16 +5,15 @@ from __future__ import annotations
 import pandas as pd
 from msgspec.structs import replace
 
-from analysis.configurations import Ranking, indistinguishable, ranking, repeated
-from analysis.ranking import NEAR_CHANCE, at_the_border, near_chance, point
-from analysis.schema import Best, BestOfArchitecture, Caution, Configuration, Indistinguishable, Noise, Point
+from analysis.configurations import Ranking, indistinguishable, ranking
+from analysis.ranking import point
+from analysis.schema import Best, BestOfArchitecture, Configuration, Indistinguishable, Noise, Point
 from analysis.statistics.configuration_means import Means
 from analysis.statistics.noise import noise, seeds_to_settle
-from analysis.summary import architectures, common_text
+from analysis.summary import architectures
 from jobs.common.units import plural
 
 RELEVANT = 0.01  # the smallest difference in the Jaccard index that matters in practice
-EARLY = 5  # epochs: a divergence within these counts as early
 CAP = 1000  # seeds: a larger number is not computed
 
 
@@ -163,94 +162,6 @@ def best_by_architecture(frame: pd.DataFrame, found: Ranking | None = None) -> d
                 indistinguishable=one.indistinguishable,
             )
     return result
-
-
-def cautions(frame: pd.DataFrame) -> list[Caution]:
-    """Warnings to read before the numbers; empty if there are none."""
-    found: list[Caution] = []
-    good = frame[frame["successful"]]
-    if len(good) and not repeated(frame):
-        found.append(
-            Caution(
-                kind="one seed",
-                text="There is only one seed per configuration, so the variation of a score by chance is not known: the ranking is "
-                "provisional, and the first place may be luck. (Two repeats of a similar grid by the predecessor had a rank "
-                "correlation of 0.12.) Set 'seed: [1, 2, 3]' in grid.yaml and run make_grid.py on this run again.",
-            )
-        )
-    if common_text(frame, "split") == "random":
-        found.append(
-            Caution(
-                kind="random split",
-                text="The patches were split at random: neighbouring slices are nearly identical and are in both parts, so every "
-                "validation score here is too high. Use 'split: contiguous'.",
-            )
-        )
-    if "synthetic" in common_text(frame, "data_source"):
-        found.append(
-            Caution(
-                kind="synthetic data",
-                text="The data are synthetic: the results show that the search works, not which settings suit mitochondria.",
-            )
-        )
-    unfinished = frame[frame["status"].isin(["waiting", "running"])]
-    if len(unfinished):
-        found.append(
-            Caution(
-                kind="unfinished",
-                text=f"Not all points are finished ({len(unfinished)} of {len(frame)} are waiting or running): the results are "
-                "those of the other points, and may change.",
-            )
-        )
-    close = near_chance(frame)
-    if close.any():
-        found.append(
-            Caution(
-                kind="near chance",
-                text=f"{int(close.sum())} of {plural(len(good), 'successful point')} scored at most {NEAR_CHANCE} above chance (the "
-                "score for calling every pixel a mitochondrion), which means that nothing was learned.",
-            )
-        )
-    diverged = frame[frame["status"] == "diverged"]
-    if len(diverged):
-        early = int((diverged["epochs_completed"].fillna(0) <= EARLY).sum())
-        rates = ", ".join(f"{rate:g}" for rate in sorted(diverged["learning_rate"].unique()))
-        found.append(
-            Caution(
-                kind="failures",
-                text=f"{plural(len(diverged), 'point')} diverged ({early} within {EARLY} epochs; learning rates: {rates}): the "
-                "learning rate is too high for the network. Rank tests count such a point as the worst; F tests leave it out.",
-            )
-        )
-    accumulated = frame["accumulated"]
-    if accumulated.any():
-        found.append(
-            Caution(
-                kind="accumulated gradients",
-                text=f"{plural(int(accumulated.sum()), 'point')} accumulated gradients over parts of a batch, because the memory was "
-                "too small: batch normalisation saw smaller batches there, so the scores are not strictly comparable.",
-            )
-        )
-    censored = frame.get("epochs_to_best_censored")
-    if censored is not None and (censored[frame["successful"]] == "yes").any():
-        count = int((censored[frame["successful"]] == "yes").sum())
-        found.append(
-            Caution(
-                kind="still rising",
-                text=f"{count} of {plural(len(good), 'successful point')} had the best score in one of the last two epochs and may "
-                "still have been improving: more epochs may change the order.",
-            )
-        )
-    border = at_the_border(frame)
-    if border:
-        found.append(
-            Caution(
-                kind="border of the grid",
-                text="The best value of a hyperparameter is at the border of the grid, so the optimum may be outside.",
-                details=tuple(border),
-            )
-        )
-    return found
 
 
 def noise_words(frame: pd.DataFrame, means: Means | None = None) -> Noise:

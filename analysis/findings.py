@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.conclusions import best, best_by_architecture, cautions, noise_words
+from analysis.agreement import validation_against_test
+from analysis.axes import fictitious_axes
+from analysis.cautions import cautions
+from analysis.conclusions import best, best_by_architecture, noise_words
 from analysis.configurations import ranking
 from analysis.figures.run_files import read_histories
 from analysis.metrics import KEY_METRICS, WORDS
@@ -60,6 +63,9 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
     used = resources(frame, root)
     order = ranking(frame)
     leading = best(frame, order)
+    fictitious = fictitious_axes(frame)
+    agreement = validation_against_test(order)
+    choices = sensitivity(frame, variances["best_val_jaccard"], last_scores(frame, root))
     bad = frame[~frame["successful"]]
 
     def outcomes() -> Iterator[tuple[str, Outcome]]:
@@ -70,6 +76,7 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
             yield f"rank tests of {words}", ranks[metric]
             for factor, pairs in differences[metric].items():
                 yield f"pairwise differences of {words} by {factor.replace('_', ' ')}", pairs
+        yield "comparison of validation and test scores", agreement
         yield "survival analysis of the epochs to the best score", times
         yield "resources requested and used", used
         for one in related:
@@ -85,7 +92,8 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
         data_source=common_text(frame, "data_source"),
         split=common_text(frame, "split"),
         seeds=int(frame["seed"].nunique()),
-        cautions=tuple(cautions(frame)),
+        fictitious=fictitious,
+        cautions=cautions(frame, order, fictitious=fictitious, agreement=agreement, sensitivity=choices),
         near_chance=tuple(frame.loc[near_chance(frame), "name"]),
         noise=noise_words(frame, order.means),
         best=leading,
@@ -100,7 +108,8 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
         hypotheses=hypotheses(frame),
         anova=variances,
         adjusted_means=centres,
-        sensitivity=sensitivity(frame, variances["best_val_jaccard"], last_scores(frame, root)),
+        sensitivity=choices,
+        validation_against_test=agreement,
         survival=times,
         failure_tests=failure_tests(frame),
         pairwise=differences,

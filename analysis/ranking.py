@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.schema import Point
-from analysis.summary import architectures
 
 NEAR_CHANCE = 0.05  # of the Jaccard index, above the score for predicting foreground everywhere
 
@@ -45,24 +44,6 @@ def by_value(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     """Count, mean, minimum and maximum of ``best_val_jaccard`` of the successful points, by values of ``column``."""
     good = frame[frame["successful"]]
     return good.groupby(column, sort=True)["best_val_jaccard"].agg(["count", "mean", "min", "max"])
-
-
-def at_the_border(frame: pd.DataFrame) -> list[str]:
-    """Sentences for hyperparameters whose best value is the smallest or the largest that was tried."""
-    found = []
-    for architecture in architectures(frame):
-        rows = ranked(frame[frame["architecture"] == architecture])
-        if rows.empty:
-            continue
-        for column, word in (("learning_rate", "learning rate"), ("batch_size", "batch size")):
-            tried = sorted(frame[column].unique())
-            best = rows.iloc[0][column]
-            if len(tried) > 1 and best in (tried[0], tried[-1]):
-                side = "smallest" if best == tried[0] else "largest"
-                found.append(
-                    f"{architecture}: the best {word}, {best:g}, is the {side} that was tried; the optimum may be outside the grid."
-                )
-    return found
 
 
 def _number(row: pd.Series, column: str) -> float | None:

@@ -695,7 +695,7 @@ class Findings(Record, frozen=True, kw_only=True):
     data_source: str
     split: str
     seeds: int
-    fictitious: tuple[FictitiousAxis, ...] = ()
+    fictitious: tuple[FictitiousAxis, ...]
     cautions: tuple[Caution, ...]
     next_steps: tuple[NextStep, ...] = ()
     near_chance: tuple[str, ...]
@@ -705,9 +705,7 @@ class Findings(Record, frozen=True, kw_only=True):
     best_by_architecture: dict[str, BestOfArchitecture]
     configurations: tuple[Configuration, ...]
     configurations_total: int
-    validation_against_test: ValidationAgainstTest = ValidationAgainstTest(
-        computed=False, reason="not computed yet"
-    )
+    validation_against_test: ValidationAgainstTest
     architectures: ArchitectureComparison = ArchitectureComparison(computed=False, reason="not computed yet")
     best_of: tuple[BestOfCurve, ...] = ()
     response: tuple[Response, ...] = ()

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 import analyze
 import collect as collect_command
-from analysis.conclusions import best, cautions
+from analysis.cautions import cautions
+from analysis.conclusions import best
+from analysis.configurations import ranking
 from analysis.findings import findings
 from analysis.report.page import html_page
 from analysis.report.text import report_text
@@ -169,7 +171,8 @@ def check_commands(run, *, report=False):
         assert len(frame) == len(rows)
         # The statistics see numbers only, whatever the files held: the odd summaries below are for them.
         json.dumps(
-            [best(frame).fields(), *(one.fields() for one in cautions(frame))], allow_nan=False
+            [best(frame).fields(), *(one.fields() for one in cautions(frame, ranking(frame)))],
+            allow_nan=False,
         ).encode()
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.conclusions import best, best_by_architecture, cautions
+from analysis.conclusions import best, best_by_architecture
 from analysis.summary import load_summary
-from tests.analysis.report.test_report import PREDECESSOR, fail, frame
+from tests.analysis.report.test_report import PREDECESSOR, frame
 
 
 def load(tmp_path, content):
@@ -63,17 +63,6 @@ def test_few_points_give_a_sentence(tmp_path, rows):
     )
 
 
-def test_divergence_unfinished_points_and_accumulation_have_warnings(tmp_path):
-    content = fail(fail(frame(), 0, "diverged", "nan"), 1, "waiting").assign(epochs_completed=2)
-    content.loc[2, "reason"] = "gradients ...; batch normalisation sees batches of 4"
-    text = " ".join(
-        detail for one in cautions(load(tmp_path, content)) for detail in (one.text, *one.details)
-    )
-    assert "1 point diverged (1 within 5 epochs; learning rates: 0.0001)" in text
-    assert "Not all points are finished (1 of 12 are waiting or running)" in text
-    assert "1 point accumulated gradients" in text
-
-
 def test_the_predecessors_winner_is_one_of_nine_configurations_that_may_be_as_good():
     if not PREDECESSOR.is_file():
         pytest.skip(f"the predecessor's results are not at {PREDECESSOR}")
@@ -81,17 +70,6 @@ def test_the_predecessors_winner_is_one_of_nine_configurations_that_may_be_as_go
     # Its learning rates were ignored, so there are nine configurations; all but one may be the best.
     assert (found.indistinguishable.of, found.indistinguishable.configurations) == (9, 8)
     assert found.configuration.settings == "UNet bs 16" and found.configuration.learning_rate == 0.001
-
-
-@pytest.mark.parametrize(("steps", "counted"), [(["1", "2", "4", ""], 2), (["1", "1", "1", ""], 0)])
-def test_accumulation_is_read_from_its_column_whatever_the_reason_says(tmp_path, steps, counted):
-    content = frame().assign(gradient_accumulation_steps="1")
-    content.loc[:3, "gradient_accumulation_steps"] = steps
-    content.loc[5, "reason"] = "batch normalisation sees batches of 4"
-    rows = load(tmp_path, content)
-    assert int(rows["accumulated"].sum()) == counted
-    text = " ".join(detail for one in cautions(rows) for detail in (one.text, *one.details))
-    assert (f"{counted} points accumulated gradients" in text) == bool(counted)
 
 
 def test_a_configuration_that_mostly_diverges_is_not_the_best(tmp_path):

@@ -166,10 +166,12 @@ def _sample_stacks(data: Mapping[str, Any]) -> tuple[Stack, Stack, str]:
     from unet_models.data.synthetic import LABEL, synthetic_volume
 
     stacks = []
-    size = data["sample_size"]
-    for offset, slices in enumerate((data["sample_slices"], max(4, data["sample_slices"] // 4))):
+    size, slices = data["sample_size"], data["sample_slices"]
+    for offset, used in enumerate((slices, max(4, slices // 4))):
+        # The test volume is as deep as the other and then cut: membranes and mitochondria that are squeezed into a few
+        # slices look different.
         images, masks = synthetic_volume(
             slices=slices, height=size, width=size, seed=2 * data["sample_seed"] + offset
         )
-        stacks.append(Stack([Slice(z, f"sample z{z:03d}", images[z], masks[z]) for z in range(slices)]))
+        stacks.append(Stack([Slice(z, f"sample z{z:03d}", images[z], masks[z]) for z in range(used)]))
     return stacks[0], stacks[1], LABEL

@@ -13,17 +13,23 @@ from scipy import ndimage
 LABEL = "synthetic sample data (generated, not electron microscopy)"
 
 SHARE = 0.09  # of the pixels are mitochondria, as in FIB-SEM of brain tissue
+_MEMBRANE_SHARE = 0.05  # of the pixels, for each of the two fields
 _CYTOPLASM, _MEMBRANE, _MATRIX, _CRISTA, _VESICLE = 165.0, 55.0, 100.0, 150.0, 190.0
 
 
 def _membranes(shape: tuple[int, int, int], generator: np.random.Generator) -> np.ndarray:
-    """Membranes of cells, bool (``shape``): where one of two smooth random fields is near zero."""
+    """Membranes of cells, bool (``shape``): where one of two smooth random fields is near zero.
+
+    They are about two pixels wide and cover the same share of every volume: how often a field crosses zero is very
+    different from one small volume to another.
+    """
     found = np.zeros(shape, bool)
     for _ in range(2):
         field = ndimage.gaussian_filter(generator.standard_normal(shape), (12, 14, 14), mode="wrap")
         field /= field.std()
         slope = np.sqrt(sum(np.gradient(field, axis=axis) ** 2 for axis in (1, 2))) + 1e-3
-        found |= np.abs(field) < slope  # about two pixels wide wherever it runs
+        distance = np.abs(field) / slope  # in pixels, wherever the membrane runs
+        found |= distance < np.quantile(distance, _MEMBRANE_SHARE)
     return found
 
 
@@ -106,7 +112,9 @@ def synthetic_volume(*, slices: int, height: int, width: int, seed: int) -> tupl
         masks[box] |= inside
 
     shade = ndimage.gaussian_filter(generator.standard_normal(shape), (8, 32, 32), mode="wrap")
-    image = ndimage.gaussian_filter(image, (0.4, 0.7, 0.7)) + 8 * shade / shade.std()
+    # Without its mean: in a small volume the shade hardly varies, and one volume would be darker than another as a whole.
+    shade = (shade - shade.mean()) / shade.std()
+    image = ndimage.gaussian_filter(image, (0.4, 0.7, 0.7)) + 8 * shade
     # Shot noise grows with the signal, detector noise does not.
     image += generator.standard_normal(shape) * np.sqrt(25.0 + 0.5 * np.clip(image, 0, 255))
     return np.clip(np.rint(image), 0, 255).astype(np.uint8), masks

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.ranking import at_the_border, best_of_each_architecture, near_chance, ranked
+from analysis.cautions import at_the_border
+from analysis.configurations import ranking
+from analysis.ranking import best_of_each_architecture, near_chance, ranked
 from analysis.report.report import write_report
 from analysis.report.text import WIDTH
 from analysis.summary import extra_axes, load_summary
@@ -203,7 +205,7 @@ def test_ranking_helpers(tmp_path):
     assert (np.diff(scores) <= 0).all()
     assert list(best_of_each_architecture(loaded)["architecture"]) == ["Attention_UNet", "UNet"]
     assert not near_chance(loaded).any() and extra_axes(loaded) == []
-    assert any("batch size, 8, is the smallest" in line for line in at_the_border(loaded))
+    assert ("UNet", "batch_size", 8.0) in at_the_border(loaded, ranking(loaded))
 
 
 def test_the_predecessors_results_are_read(tmp_path):

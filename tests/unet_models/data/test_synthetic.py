@@ -33,6 +33,17 @@ def test_neighbouring_slices_are_alike_and_distant_ones_are_not():
     assert np.mean([overlap(masks[z], masks[z + 20]) for z in range(28)]) < 0.4
 
 
+def statistics(slices, size, seed):
+    images, masks = synthetic_volume(slices=slices, height=size, width=size, seed=seed)
+    return np.array([images.mean(), images[masks].mean(), 100 * (images < 100).mean(), 100 * masks.mean()])
+
+
+def test_volumes_of_other_seeds_are_from_the_same_distribution():
+    found = np.array([statistics(24, 128, seed) for seed in range(5)])
+    # Mean grey, grey of mitochondria, dark pixels and foreground in percent.
+    assert (np.ptp(found, axis=0) < [3, 9, 4, 2.5]).all(), found
+
+
 def test_no_threshold_finds_the_mitochondria():
     images, masks = synthetic_volume(slices=24, height=128, width=128, seed=0)
     below = max(overlap(images < level, masks) for level in range(20, 240, 4))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -77,15 +77,18 @@ class _Evidence:
         self.frame = frame
         self.contradicted = {axis.axis: axis for axis in fictitious_axes(frame)}
 
+    @cached_property
     def score(self) -> Means:
         """The Jaccard index."""
         return configuration_means(self.frame, "best_val_jaccard")
 
+    @cached_property
     def stability(self) -> Means:
         """The logarithm of the standard deviation of the validation loss."""
         changed = self.frame.assign(val_loss_stability=_stability(self.frame))
         return configuration_means(changed, "val_loss_stability")
 
+    @cached_property
     def trade_off(self) -> Means:
         """The Jaccard index, plus :data:`HALVING` for each halving of the stability."""
         value = self.frame["best_val_jaccard"] - HALVING / math.log(2) * _stability(self.frame)
@@ -142,7 +145,7 @@ def _rates_are_best(
     evidence: _Evidence, rates: tuple[float, ...], architecture: str | None = None
 ) -> Judgement:
     evidence.followed("learning_rate", "architecture")
-    means = evidence.trade_off()
+    means = evidence.trade_off
     chosen = None if architecture is None else evidence.of(means, architecture)
     levels = level_means(means, "learning_rate", chosen)
     claimed = np.logical_or.reduce([levels.place(_same(rate)) for rate in rates])
@@ -159,7 +162,7 @@ def _rates_are_best(
 
 def _stability_falls_with_batch(evidence: _Evidence) -> Judgement:
     evidence.followed("batch_size")
-    levels = level_means(evidence.stability(), "batch_size")
+    levels = level_means(evidence.stability, "batch_size")
     if len(levels.names) < 3:
         raise NotComputed(f"needs three batch sizes, found {len(levels.names)}")
     verdict, p = falls(levels, np.log2([float(size) for size in levels.names]), _SECOND)
@@ -175,7 +178,7 @@ def _stability_falls_with_batch(evidence: _Evidence) -> Judgement:
 
 def _gains_most(evidence: _Evidence, architecture: str) -> Judgement:
     evidence.followed("batch_size", "architecture")
-    means = evidence.stability()
+    means = evidence.stability
     names = evidence.architectures(means)
     if architecture not in names or len(names) < 2:
         raise NotComputed(f"needs {architecture} and another architecture")
@@ -238,7 +241,7 @@ def _settings_of_all(means: Means, names: list[str], evidence: _Evidence) -> np.
 
 def _different_optima(evidence: _Evidence) -> Judgement:
     evidence.followed("architecture")
-    means = evidence.score()
+    means = evidence.score
     names = evidence.architectures(means)
     if len(names) < 2:
         raise NotComputed("needs two architectures")
@@ -289,7 +292,7 @@ def _any_disjoint(sets: Sequence[AbstractSet[object]]) -> bool:
 
 def _most_and_least_sensitive(evidence: _Evidence, most: str, least: str) -> Judgement:
     evidence.followed("architecture")
-    means = evidence.score()
+    means = evidence.score
     names = evidence.architectures(means)
     if most not in names or least not in names or len(names) < 3:
         raise NotComputed(f"needs {most}, {least} and a third architecture")
@@ -310,7 +313,7 @@ def _most_and_least_sensitive(evidence: _Evidence, most: str, least: str) -> Jud
 def _original_against_best(evidence: _Evidence) -> list[tuple[str, Means, int, np.ndarray]]:
     """For each architecture with the original setting: its name, the score, the original's place, the others' places."""
     evidence.followed("learning_rate", "batch_size", "architecture")
-    means = evidence.score()
+    means = evidence.score
     if "learning_rate" not in means.data.codes:
         raise NotComputed("there is only one learning rate with a result")
     rates = np.array([float(value) for value in means.data.levels["learning_rate"]])
@@ -340,7 +343,7 @@ def _original_against_best(evidence: _Evidence) -> list[tuple[str, Means, int, n
 
 def _stability_is_better(evidence: _Evidence) -> Judgement:
     found = _original_against_best(evidence)
-    stability = evidence.stability()
+    stability = evidence.stability
     below, above, words = [], [], []
     for name, means, original, others in found:
         best = int(others[means.adjusted[others].argmax()])

@@ -220,7 +220,10 @@ def normal_quantile(level: float, groups: tuple[tuple[float, int], ...]) -> floa
     def excess(z: float) -> float:
         return float(_all_below(np.array([z]), groups)[0]) - level
 
-    return float(optimize.brentq(excess, -_LARGEST, _LARGEST, xtol=1e-9))
+    # Between the quantile of one variable and Bonferroni's, with room for the error of the integration.
+    count = sum(number for _, number in groups)
+    low, high = float(special.ndtri(level)), float(special.ndtri(1 - (1 - level) / count))
+    return float(optimize.brentq(excess, low - 0.01, high + 0.01, xtol=1e-9))
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,7 @@ TORCH := $(VENV)/.torch
 MUTMUT := $(VENV)/.mutmut
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-faults test-pbs mutants bench lint format lock clean
+.PHONY: help demo check test test-faults test-pbs mutants bench calibrate lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ $(TORCH): $(STAMP)
 
 bench: $(TORCH)  ## measure training, start-up and 10,000 points on an idle machine (10 to 15 minutes)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# ARGS="noise best-set --replicates 100" is a short form of two scenarios; --list shows all.
+calibrate: $(STAMP)  ## simulate summaries with known truth, and count wrong verdicts and missed ones (an hour)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.calibration $(ARGS)
 
 lint: $(STAMP)  ## check the format, the style, the shell scripts, the imports between rooms and the types
 	$(BIN)/ruff format --check .

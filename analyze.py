@@ -3,6 +3,7 @@
 
   analyze.py RUN                                    read RUN/hyperparameter_summary.csv, write to RUN/analysis/
   analyze.py --summary_file FILE --output_dir DIR   read any summary, write to any folder
+  analyze.py RUN --figures svg,pdf,png              also write every figure for a paper to RUN/analysis/figures/
 
 Exit codes: 0 written; 4 written, but no point was successful;
 2 no usable summary (write it with: python collect.py RUN).
@@ -15,10 +16,25 @@ import sys
 from pathlib import Path
 
 from analysis.figures.background import drawing_processes
+from analysis.figures.look import FORMATS
 from analysis.report.report import write_report
-from jobs.common.errors import NOTHING, OK, UserError, run_command
+from jobs.common.errors import NOTHING, OK, UserError, run_command, shown
 from jobs.common.units import plural
 from jobs.run.paths import RunPaths
+
+
+def _formats(text: str | None) -> tuple[str, ...]:
+    """The formats in the argument of --figures. Raises :class:`UserError` for an unknown one."""
+    if text is None:
+        return ()
+    formats = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
+    unknown = [one for one in formats if one not in FORMATS]
+    if unknown:
+        raise UserError(
+            f"--figures: received {shown(text)}; expected one or more of {', '.join(FORMATS)}, separated by commas, "
+            "such as --figures svg,pdf"
+        )
+    return formats
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,6 +59,11 @@ def main(argv: list[str] | None = None) -> int:
         metavar="DIR",
         help="default: analysis/ next to the summary",
     )
+    parser.add_argument(
+        "--figures",
+        metavar="FORMATS",
+        help=f"formats of the figures for a paper, separated by commas: {', '.join(FORMATS)}",
+    )
     arguments = parser.parse_args(argv)
 
     def one(option: str, paths: list[Path] | None) -> Path | None:
@@ -59,9 +80,12 @@ def main(argv: list[str] | None = None) -> int:
         if summary is None:
             summary = RunPaths(arguments.run).summary
         output = one("--output_dir", arguments.output_dir) or RunPaths(summary.parent).analysis
-        report = write_report(summary, output, processes=drawing_processes())
+        formats = _formats(arguments.figures)
+        report = write_report(summary, output, processes=drawing_processes(), formats=formats)
         for file in report.files:
             print(file)
+        for figure in report.not_drawn:
+            print(f"not drawn: {figure.file}: {figure.why}")
         if report.best is None:
             print("no point was successful; the report gives the reasons")
             return NOTHING

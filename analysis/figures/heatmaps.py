@@ -48,14 +48,14 @@ _METRICS = (
     _Metric(
         "val_loss_stability",
         "SD of validation loss, last 10 epochs (loss units, lower is better)",
-        "cividis",
+        "cividis_r",  # reversed: bright is good, as for the score
         "{:.2g}",
     ),
 )
 
 
 @dataclass(frozen=True)
-class _Cells:
+class Cells:
     """The cells of one heatmap, one row per batch size and one column per learning rate.
 
     ``means`` are the means of the successful points over seeds and other axes, NaN where there are none. ``reasons``
@@ -96,7 +96,7 @@ def detailed_heatmaps(frame: pd.DataFrame) -> bytes:
 
 def heatmap_figure(frame: pd.DataFrame) -> Figure:
     """The figure of :func:`detailed_heatmaps`."""
-    frame, left_out = _drawn(frame)
+    frame, left_out = shown_rows(frame)
     names = architectures(frame)
     if not names:
         figure = Figure(figsize=(6.4, 2), layout="constrained")
@@ -114,7 +114,7 @@ def heatmap_figure(frame: pd.DataFrame) -> Figure:
         found = good.groupby(_CELL)[metric.column].mean().dropna()
         norm = _scale(found, log=metric.column == "val_loss_stability")
         for axes, name in zip(row, names, strict=True):
-            cells = _cells(frame[frame["architecture"] == name], metric.column, rates, batches)
+            cells = cells_of(frame[frame["architecture"] == name], metric.column, rates, batches)
             mesh = _heatmap(axes, cells, metric, norm=norm, narrow=layout.narrow)
             axes.set_title(name, fontsize=8, parse_math=False)
             # The axes are not to scale: every value takes one cell.
@@ -126,7 +126,7 @@ def heatmap_figure(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _drawn(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def shown_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The rows that fit into the figure, those of the best points first, and a sentence on what is left out."""
     order = best_first(frame)
     missing = []
@@ -167,7 +167,7 @@ def _heading(frame: pd.DataFrame, left_out: str, characters: int) -> str:
     return "\n".join(filter(None, lines))
 
 
-def _cells(frame: pd.DataFrame, column: str, rates: list[float], batches: list[float]) -> _Cells:
+def cells_of(frame: pd.DataFrame, column: str, rates: list[float], batches: list[float]) -> Cells:
     """The cells of one architecture, whose points are ``frame``."""
     shape = (len(batches), len(rates))
     means = np.full(shape, np.nan)
@@ -187,7 +187,7 @@ def _cells(frame: pd.DataFrame, column: str, rates: list[float], batches: list[f
             partial_failures[place] = "".join(f"\n{failed[state]} {state}" for state in states)
         else:
             reasons[place] = "\n".join(states) or "no value"
-    return _Cells(rates, batches, means, reasons, partial_failures)
+    return Cells(rates, batches, means, reasons, partial_failures)
 
 
 def _scale(found: pd.Series, *, log: bool) -> Normalize:
@@ -200,7 +200,7 @@ def _scale(found: pd.Series, *, log: bool) -> Normalize:
     return Normalize(low, high)
 
 
-def _heatmap(axes: Axes, cells: _Cells, metric: _Metric, *, norm: Normalize, narrow: bool) -> ScalarMappable:
+def _heatmap(axes: Axes, cells: Cells, metric: _Metric, *, norm: Normalize, narrow: bool) -> ScalarMappable:
     """Draw one heatmap; with ``narrow`` the texts are vertical."""
     drawn = np.ma.masked_invalid(cells.means)
     if isinstance(norm, LogNorm):

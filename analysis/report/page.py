@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.figures.catalogue import FIGURES
+from analysis.figures.drawn import Drawn
 from analysis.report.page_filters import environment
 from analysis.report.page_points import MOST_LINKED, best_points, point_rows
 from analysis.resources import advice
@@ -75,15 +75,15 @@ class _Answer:
 def html_page(
     findings: Findings,
     frame: pd.DataFrame,
-    pictures: Mapping[str, bytes],
+    pictures: Mapping[str, Drawn],
     run_root: Path | None,
     output_dir: Path,
     provenance: ProvenanceRecord | None,
 ) -> str:
     """The page as text.
 
-    ``frame`` is the summary (:func:`analysis.summary.load_summary`) of the ``findings``; ``pictures`` are PNG files by
-    their names, which are in ``output_dir`` like the page. ``run_root`` contains the points' files; without it nothing
+    ``frame`` is the summary (:func:`analysis.summary.load_summary`) of the ``findings``; ``pictures`` are the
+    figures by the names of their files, in the order of the page; PNG files are in ``output_dir`` like the page. ``run_root`` contains the points' files; without it nothing
     is linked.
     """
     rows = point_rows(frame, run_root, output_dir)
@@ -126,13 +126,13 @@ def _answer(findings: Findings) -> _Answer:
     return _Answer(facts, similar, unfinished)
 
 
-def _pictures(pictures: Mapping[str, bytes]) -> list[_Picture]:
-    """The pictures in the order of the catalogue. Their sizes keep the page from jumping while it loads."""
+def _pictures(pictures: Mapping[str, Drawn]) -> list[_Picture]:
+    """The large figures. Their sizes keep the page from jumping while it loads."""
     found = []
-    for figure in FIGURES:
-        if content := pictures.get(figure.file):
-            data = Markup(base64.b64encode(content).decode("ascii"))  # noqa: S704 - base64 has no markup
-            width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
+    for figure in pictures.values():
+        if figure.file.endswith(".png"):
+            data = Markup(base64.b64encode(figure.light).decode("ascii"))  # noqa: S704 - base64 has no markup
+            width, height = (int.from_bytes(figure.light[start : start + 4], "big") for start in (16, 20))
             found.append(_Picture(figure.file, figure.title, figure.caption, data, width, height))
     return found
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.figures.background import in_background
-from analysis.figures.catalogue import drawing_tasks
+from analysis.figures.catalogue import PAPER_FOLDER, chart_tasks, paper_tasks, sheet_tasks
+from analysis.figures.drawn import Drawn, Material, NotDrawn
+from analysis.figures.run_files import read_histories
 from analysis.findings import findings
 from analysis.report.page import html_page
 from analysis.report.text import report_text
@@ -24,12 +27,16 @@ TEXT, PAGE, JSON = "comprehensive_analysis_report.txt", "report.html", "analysis
 
 @dataclass(frozen=True)
 class Report:
-    """The files written, the number of points, and the best point (``None`` if no point was successful)."""
+    """The files written, the number of points, and the best point (``None`` if no point was successful).
+
+    ``not_drawn`` are the figures that could not be drawn, and why.
+    """
 
     files: tuple[Path, ...]
     points: int
     successful: int
     best: Point | None
+    not_drawn: tuple[NotDrawn, ...] = ()
 
 
 def _run_of(summary_file: Path) -> Path | None:
@@ -48,32 +55,56 @@ def _provenance(root: Path | None) -> ProvenanceRecord | None:
         return None
 
 
-def write_report(summary_file: Path, output_dir: Path, *, processes: int = 1) -> Report:
+def write_report(
+    summary_file: Path, output_dir: Path, *, processes: int = 1, formats: Sequence[str] = ()
+) -> Report:
     """Read the summary and write figures, text report, page and JSON into ``output_dir``, each atomically.
 
-    The figures are drawn in ``processes`` processes while this one computes the statistics.
-    Raises :class:`UserError` if the summary cannot be used or the folder cannot be written.
+    The figures are drawn in ``processes`` processes, the large ones while this one computes the statistics. With
+    ``formats`` (of :data:`analysis.figures.look.FORMATS`) every chart is also written for a paper. A figure that cannot
+    be drawn is left out. Raises :class:`UserError` if the summary cannot be used or the folder cannot be written.
     """
     frame = load_summary(summary_file)
     root = _run_of(summary_file)
-    with in_background(drawing_tasks(frame, root), processes) as drawn:
+    with in_background(sheet_tasks(frame, root), processes) as drawn:
         found = findings(frame, summary=str(summary_file), root=root)
-        pictures = {name: picture for name, picture in drawn().items() if picture is not None}
+        sheets = drawn()
+    material = Material(frame, found, read_histories(root, frame) if root is not None else {})
+    with in_background(chart_tasks(material), processes) as drawn:
+        every = [*drawn().values(), *sheets.values()]
+    with in_background(paper_tasks(material, formats) if formats else {}, processes) as written:
+        papers = list(written().values())
+    pictures = {one.file: one for one in every if isinstance(one, Drawn)}
     page = html_page(found, frame, pictures, root, output_dir, _provenance(root))
-    texts = {
+    contents: dict[str, bytes | str] = {
+        **{one.file: one.light for one in pictures.values() if one.file.endswith(".png")},
         TEXT: report_text(found, frame),
         JSON: json.dumps(found.fields(), indent=1, sort_keys=True, allow_nan=False) + "\n",
         PAGE: page,
     }
+    for paper in papers:
+        if not isinstance(paper, NotDrawn):
+            contents |= {f"{PAPER_FOLDER}/{name}": content for name, content in paper.items()}
+    _write(output_dir, contents)
+    return Report(
+        tuple(output_dir / name for name in contents),
+        len(frame),
+        found.successful,
+        found.best_overall,
+        tuple(one for one in (*every, *papers) if isinstance(one, NotDrawn)),
+    )
+
+
+def _write(output_dir: Path, contents: Mapping[str, bytes | str]) -> None:
     try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        for name, picture in pictures.items():
-            write_bytes_atomically(output_dir / name, picture)
-        for name, text in texts.items():
-            write_text_atomically(output_dir / name, text)
+        for name, content in contents.items():
+            path = output_dir / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                write_bytes_atomically(path, content)
+            else:
+                write_text_atomically(path, content)
     except OSError as error:
         raise UserError(
             f"{output_dir} cannot be written ({error}); choose another folder with --output_dir"
         ) from error
-    files = tuple(output_dir / name for name in (*pictures, *texts))
-    return Report(files, len(frame), found.successful, found.best_overall)

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.figures.drawn import Drawn
 from analysis.figures.heatmaps import detailed_heatmaps
 from analysis.findings import findings
 from analysis.report.page import html_page
@@ -72,6 +73,11 @@ def tags_of(page):
     return parser.tags
 
 
+def heatmaps(data):
+    file = "detailed_heatmaps.png"
+    return {file: Drawn(file, "Heatmaps", "Of all points.", "Heatmaps.", detailed_heatmaps(data))}
+
+
 def render(tmp_path, content, *, pictures=None, run=None, provenance=None):
     """The page of a summary with the real findings, and its tags."""
     data = loaded(tmp_path, content)
@@ -107,7 +113,7 @@ def p_text(value):
 
 def test_the_parts_are_in_reading_order(tmp_path):
     content = frame()
-    picture = {"detailed_heatmaps.png": detailed_heatmaps(loaded(tmp_path, content))}
+    picture = heatmaps(loaded(tmp_path, content))
     page, tags = render(tmp_path, content, pictures=picture)
     text = words(page)
     order = [attributes["id"] for tag, attributes in tags if tag == "section"]
@@ -126,7 +132,7 @@ def test_the_parts_are_in_reading_order(tmp_path):
         assert found in text, found
     images = [attributes for tag, attributes in tags if tag == "img"]
     assert [int(image["width"]) > 500 and bool(image["alt"]) for image in images] == [True]
-    assert base64.b64decode(images[0]["src"].split(",")[1]) == picture["detailed_heatmaps.png"]
+    assert base64.b64decode(images[0]["src"].split(",")[1]) == picture["detailed_heatmaps.png"].light
     assert ("a", {"href": "detailed_heatmaps.png", "title": "Open detailed_heatmaps.png"}) in tags
 
 
@@ -423,7 +429,7 @@ def test_a_browser_shows_it_without_network_or_overflow(tmp_path):
     page, _ = render(
         tmp_path,
         content,
-        pictures={"detailed_heatmaps.png": detailed_heatmaps(data)},
+        pictures=heatmaps(data),
     )
     frames = "".join(
         f'<iframe width="{width}" height="800" style="border:0" srcdoc="{html.escape(page)}"></iframe>'

@@ -1,0 +1,62 @@
+"""The score as a quadratic function of the logarithm of the learning rate, with an interval for its optimum."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.figures.drawing import MOST_ARCHITECTURES, limits, rate_text, value_ticks
+from analysis.figures.drawn import Material, Plot
+from analysis.figures.look import HUES, INK, Look, panels
+from analysis.schema import Response
+
+METRIC = "best_val_jaccard"
+
+
+def response_curves(material: Material, look: Look) -> Plot | None:
+    """The fitted curve, the mean score at each learning rate, and the interval of the optimum. ``None`` without a fit."""
+    every = [
+        one
+        for one in material.findings.response
+        if one.computed and one.coefficients is not None and one.tried is not None
+    ][:MOST_ARCHITECTURES]
+    if not every:
+        return None
+    rows = material.frame[material.frame["successful"]]
+    means = rows.groupby(["architecture", "learning_rate"])[METRIC].mean()
+    figure, panels_ = panels(look, [one.architecture for one in every], 1.4)
+    heights = []
+    for axes, one in zip(panels_, every, strict=True):
+        low, high = one.tried or (1.0, 10.0)
+        x = np.linspace(np.log10(low), np.log10(high), 100)
+        a, b, c = one.coefficients or (0.0, 0.0, 0.0)
+        fitted = a + b * x + c * x**2
+        if one.ci is not None:
+            left, right = (
+                end if end is not None else edge for end, edge in zip(one.ci, (low, high), strict=True)
+            )
+            axes.axvspan(max(left, low), min(right, high), color=HUES[0], alpha=0.15, linewidth=0)
+        axes.plot(10**x, fitted, color=HUES[0])
+        if one.optimum is not None and low <= one.optimum <= high:
+            axes.axvline(one.optimum, color=HUES[0], linewidth=0.8, linestyle="--")
+        own = (
+            means.loc[one.architecture]
+            if one.architecture in means.index.get_level_values(0)
+            else means.iloc[:0]
+        )
+        axes.plot(own.index.to_numpy(float), own.to_numpy(float), "o", color=INK)
+        heights += [*fitted, *own]
+        value_ticks(axes, sorted(rows["learning_rate"].unique()), base=10, label="")
+        axes.grid(visible=True)
+    panels_[0].set_ylim(*limits(heights))
+    figure.supylabel("score (0 to 1)", fontsize=look.size)
+    figure.supxlabel("learning rate (log scale)", fontsize=look.size)
+    return Plot(figure, f"Score as a quadratic of log learning rate. {' '.join(_seen(one) for one in every)}")
+
+
+def _seen(one: Response) -> str:
+    if one.optimum is None:
+        return f"{one.architecture}: no maximum was found."
+    if one.ci is None:
+        return f"{one.architecture}: optimum {rate_text(one.optimum)}, without an interval."
+    ends = ["the edge" if end is None else rate_text(end) for end in one.ci]
+    return f"{one.architecture}: optimum {rate_text(one.optimum)} (95 % interval {ends[0]} to {ends[1]})."

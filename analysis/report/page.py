@@ -1,75 +1,50 @@
 """``report.html``: one file that can be read anywhere and printed, and requests nothing from a network.
 
 The answer comes first, then the reasons not to trust it, then everything else. The texts are in ``templates/``, one
-file for each section; :mod:`analysis.report.page_filters` formats and escapes the values.
+file for each section. :mod:`analysis.report.page_answer` and :mod:`analysis.report.page_effects` choose what is shown,
+and :mod:`analysis.report.page_filters` formats and escapes the values.
 """
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
-from markupsafe import Markup
 
-from analysis.figures.drawn import Drawn
+from analysis.report.page_answer import answer
+from analysis.report.page_charts import any_failure, of_failures
+from analysis.report.page_details import MOST_DETAILED
+from analysis.report.page_effects import effects, sizes
+from analysis.report.page_figures import shown_figures
 from analysis.report.page_filters import environment
-from analysis.report.page_points import MOST_LINKED, best_points, point_rows
+from analysis.report.page_points import MOST_LINKED, href, point_rows
 from analysis.resources import advice
 from analysis.schema import Findings
 from analysis.summary import extra_axes
 from jobs.common.schema import ProvenanceRecord
-from jobs.common.units import plural
 
-SHOWN = 10  # best configurations, and names in a list that is not folded away
 # The id of each section, which is also the name of its template, and its title.
 SECTIONS = (
-    ("read-this-first", "Read this first"),
-    ("hypotheses", "Hypotheses"),
-    ("pictures", "Pictures"),
+    ("cautions", "Read this first"),
     ("best", "Best configurations"),
-    ("statistics", "Statistics"),
+    ("figures", "Figures"),
+    ("effects", "Effects of the hyperparameters"),
+    ("failures", "Failures"),
+    ("hypotheses", "Hypotheses"),
     ("points", "All points"),
-    ("failures", "Points without success"),
-    ("resources", "Resources: requested and used"),
-    ("provenance", "Where this comes from"),
-    ("not-computed", "What was not computed, and why"),
+    ("statistics", "Statistics in full"),
+    ("more", "Resources, origin and files"),
+    ("glossary", "What the numbers mean"),
 )
 _LIMITS = {
-    "few_names": 4,  # names in a sentence
-    "shown_names": SHOWN,
+    "shown_rows": 10,  # configurations, cases of a caution, and reasons of failures before "and more"
     "most_names": 60,  # names in a list
     "most_rows": 200,  # rows of a statistics table
     "most_linked": MOST_LINKED,
+    "most_detailed": MOST_DETAILED,
 }
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """A figure on the page; ``data`` is its PNG file in base64, ``width`` and ``height`` are in pixels."""
-
-    file: str
-    title: str
-    caption: str
-    data: Markup
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What the first paragraph needs besides the findings.
-
-    ``facts`` describe the data, ``similar`` are the names not distinguishable from the best one, ``unfinished`` is the
-    number of points that wait or run.
-    """
-
-    facts: list[str]
-    similar: list[str]
-    unfinished: int
 
 
 def html_page(
@@ -79,12 +54,14 @@ def html_page(
     run_root: Path | None,
     output_dir: Path,
     provenance: ProvenanceRecord | None,
+    files: Collection[str] = (),
 ) -> str:
     """The page as text.
 
-    ``frame`` is the summary (:func:`analysis.summary.load_summary`) of the ``findings``; ``pictures`` are the
-    figures by the names of their files, in the order of the page; PNG files are in ``output_dir`` like the page. ``run_root`` contains the points' files; without it nothing
-    is linked.
+    ``frame`` is the summary (:func:`analysis.summary.load_summary`) of the ``findings``; ``pictures`` are files by
+    their names (:func:`analysis.report.page_figures.shown_figures`). ``files`` are the names of other files in
+    ``output_dir``, where the page is; they and the pictures are linked. ``run_root`` contains the points' files;
+    without it none is linked.
     """
     rows = point_rows(frame, run_root, output_dir)
     return (
@@ -94,47 +71,30 @@ def html_page(
             _LIMITS,
             sections=SECTIONS,
             findings=findings,
-            overall=findings.best.overall,
-            answer=_answer(findings),
-            pictures=_pictures(pictures),
+            answer=answer(findings),
+            figures=shown_figures(pictures),
+            effects=effects(findings),
+            sizes=sizes(findings),
+            any_failure=any_failure(findings.failure_tests),
+            failure_bars=of_failures,
             rows=rows,
-            best_rows=best_points(rows, SHOWN),
+            detailed=any(row.details for row in rows),
+            reasons=_reasons(rows_of_reasons := [(row.status, row.reason) for row in rows if not row.successful]),
+            failures=len(rows_of_reasons),
             axes=extra_axes(frame),
             in_run=run_root is not None,
             advice=advice(findings.resources),
             provenance=provenance,
             seen=[("hosts", _counted(frame, "host")), ("devices", _counted(frame, "device"))],
+            summary_link=href(Path(findings.summary), output_dir),
+            files=sorted({*files, *pictures}),
         )
     )
 
 
-def _answer(findings: Findings) -> _Answer:
-    facts = [
-        f"{title}: {text}"
-        for title, text in (("Data", findings.data_source), ("split", findings.split))
-        if text
-    ]
-    if findings.dropped:
-        rows = plural(findings.dropped, "row")
-        facts.append(
-            f"{rows} of the summary without usable hyperparameters {'was' if findings.dropped == 1 else 'were'} left out"
-        )
-    best = findings.best
-    names = best.indistinguishable.names if best.indistinguishable else ()
-    similar = [name for name in names if best.overall is None or name != best.overall.name]
-    unfinished = findings.status.get("waiting", 0) + findings.status.get("running", 0)
-    return _Answer(facts, similar, unfinished)
-
-
-def _pictures(pictures: Mapping[str, Drawn]) -> list[_Picture]:
-    """The large figures. Their sizes keep the page from jumping while it loads."""
-    found = []
-    for figure in pictures.values():
-        if figure.file.endswith(".png"):
-            data = Markup(base64.b64encode(figure.light).decode("ascii"))  # noqa: S704 - base64 has no markup
-            width, height = (int.from_bytes(figure.light[start : start + 4], "big") for start in (16, 20))
-            found.append(_Picture(figure.file, figure.title, figure.caption, data, width, height))
-    return found
+def _reasons(found: list[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    """Status, reason and number of points, most frequent first."""
+    return [(status, reason, count) for (status, reason), count in Counter(found).most_common()]
 
 
 def _counted(frame: pd.DataFrame, column: str) -> list[tuple[str, int]]:

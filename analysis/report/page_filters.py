@@ -7,6 +7,7 @@ characters, without characters that cannot be printed.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -27,6 +28,7 @@ _STATE_KINDS = {
     "cancelled": "warn",
     "diverged": "warn",
 }
+_VERDICT_KINDS = {"supported": "good", "not supported": "bad"}
 
 
 def environment() -> Environment:
@@ -39,8 +41,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (breakable, cell, clause, cut, duration, interval, memory, number, p_value, percent, state_kind)
-    found.filters.update({one.__name__: one for one in (*filters, time_cell, words)})
+    filters = (breakable, cell, clause, cut, duration, interval, level_text, lines, memory, number, percent)
+    found.filters.update({one.__name__: one for one in (*filters, p_value, state_kind, time_cell, verdict_kind, words)})
     found.globals["inlined"] = _inlined
     return found
 
@@ -72,6 +74,11 @@ def breakable(name: str) -> Markup:
     return escape(one_line(name, 300)).replace("_", Markup("_<wbr>"))
 
 
+def lines(texts: Sequence[str]) -> Markup:
+    """Several lines of preformatted text."""
+    return Markup("\n").join(one_line(text, LONGEST_TEXT) for text in texts)
+
+
 def words(key: str) -> str:
     """The name of a metric or hyperparameter for people."""
     return one_line(WORDS.get(key) or key.replace("_", " "), 200)
@@ -83,6 +90,11 @@ def number(value: float | None, pattern: str = "{:.4f}") -> str:
         return NONE
     text = pattern.format(value)
     return text if len(text) <= 11 else f"{value:.3e}"
+
+
+def level_text(level: float | str) -> str:
+    """A level of a hyperparameter: a number in at most six digits, or a text."""
+    return level if isinstance(level, str) else f"{level:.6g}"
 
 
 def p_value(value: float | None) -> str:
@@ -116,6 +128,11 @@ def percent(share: float | None) -> str:
 def state_kind(state: str) -> str:
     """The kind of badge for the class of a point: ``good``, ``plain``, ``warn`` or ``bad``."""
     return _STATE_KINDS.get(state, "bad") if state in STATES else "plain"
+
+
+def verdict_kind(verdict: str) -> str:
+    """The kind of badge of a verdict."""
+    return _VERDICT_KINDS.get(verdict, "warn")
 
 
 def cell(value: float | None, pattern: str) -> Markup:

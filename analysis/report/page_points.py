@@ -1,17 +1,18 @@
-"""The points on the page: their rows, and links to their files."""
+"""The points on the page: their rows, their details, and links to their files."""
 
 from __future__ import annotations
 
 import math
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
 
+from analysis.report.page_details import MOST_DETAILED, Details, point_details
 from analysis.summary import extra_axes
 from jobs.common.states import STATES
 from jobs.grid.points import stem_of_name
@@ -25,6 +26,7 @@ class PointRow:
     """One point. Numbers are ``None`` if missing. ``axes`` are the values of the axes that the user added.
 
     ``reason`` is never empty for an unsuccessful point. ``links`` are the addresses of its files by a word for each.
+    ``details`` are ``None`` if the table has too many points for them.
     """
 
     name: str
@@ -35,6 +37,7 @@ class PointRow:
     attempts: str
     axes: tuple[str, ...]
     links: Mapping[str, str]
+    details: Details | None
     learning_rate: float | None
     batch_size: float | None
     index: float | None
@@ -58,13 +61,14 @@ def point_rows(frame: pd.DataFrame, run_root: Path | None, output_dir: Path) -> 
     """The rows of ``frame`` (:func:`analysis.summary.load_summary`) in the order of the index.
 
     Their files are in ``run_root`` (``None``: no links) and linked from a page in ``output_dir``; only those of the
-    first :data:`MOST_LINKED` points are looked for.
+    first :data:`MOST_LINKED` points are looked for. Details are read if there are at most :data:`MOST_DETAILED` points.
     """
     frame = frame.sort_values("index", kind="stable", na_position="last")
     numbers = zip(*([_number(value) for value in frame[column]] for column in _NUMBERS), strict=True)
     axes = zip(*(frame[axis] for axis in extra_axes(frame)), strict=True) if extra_axes(frame) else None
     attempts = frame["attempts"] if "attempts" in frame else [""] * len(frame)
     texts = zip(frame["name"], frame["architecture"], frame["status"], frame["reason"], attempts, strict=True)
+    detailed = run_root if len(frame) <= MOST_DETAILED else None
     rows: list[PointRow] = []
     for (name, architecture, status, reason, tries), successful, values in zip(
         texts, frame["successful"], numbers, strict=True
@@ -79,6 +83,7 @@ def point_rows(frame: pd.DataFrame, run_root: Path | None, output_dir: Path) -> 
                 str(tries),
                 () if axes is None else tuple(map(str, next(axes))),
                 point_links(name, run_root, output_dir) if run_root and len(rows) < MOST_LINKED else {},
+                point_details(name, detailed) if detailed else None,
                 *values,
             )
         )
@@ -87,12 +92,6 @@ def point_rows(frame: pd.DataFrame, run_root: Path | None, output_dir: Path) -> 
 
 def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def best_points(rows: Sequence[PointRow], count: int) -> list[PointRow]:
-    """The ``count`` successful points with the highest scores, best first; ties in the order of the index."""
-    good = [row for row in rows if row.successful]
-    return sorted(good, key=lambda row: -(row.best_val_jaccard or 0.0))[:count]
 
 
 def href(path: Path, output_dir: Path) -> str:

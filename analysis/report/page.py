@@ -8,11 +8,12 @@ and :mod:`analysis.report.page_filters` formats and escapes the values.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from analysis.figures.drawn import Drawn
 from analysis.report.page_answer import answer
 from analysis.report.page_charts import any_failure, of_failures
 from analysis.report.page_details import MOST_DETAILED
@@ -50,7 +51,7 @@ _LIMITS = {
 def html_page(
     findings: Findings,
     frame: pd.DataFrame,
-    pictures: Mapping[str, Drawn],
+    pictures: Iterable[Drawn],
     run_root: Path | None,
     output_dir: Path,
     provenance: ProvenanceRecord | None,
@@ -58,10 +59,9 @@ def html_page(
 ) -> str:
     """The page as text.
 
-    ``frame`` is the summary (:func:`analysis.summary.load_summary`) of the ``findings``; ``pictures`` are files by
-    their names (:func:`analysis.report.page_figures.shown_figures`). ``files`` are the names of other files in
-    ``output_dir``, where the page is; they and the pictures are linked. ``run_root`` contains the points' files;
-    without it none is linked.
+    ``frame`` is the summary (:func:`analysis.summary.load_summary`) of the ``findings``; ``pictures`` are in
+    the order of the page. ``files`` are the names of other files in ``output_dir``, where the page is; they are linked.
+    ``run_root`` contains the points' files; without it none is linked.
     """
     rows = point_rows(frame, run_root, output_dir)
     return (
@@ -79,7 +79,9 @@ def html_page(
             failure_bars=of_failures,
             rows=rows,
             detailed=any(row.details for row in rows),
-            reasons=_reasons(rows_of_reasons := [(row.status, row.reason) for row in rows if not row.successful]),
+            reasons=_reasons(
+                rows_of_reasons := [(row.status, row.reason) for row in rows if not row.successful]
+            ),
             failures=len(rows_of_reasons),
             axes=extra_axes(frame),
             in_run=run_root is not None,
@@ -87,7 +89,7 @@ def html_page(
             provenance=provenance,
             seen=[("hosts", _counted(frame, "host")), ("devices", _counted(frame, "device"))],
             summary_link=href(Path(findings.summary), output_dir),
-            files=sorted({*files, *pictures}),
+            files=files,
         )
     )
 

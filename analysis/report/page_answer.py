@@ -69,7 +69,8 @@ def _text(found: Findings, first: Configuration | None) -> str:
     if not found.points:
         return "The summary has no usable point, so there is no answer."
     if first is None:
-        return "No point was successful, so there is no best configuration."
+        counts = ", ".join(f"{count:,} {state}" for state, count in found.status.items())
+        return f"No point was successful, so there is no best configuration: {counts}."
     mean = first.mean if first.adjusted_mean is None else first.adjusted_mean
     runs = f"mean of {plural(first.seeds, 'seed')}" if first.seeds > 1 else "one seed"
     corrected = (
@@ -153,9 +154,7 @@ def _facts(found: Findings, first: Configuration | None) -> tuple[Fact, ...]:
 
 def _about(found: Findings) -> str:
     facts = [
-        f"{title}: {text}"
-        for title, text in (("Data", found.data_source), ("split", found.split))
-        if text
+        f"{title}: {text}" for title, text in (("Data", found.data_source), ("split", found.split)) if text
     ]
     if found.dropped:
         facts.append(f"{plural(found.dropped, 'row')} of the summary left out")

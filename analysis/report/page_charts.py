@@ -15,7 +15,7 @@ from analysis.report.page_filters import interval, level_text, number
 from analysis.schema import AdjustedMeans, Configuration, FailureTest, Pairwise
 
 MOST_ROWS = 200  # of a chart
-_TICKS = 4
+_TICKS = 3
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ def chart(
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     if zero:
         finite.append(0.0)
-    low, high = min(finite), max(finite)
+    low, high = float(min(finite)), float(max(finite))
     pad = 0.04 * (high - low) or 0.05 * abs(high) or 0.05
     low, high = low - pad, high + pad
 
     def place(value: float | None) -> float | None:
         if value is None or not math.isfinite(value):
             return None
-        return round(100 * (value - low) / (high - low), 2)
+        return round(float(100 * (value - low) / (high - low)), 2)
 
     bars = []
     for row in shown:
@@ -181,5 +181,3 @@ def of_failures(found: FailureTest) -> list[FailureBar]:
 def any_failure(tests: Iterable[FailureTest]) -> bool:
     """Whether any level of any hyperparameter has a failure."""
     return any(one.diverged or one.failed for test in tests for one in test.levels)
-
-

@@ -97,17 +97,16 @@ def _curve(title: str, rows: Sequence[Mapping[str, float]], metric: str) -> Curv
         kind: [
             (row["epoch"], row[column])
             for row in rows
-            if math.isfinite(row[column]) and abs(row[column]) < 1e12  # noqa: PLR2004 - a larger loss flattens all
+            if math.isfinite(row[column]) and abs(row[column]) < 1e12
         ]
         for kind, column in (("training", metric), ("validation", f"val_{metric}"))
     }
     values = [value for points in series.values() for _, value in points]
     if not values:
         return None
-    low, high = (0.0, 1.0) if metric == "jaccard" and 0 <= min(values) and max(values) <= 1 else (
-        min(values),
-        max(values),
-    )
+    low, high = min(values), max(values)
+    if metric == "jaccard" and low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
     first = min(epoch for points in series.values() for epoch, _ in points)
     last = max(epoch for points in series.values() for epoch, _ in points)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis.metrics import KEY_METRICS
 from analysis.report.page_charts import Chart, Measured, chart, of_differences, of_means
 from analysis.report.page_filters import number, p_value, words
-from analysis.schema import Findings, Outcome, RankTest
+from analysis.schema import Findings, RankTest
 
 PRIMARY = KEY_METRICS[0]
 FEW = 12  # rows of a chart that is not folded
@@ -16,13 +15,14 @@ FEW = 12  # rows of a chart that is not folded
 
 @dataclass(frozen=True)
 class Drawn:
-    """A chart, or the ``reason`` why there is none. ``folded``: too long to be shown at once."""
+    """A chart, or the ``reason`` why there is none."""
 
     chart: Chart | None
     reason: str = ""
 
     @property
     def folded(self) -> bool:
+        """Whether the chart is too long to be shown at once."""
         return self.chart is not None and len(self.chart.bars) > FEW
 
 
@@ -54,24 +54,23 @@ def effects(found: Findings) -> list[Effect]:
             Effect(
                 label,
                 _tests(found, factor, rank, rank_first=rank_first),
-                _drawn(means, lambda means=means, label=label: of_means(means, f"Adjusted mean by {label}")),
-                _drawn(pairs, lambda pairs=pairs, label=label: of_differences(pairs, f"Differences by {label}")),
+                Drawn(of_means(means, f"Adjusted mean by {label}") if means.computed else None, means.reason),
+                Drawn(
+                    of_differences(pairs, f"Differences by {label}") if pairs.computed else None, pairs.reason
+                ),
                 rank if rank_first and rank is not None and rank.computed else None,
             )
         )
     return shown
 
 
-def _drawn(outcome: Outcome, draw: Callable[[], Chart]) -> Drawn:
-    return Drawn(draw()) if outcome.computed else Drawn(None, outcome.reason)
-
-
 def _tests(found: Findings, factor: str, rank: RankTest | None, *, rank_first: bool) -> str:
     """The results of the F test and the rank test, the one to read first at the beginning."""
-    parts = []
-    for term in found.anova[PRIMARY].terms:
-        if term.term == factor and term.p_holm is not None:
-            parts.append(f"F test: p (Holm) {_p(term.p_holm)}")
+    parts = [
+        f"F test: p (Holm) {_p(term.p_holm)}"
+        for term in found.anova[PRIMARY].terms
+        if term.term == factor and term.p_holm is not None
+    ]
     if rank is not None and rank.computed and rank.p_holm is not None:
         parts.append(f"{rank.test} rank test: p (Holm) {_p(rank.p_holm)}")
     if rank_first:
@@ -95,7 +94,7 @@ def sizes(found: Findings) -> Drawn:
             one.omega_sq,
             one.omega_sq_ci,
             number(one.omega_sq, "{:.3f}"),
-            one.p_holm is not None and one.p_holm < 0.05,  # noqa: PLR2004 - the level of all tests
+            one.p_holm is not None and one.p_holm < 0.05,
         )
         for one in table.terms
     ]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from markupsafe import Markup
 
-from analysis.figures.catalogue import FIGURES
+from analysis.figures.drawn import Drawn
 
-_SVG_SIZE = re.compile(rb'<svg[^>]*?\b(width|height)="([\d.]+)(pt|px)?"[^>]*?\b(width|height)="([\d.]+)(pt|px)?"', re.DOTALL)
+_SVG_SIZE = re.compile(
+    rb'<svg[^>]*?\b(width|height)="([\d.]+)(pt|px)?"[^>]*?\b(width|height)="([\d.]+)(pt|px)?"', re.DOTALL
+)
+WIDE = 700  # pixels
+# The page has these as tables with the same intervals: a text is larger there, and the numbers can be read.
+AS_TABLES = ("adjusted_means.svg", "differences.svg", "failures.svg")
 
 
 @dataclass(frozen=True)
@@ -31,32 +35,36 @@ class ShownFigure:
     width: int
     height: int
 
+    @property
+    def folded(self) -> bool:
+        """Whether it is so wide that it would fill the page, like the sheets with many panels."""
+        return self.width > WIDE
 
-def dark_name(file: str) -> str:
-    """The name of the file of a figure for dark mode."""
-    path = Path(file)
-    return f"{path.stem}_dark{path.suffix}"
+    @property
+    def linked(self) -> bool:
+        """Whether the file is also next to the page."""
+        return self.file.endswith(".png")
 
 
-def shown_figures(pictures: Mapping[str, bytes]) -> list[ShownFigure]:
-    """The figures among ``pictures`` (files by name), in the order of the catalogue."""
+def shown_figures(drawn: Iterable[Drawn]) -> list[ShownFigure]:
+    """The figures of the page: all of ``drawn`` that it does not show as tables."""
     found = []
-    for figure in FIGURES:
-        if content := pictures.get(figure.file):
-            dark = pictures.get(dark_name(figure.file))
-            width, height = _size(content)
-            found.append(
-                ShownFigure(
-                    figure.file,
-                    figure.title,
-                    figure.caption,
-                    f"{figure.title}. {figure.caption}",
-                    _address(figure.file, content),
-                    _address(figure.file, dark) if dark else Markup(""),
-                    width,
-                    height,
-                )
+    for one in drawn:
+        if one.file in AS_TABLES:
+            continue
+        width, height = _size(one.light)
+        found.append(
+            ShownFigure(
+                one.file,
+                one.title,
+                one.caption,
+                one.alt,
+                _address(one.file, one.light),
+                _address(one.file, one.dark) if one.dark else Markup(""),
+                width,
+                height,
             )
+        )
     return found
 
 
@@ -73,5 +81,8 @@ def _size(content: bytes) -> tuple[int, int]:
     if match is None:
         return 800, 500
     scale = {b"pt": 96 / 72}
-    sizes = {match[1]: float(match[2]) * scale.get(match[3], 1), match[4]: float(match[5]) * scale.get(match[6], 1)}
+    sizes = {
+        match[1]: float(match[2]) * scale.get(match[3], 1),
+        match[4]: float(match[5]) * scale.get(match[6], 1),
+    }
     return round(sizes.get(b"width", 800)), round(sizes.get(b"height", 500))

@@ -42,7 +42,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     filters = (breakable, cell, clause, cut, duration, interval, level_text, lines, memory, number, percent)
-    found.filters.update({one.__name__: one for one in (*filters, p_value, state_kind, time_cell, verdict_kind, words)})
+    found.filters.update(
+        {one.__name__: one for one in (*filters, p_value, state_kind, time_cell, verdict_kind, words)}
+    )
     found.globals["inlined"] = _inlined
     return found
 

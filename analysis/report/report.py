@@ -75,16 +75,17 @@ def write_report(
     with in_background(paper_tasks(material, formats) if formats else {}, processes) as written:
         papers = list(written().values())
     pictures = {one.file: one for one in every if isinstance(one, Drawn)}
-    page = html_page(found, frame, pictures, root, output_dir, _provenance(root))
     contents: dict[str, bytes | str] = {
         **{one.file: one.light for one in pictures.values() if one.file.endswith(".png")},
         TEXT: report_text(found, frame),
         JSON: json.dumps(found.fields(), indent=1, sort_keys=True, allow_nan=False) + "\n",
-        PAGE: page,
     }
     for paper in papers:
         if not isinstance(paper, NotDrawn):
             contents |= {f"{PAPER_FOLDER}/{name}": content for name, content in paper.items()}
+    contents[PAGE] = html_page(
+        found, frame, pictures.values(), root, output_dir, _provenance(root), files=tuple(contents)
+    )
     _write(output_dir, contents)
     return Report(
         tuple(output_dir / name for name in contents),

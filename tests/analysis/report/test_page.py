@@ -16,21 +16,25 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
-from analysis.figures.drawn import Drawn
+from analysis.figures.catalogue import chart_tasks, sheet_tasks
+from analysis.figures.drawn import Drawn, Material
 from analysis.figures.heatmaps import detailed_heatmaps
+from analysis.figures.run_files import read_histories
 from analysis.findings import findings
 from analysis.report.page import html_page
 from analysis.report.page_filters import TEMPLATES, environment
 from analysis.report.page_points import MOST_LINKED
+from analysis.schema import NextStep
 from jobs.common.schema import ProvenanceRecord
 from jobs.common.states import STATES
-from tests.analysis.figures.samples import loaded, with_seeds
+from tests.analysis.figures.samples import loaded, make_run, with_seeds
 from tests.analysis.report.test_report import fail, frame
 
 CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = """<script>alert("x")</script><img src=x onerror=alert(1)> ' " $HOME ${x} &amp; </table> \u202e"""
-VOID = {"meta", "link", "img", "wbr", "br"}
+VOID = {"meta", "link", "img", "wbr", "br", "input", "source"}
 
 
 class Balance(HTMLParser):
@@ -64,7 +68,7 @@ def tags_of(page):
         for name in {"src", "href", "srcset", "action", "data", "poster"} & set(attributes):
             value = attributes[name]
             assert "://" not in value and not value.startswith("//"), value
-            assert name == "href" or value.startswith("data:image/png;base64,"), value
+            assert name == "href" or re.match(r"data:image/(png|svg\+xml);base64,", value), value
             if tag == "a":
                 assert ":" not in value, value
             if value.startswith("#"):
@@ -75,14 +79,14 @@ def tags_of(page):
 
 def heatmaps(data):
     file = "detailed_heatmaps.png"
-    return {file: Drawn(file, "Heatmaps", "Of all points.", "Heatmaps.", detailed_heatmaps(data))}
+    return [Drawn(file, "Heatmaps", "Of all points.", "What is seen.", detailed_heatmaps(data))]
 
 
 def render(tmp_path, content, *, pictures=None, run=None, provenance=None):
     """The page of a summary with the real findings, and its tags."""
     data = loaded(tmp_path, content)
     found = findings(data, summary=str(tmp_path / "hyperparameter_summary.csv"), root=run)
-    page = html_page(found, data, pictures or {}, run, tmp_path / "analysis", provenance)
+    page = html_page(found, data, pictures or (), run, tmp_path / "analysis", provenance)
     return page, tags_of(page)
 
 
@@ -118,28 +122,28 @@ def test_the_parts_are_in_reading_order(tmp_path):
     text = words(page)
     order = [attributes["id"] for tag, attributes in tags if tag == "section"]
     assert order == [
-        *("read-this-first", "hypotheses", "pictures", "best", "statistics", "points", "failures"),
-        *("resources", "provenance", "not-computed"),
+        *("cautions", "best", "figures", "effects", "failures"),
+        *("hypotheses", "points", "statistics", "more", "glossary"),
     ]
     for found in (
-        "Attention_UNet lr 0.005 bs 8 has the highest validation Jaccard index, 0.7000",
-        "ranking provisional: one seed",
-        "predicting mitochondrion for every pixel scores 0.070.",
-        "Its test score is 0.4000",
+        "Attention_UNet lr 0.005 bs 8 has the highest validation Jaccard index, 0.700 (one seed",
+        "provisional: one seed, noise unknown",
+        "chance level 0.070 all pixels mitochondrion",
+        "test score 0.400",
         "Data: synthetic sample data; split: contiguous.",
         "The data are synthetic",
     ):
         assert found in text, found
     images = [attributes for tag, attributes in tags if tag == "img"]
-    assert [int(image["width"]) > 500 and bool(image["alt"]) for image in images] == [True]
-    assert base64.b64decode(images[0]["src"].split(",")[1]) == picture["detailed_heatmaps.png"].light
-    assert ("a", {"href": "detailed_heatmaps.png", "title": "Open detailed_heatmaps.png"}) in tags
+    assert [(int(image["width"]) > 500, image["alt"]) for image in images] == [(True, "What is seen.")]
+    assert base64.b64decode(images[0]["src"].split(",")[1]) == picture[0].light
+    assert ("a", {"href": "detailed_heatmaps.png"}) in tags
 
 
 def test_repeats_are_called_repeats(tmp_path):
     text = words(render(tmp_path, noisy())[0])
     assert "Shapiro-Wilk test of normality: W = " in text
-    assert "ranking based on repeats" in text and "ranking provisional" not in text
+    assert "mean of 3 seeds" in text and "provisional: one seed" not in text
 
 
 def test_correlations_show_their_corrected_p(tmp_path):
@@ -177,7 +181,7 @@ def test_what_was_not_computed_has_a_reason(tmp_path, content):
     assert "computed: ." not in text and "not computed ()" not in text
     assert (
         "analysis of variance of best validation Jaccard index"
-        in text.split("What was not computed, and why")[-1]
+        in text.split("What was not computed, and why")[-1].split("What the numbers mean")[0]
     )
 
 
@@ -207,7 +211,7 @@ def test_nothing_from_data_becomes_markup(tmp_path):
     assert [tag for tag, _ in tags].count("script") == 1
     assert [tag for tag, _ in tags].count("img") == 0 and "onerror=alert(1)&gt;" in page
     assert "\u202e" not in page and "$HOME ${x}" in words(page)
-    assert page.count("<th") > 100 and "</table> </table>" not in page
+    assert page.count("<th") > 80 and "</table> </table>" not in page
 
 
 def test_a_text_is_one_line_of_limited_length(tmp_path):
@@ -222,7 +226,7 @@ def test_a_text_is_one_line_of_limited_length(tmp_path):
 
 def test_no_template_disables_escaping():
     sources = {path.name: path.read_text(encoding="utf-8") for path in TEMPLATES.iterdir()}
-    assert len(sources) == 15
+    assert len(sources) == 19
     for name, source in sources.items():
         assert "safe" not in re.findall(r"\|\s*(\w+)", source) and "autoescape" not in source, name
     assert "</style" not in sources["report.css"] and "</script" not in sources["report.js"]
@@ -240,22 +244,23 @@ def test_all_failed_and_a_partial_run_show_the_reasons(tmp_path):
         fail(content, row, "diverged", f"loss became nan in epoch {row}")
     fail(content, 3, "waiting")
     text = words(render(tmp_path, content)[0])
-    assert "No point was successful, so there is no best configuration. The reasons are listed under" in text
-    assert "exp_06_UNet diverged loss became nan in epoch 5" in text
-    assert f"exp_04_UNet waiting {STATES['waiting'].meaning}" in text
-    assert (
-        "Not all points are finished (1 of 12 are waiting or running), so this may change." in text
-        and "partial run" in text
-    )
+    assert "No point was successful, so there is no best configuration: 1 waiting, 11 diverged." in text
+    assert "The reasons are listed under failures" in text
+    assert "diverged loss became nan in epoch 5 1" in text
+    assert f"waiting {STATES['waiting'].meaning} 1" in text
+    assert "partial run: 1 unfinished" in text
 
 
-def test_more_failures_than_the_findings_list_are_all_shown(tmp_path):
+def test_the_reason_of_every_failure_is_in_the_table_and_the_most_frequent_ones_are_counted(tmp_path):
     content = pd.concat([frame().assign(seed=seed) for seed in range(20)], ignore_index=True)
     content["index"] = range(1, len(content) + 1)
     for row in range(len(content)):
-        fail(content, row, "oom", f"reason number {row}")
+        fail(content, row, "oom", f"reason number {row if row < 200 else 7}")
     page, _ = render(tmp_path, content)
-    assert page.count('<td class="t why">') == 240 and "reason number 239" in page
+    assert page.count('<p class="why">') == 240 and "reason number 199" in page
+    shown = rows_of(page, "Points without success by reason: 240")
+    assert [row[1:] for row in shown[:2]] == [["reason number 7", "41"], ["reason number 0", "1"]]
+    assert len(shown) == 10 and "And 190 other reasons" in words(page)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +281,7 @@ def test_further_axes_have_a_column(tmp_path):
     page, _ = render(tmp_path, content)
     head = page.split('<table class="points sortable">')[1].split("</thead>")[0]
     titles = re.findall(r"<th[^>]*>(.*?)</th>", head)
-    assert titles[4:7] == ["batch size", "base_filters", "seed"] and titles[-1] == "attempts"
+    assert titles[3:6] == ["batch size", "base_filters", "seed"] and titles[-1] == "attempts"
     row = page.split('<table class="points sortable">')[1].split("<tr>")[2]
     assert len(re.findall(r"<t[dh]", row)) == len(titles)
 
@@ -316,7 +321,7 @@ def test_only_files_that_exist_inside_the_run_are_linked(tmp_path):
         *("exp_07_" + "x" * 400, "exp_08_\n", ".", "/etc", "", "exp_12_none"),
     ]
     _, tags = render(tmp_path, content, run=run)
-    links = [a["href"] for tag, a in tags if tag == "a" and not a["href"].startswith("#")]
+    links = [a["href"] for tag, a in tags if tag == "a" and "exp_" in a["href"]]
     base = "../a run: 100% #1"
     assert [unquote(link) for link in links] == [
         f"{base}/exp_01_UNet_lr1e-3/training_log.txt",
@@ -362,7 +367,7 @@ def test_ten_thousand_points_stay_small(tmp_path):
     for place in (MOST_LINKED - 1, MOST_LINKED):
         (tmp_path / data["name"][place]).mkdir()
         (tmp_path / data["name"][place] / "training_log.txt").touch()
-    page = html_page(found, data, {}, tmp_path, tmp_path / "analysis", None)
+    page = html_page(found, data, (), tmp_path, tmp_path / "analysis", None)
     assert len(page.encode()) < 15e6 and page.count('<td class="t name">') == 10_000
     assert (
         page.count("training_log.txt") == 1 and "Only the files of the first 2,000 of 10,000 points" in page
@@ -396,65 +401,58 @@ def test_every_text_can_be_read_in_light_and_dark(ink, ground, scheme):
 
 
 PROBE = """<!DOCTYPE html><meta charset="utf-8"><body>{frames}<pre id="found"></pre><script>
-addEventListener("load", () => {{
-  const found = [...document.querySelectorAll("iframe")].map((frame) => {{
-    const inner = frame.contentDocument, root = inner.documentElement;
-    return {{
+const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+addEventListener("load", async () => {{
+  const found = [];
+  for (const frame of document.querySelectorAll("iframe")) {{
+    const inner = frame.contentDocument, root = inner.documentElement, view = frame.contentWindow;
+    const bottom = (name) => inner.querySelector(name).getBoundingClientRect().bottom;
+    const visible = () => [...inner.querySelectorAll(".points tbody")].filter((body) => body.offsetHeight > 0).length;
+    const measured = {{
       scripted: root.classList.contains("scripted"),
-      wide: root.scrollWidth, room: frame.contentWindow.innerWidth,
+      wide: root.scrollWidth, room: view.innerWidth, tall: root.scrollHeight,
+      words: [inner.body, inner.querySelector(".points")].map((one) => one.innerText.split(/\\s+/).length),
+      bottoms: [".answer", ".first .command", ".first .chart"].map(bottom),
+      small: [...inner.querySelectorAll("body *")].filter((one) => one.childNodes.length && one.offsetHeight
+        && parseFloat(view.getComputedStyle(one).fontSize) < 11).map((one) => one.className || one.tagName),
       images: [...inner.images].map((image) => image.naturalWidth),
-      fetched: frame.contentWindow.performance.getEntriesByType("resource").map((entry) => entry.name)
+      fetched: view.performance.getEntriesByType("resource").map((entry) => entry.name)
         .filter((name) => !name.startsWith("data:")),
-      sorted: (() => {{
-        const buttons = [...inner.querySelectorAll(".points th button")];
-        const button = buttons.find((one) => one.textContent === "val Jaccard");
-        button.click(); button.click();
-        return inner.querySelector(".points tbody th").textContent;
-      }})(),
+      copy: inner.querySelector(".command button").textContent,
     }};
-  }});
+    const heads = [...inner.querySelectorAll(".points th button")];
+    const head = heads.find((one) => one.textContent === "val Jaccard");
+    head.click(); head.click();
+    measured.sorted = inner.querySelector(".points tbody th").textContent;
+    const name = inner.querySelector(".points tbody .name button");
+    const before = inner.querySelector(".points .log").offsetHeight;
+    name.click();
+    measured.opened = [before, name.getAttribute("aria-expanded"),
+      name.closest("tbody").querySelector(".log").offsetHeight > 0, name.closest("tbody").querySelectorAll("polyline").length];
+    const {{ text, status }} = inner.querySelector(".filters").elements;
+    text.value = "Attention lr0.005";
+    text.dispatchEvent(new view.Event("input", {{ bubbles: true }}));
+    measured.filtered = [visible(), inner.querySelector("output").textContent];
+    text.value = ""; status.value = "oom";
+    status.dispatchEvent(new view.Event("input", {{ bubbles: true }}));
+    measured.failed = visible();
+    found.push(measured);
+  }}
   document.getElementById("found").textContent = JSON.stringify(found);
 }});
 </script>"""
 
 
-def test_a_browser_shows_it_without_network_or_overflow(tmp_path):
-    """Frames, because a window of Chromium is never as narrow as a phone; ``srcdoc``, so that the probe may look in."""
+def chromium(tmp_path, *arguments):
+    """What Chromium prints."""
     if not CHROMIUM.is_file():
         pytest.skip(f"{CHROMIUM} is not installed, so the page is not looked at in a browser")
-    content = frame().assign(base_filters=32)
-    content["name"] = [f"exp_{n:02d}_Attention_ResUNet_lr0.0001_bs8_base_filters32" for n in range(1, 13)]
-    content = fail(content, 0, "oom", "x" * 400)
-    data = loaded(tmp_path, content)
-    page, _ = render(
-        tmp_path,
-        content,
-        pictures=heatmaps(data),
-    )
-    frames = "".join(
-        f'<iframe width="{width}" height="800" style="border:0" srcdoc="{html.escape(page)}"></iframe>'
-        for width in (390, 1280)
-    )
-    probe = tmp_path / "probe.html"
-    probe.write_text(PROBE.format(frames=frames), encoding="utf-8")
     answer = subprocess.run(
         [
-            *(
-                str(CHROMIUM),
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--no-first-run",
-            ),
-            *(
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--hide-scrollbars",
-            ),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND"),
-            *("--virtual-time-budget=5000", "--dump-dom", probe.as_uri()),
+            *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+            *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
+            *("--disable-sync", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND"),
+            *(f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", *arguments),
         ],
         capture_output=True,
         text=True,
@@ -462,9 +460,71 @@ def test_a_browser_shows_it_without_network_or_overflow(tmp_path):
         check=True,
     )
     shutil.rmtree(tmp_path / "profile", ignore_errors=True)
-    found = json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', answer.stdout, re.DOTALL)[1]))
-    assert [one["room"] for one in found] == [390, 1280]
-    for one in found:
-        assert one["wide"] <= one["room"] and one["scripted"]
-        assert len(one["images"]) == 1 and all(one["images"]) and one["fetched"] == []
-        assert one["sorted"] == "11"
+    return answer.stdout
+
+
+STEPS = (
+    NextStep(
+        kind="seeds",
+        title="train two more seeds of every configuration",
+        why="With one seed, the noise is not known.",
+        command="python make_grid.py hyperparameter_optimization_20260131 --a-long-option\npython -m jobs.submit .",
+    ),
+    NextStep(
+        kind="extend", title="extend the learning rate", why="It is at the border.", command="make_grid"
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def full_page(tmp_path_factory):
+    """The page of a run of three seeds with failures, long names, a further axis, files of every point and figures."""
+    tmp_path = tmp_path_factory.mktemp("full")
+    content = noisy().assign(base_filters=32)
+    content["architecture"] = content["architecture"].replace("Attention_UNet", "Attention_ResUNet")
+    content["index"] = range(1, len(content) + 1)
+    content["name"] = [
+        f"exp_{n:02d}_{row.architecture}_lr{row.learning_rate:g}_bs{row.batch_size}_base_filters32_seed{row.seed}"
+        for n, row in enumerate(content.itertuples(), start=1)
+    ]
+    content = fail(fail(content, 0, "oom", "x" * 400), 17, "diverged", "loss became nan in epoch 3")
+    run = make_run(tmp_path, content)
+    for name in content["name"]:
+        (run / name / "training_log.txt").write_text("".join(f"epoch {n}/30 <done>\n" for n in range(1, 31)))
+    data = loaded(tmp_path, content)
+    found = replace(findings(data, summary=str(tmp_path / "s.csv"), root=run), next_steps=STEPS)
+    material = Material(data, found, read_histories(run, data))
+    tasks = {**chart_tasks(material), **sheet_tasks(data, run)}
+    pictures = [drawn for draw in tasks.values() if (drawn := draw())]
+    return html_page(found, data, pictures, run, run / "analysis", None)
+
+
+def test_a_browser_shows_the_answer_first_without_network_or_overflow(tmp_path, full_page):
+    """Frames, because a window of Chromium is never as narrow as a phone; ``srcdoc``, so that the probe may look in."""
+    assert len(tags_of(full_page)) > 1000 and len(full_page) < 5e6
+    frames = "".join(
+        f'<iframe width="{width}" height="800" style="border:0" srcdoc="{html.escape(full_page)}"></iframe>'
+        for width in (390, 1280)
+    )
+    probe = tmp_path / "probe.html"
+    probe.write_text(PROBE.format(frames=frames), encoding="utf-8")
+    shown = chromium(tmp_path, "--dump-dom", probe.as_uri())
+    phone, desktop = json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', shown, re.DOTALL)[1]))
+    assert (phone["room"], desktop["room"]) == (390, 1280)
+    for one in (phone, desktop):
+        assert one["wide"] <= one["room"] and one["scripted"] and one["copy"] == "Copy"
+        assert all(one["images"]) and one["fetched"] == [] and one["small"] == []
+        assert one["sorted"] == "35" and one["opened"] == [0, "true", True, 4]
+        assert one["filtered"] == [6, "6 of 36 points"] and one["failed"] == 1
+        everything, points = one["words"]
+        assert everything - points < 1800
+    assert max(desktop["bottoms"]) < 700 and max(phone["bottoms"][:2]) < 800
+    assert desktop["tall"] < 10_000 and phone["tall"] < 20_000
+
+
+def test_the_print_has_at_most_eight_pages(tmp_path, full_page):
+    page = tmp_path / "page.html"
+    page.write_text(full_page, encoding="utf-8")
+    printed = tmp_path / "page.pdf"
+    chromium(tmp_path, f"--print-to-pdf={printed}", page.as_uri())
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", printed.read_bytes())) <= 8

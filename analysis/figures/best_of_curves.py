@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.drawing import MOST_ARCHITECTURES, name_legend
 from analysis.figures.drawn import Material, Plot
-from analysis.figures.look import HUES, MARKERS, Look
+from analysis.figures.look import HUES, MARKERS, Look, legend_columns
 
 
 def best_of_curves(material: Material, look: Look) -> Plot | None:
@@ -33,7 +33,9 @@ def best_of_curves(material: Material, look: Look) -> Plot | None:
     axes.set(xlabel="points tried at random", ylabel="expected best score (0 to 1)")
     axes.grid(visible=True)
     names = [one.architecture for one in every]
-    name_legend(axes, handles, names, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2 if look.wide else 1)
+    name_legend(
+        axes, handles, names, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=legend_columns(look, names)
+    )
     seen = [
         f"{one.architecture} from {one.expected[0]:.3f} with 1 point to {one.expected[-1]:.3f} with {len(one.expected)}"
         for one in every

@@ -11,7 +11,7 @@ from scipy import stats
 
 from analysis.figures.drawing import MOST_ARCHITECTURES, best_first, limits, name_legend
 from analysis.figures.drawn import Material, Plot
-from analysis.figures.look import HUES, MARKERS, Look
+from analysis.figures.look import HUES, MARKERS, Look, legend_columns
 from analysis.summary import architectures
 
 METRIC = "best_val_jaccard"
@@ -51,9 +51,15 @@ def scores_against_budget(material: Material, look: Look) -> Plot | None:
             seen.append(
                 f"with {'updates' if column == '_updates' else 'time'}: Spearman's correlation {rho:.2f}"
             )
-    figure.supylabel("score (0 to 1)", fontsize=look.size)
+    for axes in every[:, 0]:
+        axes.set_ylabel("score (0 to 1)")
     name_legend(
-        every.flat[0], handles, names, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2 if look.wide else 1
+        every.flat[0],
+        handles,
+        names,
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=legend_columns(look, names),
     )
     text = f"Scores of {len(rows)} points against what they cost. {'; '.join(seen)}".rstrip(" .") + "."
     return Plot(figure, text)

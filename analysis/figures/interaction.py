@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
 
-from analysis.figures.drawing import MOST_ARCHITECTURES, best_first, limits, rate_text, value_ticks
+from analysis.figures.drawing import MOST_ARCHITECTURES, best_first, limits, rate_text
 from analysis.figures.drawn import Material, Plot
-from analysis.figures.look import INK, MARKERS, MUTED, Look, panels, ramp
+from analysis.figures.look import INK, MARKERS, Look, panel_columns, panels, ramp, rate_axis
+from analysis.schema import Findings
 from analysis.summary import architectures
 
 METRIC = "best_val_jaccard"
+_FACTORS = {"learning_rate", "batch_size"}
+_MOST = 12  # batch sizes
 _LISTED = 8  # batch sizes in the legend
 _MARKED = 12  # points of a line; with more, it has no markers
 
 
 def interaction(material: Material, look: Look) -> Plot | None:
-    """Mean score over the learning rate for each batch size. ``None`` with fewer than two learning rates."""
+    """Mean score over the learning rate for each batch size.
+
+    ``None`` with fewer than two learning rates, or if the points did not use them. Of more than :data:`_MOST` batch
+    sizes, that of the best point and others evenly spread are drawn.
+    """
+    if any(one.axis == "learning_rate" for one in material.findings.fictitious):
+        return None
     rows = material.frame[material.frame["successful"]]
     if rows["learning_rate"].nunique() < 2:
         return None
     best = list(dict.fromkeys(best_first(rows)["architecture"]))[:MOST_ARCHITECTURES]
     names = [name for name in architectures(rows) if name in best]
     rows = rows[rows["architecture"].isin(names)]
-    batches = sorted(rows["batch_size"].unique())
+    batches = _drawn(sorted(rows["batch_size"].unique()), best_first(rows)["batch_size"].iloc[0])
+    rows = rows[rows["batch_size"].isin(batches)]
     colours = dict(zip(batches, ramp(len(batches)), strict=True))
     means = rows.groupby(["architecture", "batch_size", "learning_rate"])[METRIC].mean()
-    figure, every = panels(look, names, 1.5)
+    figure, every = panels(look, names, 1.75 if look.wide else 1.5, "mean score")
     best_at = []
     for axes, name in zip(every, names, strict=True):
         own = means.loc[name]
@@ -47,7 +55,8 @@ def interaction(material: Material, look: Look) -> Plot | None:
             [rate], [own.max()], marker="o", markersize=9, markerfacecolor="none", color=INK, linewidth=0
         )
         best_at.append(f"{name} {own.max():.3f} at {rate_text(rate)} and {batch:g}")
-        _finish(axes, sorted(rows["learning_rate"].unique()))
+        rate_axis(axes, rows["learning_rate"].tolist(), look, panel_columns(look, len(names)))
+        axes.grid(visible=True)
     every[0].set_ylim(*limits(means.to_numpy()))
     handles, labels = every[0].get_legend_handles_labels()
     step = -(-len(handles) // _LISTED)
@@ -59,32 +68,25 @@ def interaction(material: Material, look: Look) -> Plot | None:
         title="batch size (circle: highest mean)",
         alignment="left",
     )
-    figure.supylabel("mean score (0 to 1)", fontsize=look.size)
     figure.supxlabel("learning rate (log scale)", fontsize=look.size)
     lines = f"{len(batches)} batch sizes" if len(batches) > 1 else "one batch size"
     return Plot(
         figure,
         f"Mean score over the learning rate, with lines for {lines}. Highest means, at learning rate and batch size: "
-        f"{'; '.join(best_at)}. {_crossing(means, names, batches)}",
+        f"{'; '.join(best_at)}. {_tested(material.findings)}",
     )
 
 
-def _finish(axes: Axes, rates: list[float]) -> None:
-    value_ticks(axes, rates, base=10, label="")
-    axes.grid(visible=True)
-    axes.tick_params(colors=MUTED, which="both", labelcolor=INK)
+def _drawn(batches: list[float], best: float) -> list[float]:
+    if len(batches) <= _MOST:
+        return batches
+    spread = [batches[int(place)] for place in np.linspace(0, len(batches) - 1, _MOST - 1)]
+    return sorted({*spread, best})
 
 
-def _crossing(means: pd.Series, names: list[str], batches: list[float]) -> str:
-    if len(batches) < 2:
-        return ""
-    crossed = []
-    for name in names:
-        own = means.loc[name].reset_index()
-        table = own.pivot_table(index="learning_rate", columns="batch_size", values=METRIC).dropna()
-        order = np.diff(table.to_numpy(), axis=1)
-        if len(order) and (np.sign(order).min(axis=0) * np.sign(order).max(axis=0) < 0).any():
-            crossed.append(name)
-    if not crossed:
-        return "The lines do not cross: the best batch size is the same at every learning rate."
-    return f"The lines cross for {', '.join(crossed)}: which batch size is best depends on the learning rate."
+def _tested(findings: Findings) -> str:
+    """The test of the interaction, because lines that cross may be noise."""
+    term = next((one for one in findings.anova[METRIC].terms if set(one.term.split(":")) == _FACTORS), None)
+    if term is None or term.p_holm is None:
+        return "The interaction was not tested."
+    return f"Test of the interaction of learning rate and batch size: p = {term.p_holm:.2g} (Holm-corrected)."

@@ -88,7 +88,7 @@ def _forest(groups: dict[str, list[_Row]], look: Look, label: str, *, zero: bool
     ends = [end for rows in groups.values() for row in rows for end in row.interval or (row.value,)]
     ends += [-1.5 * MARGIN, 1.5 * MARGIN] if zero else []
     every[-1, 0].set_xlim(*limits(ends, share=0.04))
-    every[-1, 0].set_xlabel(label)
+    figure.supxlabel(label, fontsize=look.size)
     return figure
 
 

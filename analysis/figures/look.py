@@ -7,6 +7,7 @@ two always show the same.
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+
+from analysis.figures.drawing import limits, rate_text
 
 FORMATS = ("svg", "pdf", "png")
 INK, MUTED, RULE, PAPER = "#1f2328", "#57606a", "#d0d7de", "#fefefe"
@@ -39,15 +42,17 @@ def _ramp(low: float, high: float) -> list[str]:
     return [to_hex(colour) for colour in mpl.colormaps["plasma"](np.linspace(low, high, _STEPS))]
 
 
-_RAMP = _ramp(0.0, 0.78)  # the brightest colours cannot be seen on white
+_RAMP = _ramp(0.0, 0.63)  # the brightest colours cannot be seen on white
 _DARK = {
-    **dict(zip(_RAMP, _ramp(0.3, 1.0), strict=True)),
+    **dict(zip(_RAMP, _ramp(0.44, 1.0), strict=True)),
     **_HUES,
     INK: "#e6edf3",
     MUTED: "#9ea7b3",
     RULE: "#3d444d",
     PAPER: "#0d1117",
 }
+_CHARACTER = 0.62  # the width of a character, in sizes of the text
+_MOST_TICKS = 12
 _COLOUR = re.compile(rb"#[0-9a-f]{6}\b")
 
 
@@ -147,17 +152,52 @@ def for_dark(svg: bytes) -> bytes:
     return _COLOUR.sub(lambda match: _DARK.get(match[0].decode(), match[0].decode()).encode(), svg)
 
 
-def panels(
-    look: Look, titles: Sequence[str], height: float, *, share_y: bool = True
-) -> tuple[Figure, list[Axes]]:
-    """One panel for each of ``titles``, ``height`` inches high: below each other, or side by side if that fits."""
-    columns = min(len(titles), 3) if look.wide else 1
+def legend_columns(look: Look, names: Sequence[str]) -> int:
+    """The number of columns of a legend of ``names`` that is as wide as the figure."""
+    longest = max(map(len, names), default=0) + 5  # the marker and the gaps
+    return max(1, min(len(names), int(look.width * 72 / (_CHARACTER * look.size * longest))))
+
+
+def rate_axis(axes: Axes, rates: Sequence[float], look: Look, columns: int) -> None:
+    """A logarithmic axis of learning rates, with labels as close as the text allows."""
+    low, high = limits(rates, log=True)
+    values = sorted(set(rates))
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    space = 0.8 * look.width * 72 / columns
+    kept: list[float] = []
+    for value in values if len(values) <= _MOST_TICKS else _decades(low, high):
+        width = _CHARACTER * look.size * (len(rate_text(value)) + 1)
+        if not kept or math.log(value / kept[-1]) / math.log(high / low) * space > width:
+            kept.append(value)
+    axes.set_xticks(kept, [rate_text(value) for value in kept])
+    axes.set_xticks([], minor=True)
+
+
+def _decades(low: float, high: float) -> list[float]:
+    found = [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
+    return found if len(found) > 1 else [low, high]
+
+
+def panel_columns(look: Look, count: int) -> int:
+    """How many of ``count`` panels are side by side."""
+    return min(count, 3) if look.wide else 1
+
+
+def panels(look: Look, titles: Sequence[str], height: float, label: str) -> tuple[Figure, list[Axes]]:
+    """One panel for each of ``titles``, ``height`` inches high: below each other, or side by side if that fits.
+
+    ``label`` is that of the vertical axes.
+    """
+    columns = panel_columns(look, len(titles))
     rows = -(-len(titles) // columns)
     figure = Figure(figsize=(look.width, rows * height + 0.35), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=share_y)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     every = list(grid.flat)
     for axes, title in zip(every, titles, strict=False):
         axes.set_title(title, parse_math=False)
     for axes in every[len(titles) :]:
         axes.remove()
+    for row in grid:
+        row[0].set_ylabel(label)
     return figure, every[: len(titles)]

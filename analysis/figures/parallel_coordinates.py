@@ -49,7 +49,7 @@ def parallel_coordinates(material: Material, look: Look) -> Plot | None:
         axes.axvline(place, color=MUTED, linewidth=0.6)
         step = -(-len(levels) // _MOST_LABELS)
         for level in levels[::step]:
-            text = str(level)[:18] if isinstance(level, str) else f"{level:g}"
+            text = str(level)[:18] if isinstance(level, str) else f"{level:.4g}"
             axes.text(
                 place + 0.03, order[level] / scale, text, va="center", fontsize=look.size - 1, color=INK,
                 parse_math=False, zorder=4, in_layout=False, bbox=_BEHIND,

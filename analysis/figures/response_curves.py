@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.figures.drawing import MOST_ARCHITECTURES, limits, rate_text, value_ticks
+from analysis.figures.drawing import MOST_ARCHITECTURES, limits, rate_text
 from analysis.figures.drawn import Material, Plot
-from analysis.figures.look import HUES, INK, Look, panels
+from analysis.figures.look import HUES, INK, Look, panel_columns, panels, rate_axis
 from analysis.schema import Response
 
 METRIC = "best_val_jaccard"
@@ -23,7 +23,7 @@ def response_curves(material: Material, look: Look) -> Plot | None:
         return None
     rows = material.frame[material.frame["successful"]]
     means = rows.groupby(["architecture", "learning_rate"])[METRIC].mean()
-    figure, panels_ = panels(look, [one.architecture for one in every], 1.4)
+    figure, panels_ = panels(look, [one.architecture for one in every], 1.75 if look.wide else 1.4, "score")
     heights = []
     for axes, one in zip(panels_, every, strict=True):
         low, high = one.tried or (1.0, 10.0)
@@ -45,10 +45,9 @@ def response_curves(material: Material, look: Look) -> Plot | None:
         )
         axes.plot(own.index.to_numpy(float), own.to_numpy(float), "o", color=INK)
         heights += [*fitted, *own]
-        value_ticks(axes, sorted(rows["learning_rate"].unique()), base=10, label="")
+        rate_axis(axes, rows["learning_rate"].tolist(), look, panel_columns(look, len(every)))
         axes.grid(visible=True)
     panels_[0].set_ylim(*limits(heights))
-    figure.supylabel("score (0 to 1)", fontsize=look.size)
     figure.supxlabel("learning rate (log scale)", fontsize=look.size)
     return Plot(figure, f"Score as a quadratic of log learning rate. {' '.join(_seen(one) for one in every)}")
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.drawing import MOST_ARCHITECTURES, limits, name_legend
 from analysis.figures.drawn import Material, Plot
-from analysis.figures.look import HUES, INK, MARKERS, MUTED, Look
+from analysis.figures.look import HUES, INK, MARKERS, MUTED, Look, legend_columns
 from analysis.summary import architectures
 
 _MOST = 2000  # configurations
@@ -45,7 +45,9 @@ def scores_on_test(material: Material, look: Look) -> Plot | None:
         [first.mean or 0.0], [first.test_mean or 0.0], "o", markersize=10, markerfacecolor="none", color=INK
     )
     axes.grid(visible=True)
-    name_legend(axes, handles, names, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2 if look.wide else 1)
+    name_legend(
+        axes, handles, names, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=legend_columns(look, names)
+    )
     below = sum((one.test_mean or 0.0) < (one.mean or 0.0) for one in every)
     return Plot(
         figure,

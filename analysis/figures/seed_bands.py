@@ -44,7 +44,7 @@ def seed_bands(material: Material, look: Look) -> Plot | None:
     rates = [one.learning_rate for name in names for one, _ in curves[name]]
     low, high = min(rates), max(rates)
     norm = LogNorm(low, high) if high > low else LogNorm(low / 2, high * 2)
-    figure, every = panels(look, names, 1.5)
+    figure, every = panels(look, names, 1.75 if look.wide else 1.5, "validation score")
     for axes, name in zip(every, names, strict=True):
         for one, runs in reversed(curves[name]):
             _draw(axes, runs, ramp_of(float(norm(one.learning_rate))), first=one is curves[name][0][0])
@@ -60,7 +60,6 @@ def seed_bands(material: Material, look: Look) -> Plot | None:
         title="learning rate (thick line: best configuration of the panel)",
         alignment="left",
     )
-    figure.supylabel("validation score (0 to 1)", fontsize=look.size)
     figure.supxlabel("epoch", fontsize=look.size)
     return Plot(figure, _alt(curves, names, hidden))
 

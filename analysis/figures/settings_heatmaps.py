@@ -18,6 +18,7 @@ from analysis.figures.look import MUTED, PAPER, RULE, Look, panels
 from analysis.summary import architectures
 from jobs.common.units import plural
 
+_UPRIGHT = 6  # learning rates, up to which the numbers are horizontal
 _LARGE = 90  # cells of a panel: with more, the numbers do not fit in them
 
 
@@ -51,11 +52,14 @@ def _heatmap(
     if not len(finite):
         return None
     norm = _norm(finite, log=not higher)
-    figure, every = panels(look, names, 0.32 * len(batches) + 0.45, share_y=True)
+    figure, every = panels(
+        look, names, (0.32 if len(rates) <= _UPRIGHT else 0.46) * len(batches) + 0.45, "batch size"
+    )
     for axes, name in zip(every, names, strict=True):
         _draw(axes, grids[name], norm, colours, pattern if len(rates) * len(batches) <= _LARGE else "", look)
-    figure.supxlabel("learning rate", fontsize=look.size)
-    figure.supylabel("batch size", fontsize=look.size)
+    ignored = next((one for one in material.findings.fictitious if one.axis == "learning_rate"), None)
+    label = "learning rate" if ignored is None else "learning rate that was asked for, but not used"
+    figure.supxlabel(label, fontsize=look.size)
     return Plot(figure, _alt(grids, finite, words, pattern, left_out, higher=higher))
 
 
@@ -68,7 +72,8 @@ def _norm(finite: np.ndarray, *, log: bool) -> Normalize:
 
 def _draw(axes: Axes, cells: Cells, norm: Normalize, colours: str, pattern: str, look: Look) -> None:
     colour_map = colormaps[colours]
-    size = look.size - (0.5 if len(cells.rates) <= 5 else 2)
+    narrow = len(cells.rates) > _UPRIGHT
+    size = look.size - (1.5 if narrow else 0.5)
     for (y, x), value in np.ndenumerate(cells.means):
         if math.isfinite(value):
             shown = max(value, norm.vmin or 0.0) if isinstance(norm, LogNorm) else value
@@ -87,13 +92,21 @@ def _draw(axes: Axes, cells: Cells, norm: Normalize, colours: str, pattern: str,
             text, ink = str(cells.reasons[y, x]) if pattern else "", MUTED
         if text:
             axes.text(
-                x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=size, color=ink, in_layout=False
+                x + 0.5,
+                y + 0.5,
+                text,
+                ha="center",
+                va="center",
+                fontsize=size,
+                color=ink,
+                in_layout=False,
+                rotation=90 if narrow else 0,
             )
     axes.set(xlim=(0, len(cells.rates)), ylim=(len(cells.batches), 0))
     axes.set_xticks(np.arange(len(cells.rates)) + 0.5, [rate_text(rate) for rate in cells.rates])
     axes.set_yticks(np.arange(len(cells.batches)) + 0.5, [f"{batch:g}" for batch in cells.batches])
     axes.tick_params(length=0, axis="both")
-    if len(cells.rates) > 6:
+    if narrow:
         axes.tick_params(axis="x", rotation=90)
     axes.spines[:].set_visible(False)
 

@@ -23,7 +23,7 @@ from benchmarks.calibration.summaries import (
     design,
     doublings,
     simulated,
-    with_diverged,
+    with_failures,
     with_results,
     without,
 )
@@ -207,13 +207,12 @@ def seed_effects(replicates: int, generator: Generator) -> Iterator[Figure]:
         whole = simulated(base, generator, true + seed, sd=noise)
         failed = np.zeros(len(base), bool)
         failed[generator.integers(len(base))] = True
-        best = base["name"][int(np.argmax(true))]
-        for (_, own), frame in zip(shares.items(), (whole, with_diverged(whole, failed)), strict=True):
+        names_of_best = set(base["name"][true == true.max()])
+        for (_, own), frame in zip(shares.items(), (whole, with_failures(whole, failed, "oom")), strict=True):
             found = product.winner(frame)
             own.add("sd", product.noise_sd(frame))
             own.add("size", found.count)
-            if not failed[base["name"] == best].any():
-                own.add("covered", best in found.members)
+            own.add("covered", bool(found.members & names_of_best))
     for words, own in shares.items():
         text = f"seed effects of twice the noise (SD {noise:g}), {words}"
         yield Figure(text, "SD of the noise", own["sd"], f"{noise:g}", share=False)

@@ -21,7 +21,7 @@ from benchmarks.calibration.summaries import (
     configuration,
     design,
     simulated,
-    with_diverged,
+    with_failures,
     with_results,
 )
 
@@ -44,7 +44,7 @@ def failures(replicates: int, generator: Generator) -> Iterator[Figure]:
         for _ in range(replicates):
             lost = np.zeros(len(base), bool)
             lost[generator.choice(places, number, replace=False)] = True
-            p = product.failure_p(with_diverged(simulated(base, generator), lost))
+            p = product.failure_p(with_failures(simulated(base, generator), lost))
             shares.add("rate", p["learning_rate"] < ALPHA)
             shares.add("any", min(p.values()) < ALPHA)
         yield Figure(text, "seen for the learning rate", shares["rate"], goal)

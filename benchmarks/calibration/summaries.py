@@ -74,13 +74,13 @@ def with_results(frame: pd.DataFrame, **columns: np.ndarray) -> pd.DataFrame:
     return frame.assign(**{**columns, **shares})
 
 
-def with_diverged(frame: pd.DataFrame, diverged: np.ndarray) -> pd.DataFrame:
-    """``frame`` where the points of which ``diverged`` is true have no result."""
+def with_failures(frame: pd.DataFrame, failed: np.ndarray, status: str = "diverged") -> pd.DataFrame:
+    """``frame`` where the points of which ``failed`` is true have no result."""
     changed = frame.copy()
-    changed.loc[diverged, "successful"] = False
-    changed.loc[diverged, "status"] = "diverged"
-    changed.loc[diverged, "training_successful"] = "False"
-    changed.loc[diverged, [SCORE, TEST, STABILITY, EPOCHS]] = np.nan
+    changed.loc[failed, "successful"] = False
+    changed.loc[failed, "status"] = status
+    changed.loc[failed, "training_successful"] = "False"
+    changed.loc[failed, [SCORE, TEST, STABILITY, EPOCHS]] = np.nan
     return changed
 
 

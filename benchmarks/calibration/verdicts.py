@@ -19,7 +19,7 @@ from benchmarks.calibration.summaries import (
     design,
     doublings,
     simulated,
-    with_diverged,
+    with_failures,
 )
 
 SUPPORTED, NOT_SUPPORTED, OPEN = "supported", "not supported", "cannot be judged"
@@ -65,7 +65,7 @@ class Truth:
             tails=self.tails,
         )
         lost = (base["learning_rate"] == HIGHEST).to_numpy() & (generator.random(len(base)) < self.diverge)
-        return with_diverged(made, lost) if lost.any() else made
+        return with_failures(made, lost) if lost.any() else made
 
 
 ANY = frozenset((SUPPORTED, NOT_SUPPORTED))

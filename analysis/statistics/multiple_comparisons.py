@@ -24,6 +24,7 @@ _MANY = (
 )
 _LARGEST = 40.0  # standard errors
 _CHUNK = 500
+_AT_ONCE = 500  # limits times groups in one array
 
 
 @dataclass(frozen=True)
@@ -201,11 +202,16 @@ def _grouped(loadings: np.ndarray, counts: np.ndarray) -> tuple[tuple[float, int
 
 def _all_below(limits: np.ndarray, groups: tuple[tuple[float, int], ...]) -> np.ndarray:
     """P(all of the correlated standard normal variables are below each of ``limits``)."""
-    logarithm = np.zeros((len(limits), len(_Z)))
-    for loading, count in groups:
-        rest = math.sqrt(max(1 - loading * loading, 1e-12))
-        logarithm += count * special.log_ndtr((limits[:, None] + loading * _Z) / rest)
-    found: np.ndarray = np.exp(logarithm) @ _DENSITY
+    loadings, counts = np.array(groups, float).T
+    below = np.ones((len(limits), len(_Z)))
+    # All groups in one call: a hundred groups with one limit are common, as are a hundred limits with one group.
+    step = max(1, _AT_ONCE // len(limits))
+    for start in range(0, len(loadings), step):
+        own, powers = loadings[start : start + step, None, None], counts[start : start + step, None, None]
+        rest = np.sqrt(np.maximum(1 - own * own, 1e-12))
+        one = special.ndtr((limits[:, None] + own * _Z) / rest)
+        below *= np.prod(one if (powers == 1).all() else one**powers, axis=0)
+    found: np.ndarray = below @ _DENSITY
     return found
 
 

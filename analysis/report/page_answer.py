@@ -145,8 +145,10 @@ def _facts(found: Findings, first: Configuration | None) -> tuple[Fact, ...]:
         Fact("chance level", number(first.chance, "{:.3f}"), "all pixels mitochondrion"),
         Fact(
             "seed-to-seed SD",
-            number(noise.sd, "{:.3f}") if noise.known else "unknown",
-            "" if noise.known else "needs repeats",
+            number(noise.sd if noise.sd_within_seed is None else noise.sd_within_seed, "{:.3f}")
+            if noise.known
+            else "unknown",
+            "of one configuration" if noise.known else "needs repeats",
         ),
         good,
     )

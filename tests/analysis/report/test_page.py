@@ -23,18 +23,31 @@ from analysis.figures.drawn import Drawn, Material
 from analysis.figures.heatmaps import detailed_heatmaps
 from analysis.figures.run_files import read_histories
 from analysis.findings import findings
-from analysis.report.page import html_page
+from analysis.report.page import _LIMITS, html_page
 from analysis.report.page_filters import TEMPLATES, environment
 from analysis.report.page_points import MOST_LINKED
 from analysis.schema import NextStep
 from jobs.common.schema import ProvenanceRecord
 from jobs.common.states import STATES
-from tests.analysis.figures.samples import loaded, make_run, with_seeds
+from tests.analysis.figures.samples import loaded, make_run, named, with_seeds
 from tests.analysis.report.test_report import fail, frame
 
 CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = """<script>alert("x")</script><img src=x onerror=alert(1)> ' " $HOME ${x} &amp; </table> \u202e"""
 VOID = {"meta", "link", "img", "wbr", "br", "input", "source"}
+
+
+STEPS = (
+    NextStep(
+        kind="seeds",
+        title="train two more seeds of every configuration",
+        why="With one seed, the noise is not known.",
+        command="python make_grid.py hyperparameter_optimization_20260131 --a-long-option\npython -m jobs.submit .",
+    ),
+    NextStep(
+        kind="extend", title="extend the learning rate", why="It is at the border.", command="make_grid"
+    ),
+)
 
 
 class Balance(HTMLParser):
@@ -106,8 +119,8 @@ def noisy():
 
 def rows_of(page, caption):
     """The cells of each row of the table with ``caption``."""
-    table = page.split(f"<caption><span>{caption}")[1].split("</table>")[0].split("<tbody>")[1]
-    cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in table.split("<tr>")[1:]]
+    table = page.split(f"<caption><span>{caption}")[1].split("</tbody>")[0].split("<tbody>")[1]
+    cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in re.split(r"<tr[^>]*>", table)[1:]]
     return [[html.unescape(cell) for cell in row] for row in cells]
 
 
@@ -165,6 +178,76 @@ def test_the_pairs_of_the_rank_tests_show_their_corrected_p(tmp_path):
             shown = rows_of(page, html.escape(f"Signed-rank tests of {test.label}: {title}"))
             assert [row[:2] for row in shown] == [[str(pair.a), str(pair.b)] for pair in test.pairs]
             assert [row[5] for row in shown] == [p_text(pair.p_holm) for pair in test.pairs]
+
+
+def test_the_next_step_is_a_command_that_can_be_copied(tmp_path):
+    data = loaded(tmp_path, frame())
+    found = replace(findings(data, summary="s.csv"), next_steps=STEPS)
+    page = html_page(found, data, (), None, tmp_path, None)
+    tags_of(page)
+    first, second = re.findall(r"<pre[^>]*><code>(.*?)</code></pre>", page, re.DOTALL)
+    assert (first, second) == (STEPS[0].command, STEPS[1].command)
+    assert f"Next: {STEPS[0].title}" in page and "1 other step" in page
+    assert page.index(first) < page.index('id="cautions"')
+
+
+def test_the_pairs_of_the_rank_tests_are_shown_where_these_come_first(tmp_path):
+    effects = r'<section id="effects">(.*?)<section id="failures"'
+    for content, comes_first in ((noisy(), False), (fail(noisy(), 3, "diverged"), True)):
+        ranks = findings(loaded(tmp_path, content), summary="s.csv").rank_tests["best_val_jaccard"]
+        shown = re.search(effects, render(tmp_path, content)[0], re.DOTALL)[1]
+        assert (ranks.primary == "rank") == comes_first
+        assert ("<details open><summary>Pairs of the rank test" in shown) == comes_first
+        test = ranks.factors[0]
+        first = f"{test.test} rank test: p (Holm) " if comes_first else "F test: p (Holm) "
+        assert f'<p class="small">{first}' in shown
+
+
+def test_effect_sizes_are_omega_squared_with_its_interval(tmp_path):
+    content = noisy()
+    table = findings(loaded(tmp_path, content), summary="s.csv").anova["best_val_jaccard"]
+    page, _ = render(tmp_path, content)
+    assert "eta squared" not in page and "&eta;" not in page
+    shown = rows_of(page, "Omega squared: the share of the variance, apart from the other terms")
+    assert len(shown) == len(table.terms) > 2
+    for row, term in zip(shown, table.terms, strict=True):
+        low, high = term.omega_sq_ci
+        assert row[-1] == f"{term.omega_sq:.3f}<small>{low:.3f} to {high:.3f}</small>"
+
+
+def test_no_key_of_the_json_is_printed(tmp_path):
+    text = words(fail(noisy(), 3, "diverged").pipe(lambda content: render(tmp_path, content)[0]))
+    for key in ("p_F", "p F ", "draws", "df_within", "best_val_jaccard", "val_loss", "sum_sq", "None", "nan"):
+        assert key not in text, key
+
+
+def test_a_figure_follows_dark_mode_and_tables_replace_some(tmp_path):
+    small, dark = (
+        b'<svg width="300pt" height="150pt" xmlns="http://www.w3.org/2000/svg"></svg>',
+        b'<svg id="dark"></svg>',
+    )
+    pictures = [
+        Drawn("one.svg", "One", "A caption.", "Seen: 0.5.", small, dark),
+        Drawn("differences.svg", "Two", "Shown as a table.", "Seen.", small, dark),
+    ]
+    page, tags = render(tmp_path, frame(), pictures=pictures)
+    images = [attributes for tag, attributes in tags if tag == "img"]
+    assert [(one["alt"], one["width"], one["height"]) for one in images] == [("Seen: 0.5.", "400", "200")]
+    sources = [attributes for tag, attributes in tags if tag == "source"]
+    assert base64.b64decode(sources[0]["srcset"].split(",")[1]) == dark and len(sources) == 1
+    assert sources[0]["media"] == "screen and (prefers-color-scheme: dark)"
+    assert "Shown as a table." not in page
+
+
+def test_only_a_run_of_some_hundred_points_has_details(tmp_path, monkeypatch):
+    content = named(frame())
+    run = make_run(tmp_path, content)
+    assert render(tmp_path, content, run=run)[0].count("Settings, curves and log of") == 12
+    monkeypatch.setattr("analysis.report.page_points.MOST_DETAILED", 11)
+    page, _ = render(tmp_path, content, run=run)
+    assert "Settings, curves and log of" not in page and "can be opened here only if" not in page
+    monkeypatch.setitem(_LIMITS, "most_detailed", 11)
+    assert "Points can be opened here only if there are at most 11" in render(tmp_path, content, run=run)[0]
 
 
 @pytest.mark.parametrize(
@@ -461,19 +544,6 @@ def chromium(tmp_path, *arguments):
     )
     shutil.rmtree(tmp_path / "profile", ignore_errors=True)
     return answer.stdout
-
-
-STEPS = (
-    NextStep(
-        kind="seeds",
-        title="train two more seeds of every configuration",
-        why="With one seed, the noise is not known.",
-        command="python make_grid.py hyperparameter_optimization_20260131 --a-long-option\npython -m jobs.submit .",
-    ),
-    NextStep(
-        kind="extend", title="extend the learning rate", why="It is at the border.", command="make_grid"
-    ),
-)
 
 
 @pytest.fixture(scope="module")

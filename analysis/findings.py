@@ -80,7 +80,7 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
         yield "survival analysis of the epochs to the best score", times
         yield "resources requested and used", used
         for one in related:
-            yield f"correlation of {one.a} and {one.b}", one
+            yield f"correlation of {WORDS[one.a]} and {WORDS[one.b]}", one
 
     return Findings(
         schema=SCHEMA,

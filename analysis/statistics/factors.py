@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.axes import fictitious_axes
+from analysis.metrics import WORDS
 from analysis.summary import extra_axes
 from jobs.common.units import plural
 
@@ -140,7 +141,7 @@ def prepare(frame: pd.DataFrame, metric: str) -> Data:
     places = np.flatnonzero(values.notna().to_numpy())
     if len(places) < 2:
         raise NotComputed(
-            f"{plural(len(places), 'successful point')} with a value of {metric}; at least 2 are needed"
+            f"{plural(len(places), 'successful point')} with a value of {WORDS.get(metric, metric)}; at least 2 are needed"
         )
     raw = values.to_numpy()[places]
     size = float(np.abs(raw).max()) or 1.0

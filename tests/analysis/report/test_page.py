@@ -251,6 +251,13 @@ def test_a_figure_follows_dark_mode_and_tables_replace_some(tmp_path):
     assert "Shown as a table." not in page
 
 
+def test_wide_figures_are_embedded_up_to_a_limit_and_linked_beyond(tmp_path, monkeypatch):
+    pictures = heatmaps(loaded(tmp_path, frame()))
+    monkeypatch.setattr("analysis.report.page_figures.MOST_SHEETS", len(pictures[0].light) - 1)
+    _, tags = render(tmp_path, frame(), pictures=pictures)
+    assert "img" not in [tag for tag, _ in tags] and ("a", {"href": "detailed_heatmaps.png"}) in tags
+
+
 def test_only_a_run_of_some_hundred_points_has_details(tmp_path, monkeypatch):
     content = named(frame())
     run = make_run(tmp_path, content)

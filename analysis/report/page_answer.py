@@ -139,10 +139,14 @@ def _facts(found: Findings, first: Configuration | None) -> tuple[Fact, ...]:
         Fact(
             "test score",
             number(first.test_mean, "{:.3f}"),
-            "disagrees with validation" if apart else "never used to choose",
+            "disagrees with validation" if apart else _recorded(first.test_mean, "never used to choose"),
             "warn" if apart else "plain",
         ),
-        Fact("chance level", number(first.chance, "{:.3f}"), "all pixels mitochondrion"),
+        Fact(
+            "chance level",
+            number(first.chance, "{:.3f}"),
+            _recorded(first.chance, "all pixels mitochondrion"),
+        ),
         Fact(
             "seed-to-seed SD",
             number(noise.sd if noise.sd_within_seed is None else noise.sd_within_seed, "{:.3f}")
@@ -152,6 +156,10 @@ def _facts(found: Findings, first: Configuration | None) -> tuple[Fact, ...]:
         ),
         good,
     )
+
+
+def _recorded(value: float | None, note: str) -> str:
+    return "not recorded" if value is None else note
 
 
 def _about(found: Findings) -> str:

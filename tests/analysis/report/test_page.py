@@ -26,7 +26,14 @@ from analysis.findings import findings
 from analysis.report.page import _LIMITS, html_page
 from analysis.report.page_filters import TEMPLATES, environment
 from analysis.report.page_points import MOST_LINKED
-from analysis.schema import NextStep
+from analysis.schema import (
+    ArchitectureAtBest,
+    ArchitectureComparison,
+    BestOfCurve,
+    NextStep,
+    Outperformance,
+    Response,
+)
 from jobs.common.schema import ProvenanceRecord
 from jobs.common.states import STATES
 from tests.analysis.figures.samples import loaded, make_run, named, with_seeds
@@ -269,6 +276,47 @@ def test_only_a_run_of_some_hundred_points_has_details(tmp_path, monkeypatch):
     assert "Points can be opened here only if there are at most 11" in render(tmp_path, content, run=run)[0]
 
 
+def test_architectures_optima_and_expected_scores_are_tables(tmp_path):
+    best = [
+        ArchitectureAtBest(
+            architecture=name,
+            settings=f"{name} lr 0.001 bs 8",
+            seeds=3,
+            mean=mean,
+            shrunken_mean=mean - 0.01,
+            difference_to_best=(mean - 0.9, mean - 0.7),
+            may_be_best=mean > 0.7,
+        )
+        for name, mean in (("A", 0.8), ("B", 0.6))
+    ]
+    won = Outperformance(a="A", b="B", probability=0.875, ci=(0.5, 1.0), pairs=9, verdict="likely")
+    curve = Response(computed=True, architecture="A", optimum=8e-4, ci=(None, 2e-3), tried=(1e-4, 5e-3), n=12)
+    data = loaded(tmp_path, frame())
+    found = replace(
+        findings(data, summary="s.csv"),
+        architectures=ArchitectureComparison(computed=True, architectures=tuple(best), pairs=(won,)),
+        best_of=(BestOfCurve(architecture="A", expected=(0.5, 0.6, 0.65)),),
+        response=(curve, Response(computed=False, reason="too few", architecture="B")),
+    )
+    page = html_page(found, data, (), None, tmp_path, None)
+    tags_of(page)
+    assert [
+        [words(cell) for cell in row] for row in rows_of(page, "Each architecture at its own best settings")
+    ] == [
+        ["A", "A lr 0.001 bs 8", "3", "0.8000", "0.7900", "-0.100 to +0.100", "yes"],
+        ["B", "B lr 0.001 bs 8", "3", "0.6000", "0.5900", "-0.300 to -0.100", "no"],
+    ]
+    assert rows_of(page, "Probability that a run of a scores higher than one of b") == [
+        ["A", "B", "0.88", "0.50 to 1.00", "9", "likely"]
+    ]
+    assert rows_of(page, "Learning rate with the highest score, from a curve through all of them") == [
+        ["A", "0.0008", "no limit to 0.002", "0.0001 to 0.005", "\N{EN DASH}", "12"]
+    ]
+    assert rows_of(page, "Expected best score of a random search of n points")[0][:5] == [
+        *("A", "0.500", "0.600", "0.650", "\N{EN DASH}"),
+    ]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -480,6 +528,7 @@ CONTRAST = (
     *((ink, ground) for ink in ("text", "muted", "link") for ground in ("ground", "panel", "plain-ground")),
     *((kind, f"{kind}-ground") for kind in ("good", "warn", "bad", "plain")),
     ("text", "warn-ground"),
+    *(("warn", ground) for ground in ("ground", "panel")),  # the name of the training curve
 )
 
 

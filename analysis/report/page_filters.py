@@ -43,7 +43,10 @@ def environment() -> Environment:
     )
     filters = (breakable, cell, clause, cut, duration, interval, level_text, lines, memory, number, percent)
     found.filters.update(
-        {one.__name__: one for one in (*filters, p_value, state_kind, time_cell, verdict_kind, words)}
+        {
+            one.__name__: one
+            for one in (*filters, p_value, sentence, state_kind, time_cell, verdict_kind, words)
+        }
     )
     found.globals["inlined"] = _inlined
     return found
@@ -97,6 +100,11 @@ def number(value: float | None, pattern: str = "{:.4f}") -> str:
 def level_text(level: float | str) -> str:
     """A level of a hyperparameter: a number in at most six digits, or a text."""
     return level if isinstance(level, str) else f"{level:.6g}"
+
+
+def sentence(text: str) -> str:
+    """``text`` with a capital first letter; the others stay as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def p_value(value: float | None) -> str:

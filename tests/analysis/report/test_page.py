@@ -30,6 +30,7 @@ from analysis.schema import (
     ArchitectureAtBest,
     ArchitectureComparison,
     BestOfCurve,
+    Findings,
     NextStep,
     Outperformance,
     Response,
@@ -102,10 +103,21 @@ def heatmaps(data):
     return [Drawn(file, "Heatmaps", "Of all points.", "What is seen.", detailed_heatmaps(data))]
 
 
+_FOUND: dict[tuple[str, Path | None], Findings] = {}
+
+
+def found_in(tmp_path, content, run=None):
+    """The findings of a summary; computed once, because many tests look at the same ones."""
+    key = content.to_csv(), run
+    if key not in _FOUND:
+        _FOUND[key] = findings(loaded(tmp_path, content), summary="s.csv", root=run)
+    return replace(_FOUND[key], summary=str(tmp_path / "hyperparameter_summary.csv"))
+
+
 def render(tmp_path, content, *, pictures=None, run=None, provenance=None):
     """The page of a summary with the real findings, and its tags."""
     data = loaded(tmp_path, content)
-    found = findings(data, summary=str(tmp_path / "hyperparameter_summary.csv"), root=run)
+    found = found_in(tmp_path, content, run)
     page = html_page(found, data, pictures or (), run, tmp_path / "analysis", provenance)
     return page, tags_of(page)
 
@@ -170,7 +182,7 @@ def test_repeats_are_called_repeats(tmp_path):
 
 def test_correlations_show_their_corrected_p(tmp_path):
     content = noisy()
-    found = findings(loaded(tmp_path, content), summary="s.csv").correlations
+    found = found_in(tmp_path, content).correlations
     assert any(one.p_holm is not None for one in found)
     shown = rows_of(render(tmp_path, content)[0], "Rank correlations")
     assert [row[-1] for row in shown] == [p_text(one.p_holm) for one in found]
@@ -180,7 +192,7 @@ def test_correlations_show_their_corrected_p(tmp_path):
 def test_the_pairs_of_the_rank_tests_show_their_corrected_p(tmp_path):
     content = noisy()
     page, _ = render(tmp_path, content)
-    for metric, result in findings(loaded(tmp_path, content), summary="s.csv").rank_tests.items():
+    for metric, result in found_in(tmp_path, content).rank_tests.items():
         title = environment().filters["words"](metric)
         for test in result.factors:
             assert test.pairs
@@ -191,7 +203,7 @@ def test_the_pairs_of_the_rank_tests_show_their_corrected_p(tmp_path):
 
 def test_the_next_step_is_a_command_that_can_be_copied(tmp_path):
     data = loaded(tmp_path, frame())
-    found = replace(findings(data, summary="s.csv"), next_steps=STEPS)
+    found = replace(found_in(tmp_path, frame()), next_steps=STEPS)
     page = html_page(found, data, (), None, tmp_path, None)
     tags_of(page)
     first, second = re.findall(r"<pre[^>]*><code>(.*?)</code></pre>", page, re.DOTALL)
@@ -203,7 +215,7 @@ def test_the_next_step_is_a_command_that_can_be_copied(tmp_path):
 def test_the_pairs_of_the_rank_tests_are_shown_where_these_come_first(tmp_path):
     effects = r'<section id="effects">(.*?)<section id="failures"'
     for content, comes_first in ((noisy(), False), (fail(noisy(), 3, "diverged"), True)):
-        ranks = findings(loaded(tmp_path, content), summary="s.csv").rank_tests["best_val_jaccard"]
+        ranks = found_in(tmp_path, content).rank_tests["best_val_jaccard"]
         shown = re.search(effects, render(tmp_path, content)[0], re.DOTALL)[1]
         assert (ranks.primary == "rank") == comes_first
         assert ("<details open><summary>Pairs of the rank test" in shown) == comes_first
@@ -214,7 +226,7 @@ def test_the_pairs_of_the_rank_tests_are_shown_where_these_come_first(tmp_path):
 
 def test_effect_sizes_are_omega_squared_with_its_interval(tmp_path):
     content = noisy()
-    table = findings(loaded(tmp_path, content), summary="s.csv").anova["best_val_jaccard"]
+    table = found_in(tmp_path, content).anova["best_val_jaccard"]
     page, _ = render(tmp_path, content)
     assert "eta squared" not in page and "&eta;" not in page
     shown = rows_of(page, "Omega squared: the share of the variance, apart from the other terms")
@@ -293,7 +305,7 @@ def test_architectures_optima_and_expected_scores_are_tables(tmp_path):
     curve = Response(computed=True, architecture="A", optimum=8e-4, ci=(None, 2e-3), tried=(1e-4, 5e-3), n=12)
     data = loaded(tmp_path, frame())
     found = replace(
-        findings(data, summary="s.csv"),
+        found_in(tmp_path, frame()),
         architectures=ArchitectureComparison(computed=True, architectures=tuple(best), pairs=(won,)),
         best_of=(BestOfCurve(architecture="A", expected=(0.5, 0.6, 0.65)),),
         response=(curve, Response(computed=False, reason="too few", architecture="B")),
@@ -510,7 +522,7 @@ def test_the_provenance_is_shown(tmp_path):
 
 
 def test_ten_thousand_points_stay_small(tmp_path):
-    found = findings(loaded(tmp_path, frame()), summary="s.csv")
+    found = found_in(tmp_path, frame())
     data = pd.concat([loaded(tmp_path, frame())] * 834, ignore_index=True).head(10_000)
     data["index"] = range(1, 10_001)
     data["name"] = [f"exp_{n}_Attention_ResUNet_lr0.0001_bs8_seed{n}" for n in range(1, 10_001)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.axes import is_effective
+from analysis.cell_values import is_failed_formula, is_missing
 from analysis.summary_file import Cells, read_cells
-from jobs.common.errors import one_line
+from jobs.common.errors import UserError, one_line
 from jobs.common.states import STATES
-from jobs.grid.settings import POINT
+from jobs.grid.settings import POINT, Setting
 from jobs.monitor.summary import LEADING, METRICS, TRAILING
+from jobs.monitor.usage import Usage
 
 NEEDED = ("architecture", "learning_rate", "batch_size", "training_successful", "best_val_jaccard")
 LARGEST = 1e100  # larger numbers count as missing, so that differences and means are finite
@@ -24,7 +27,14 @@ _SHARES = (
     "chance_jaccard",
 )  # Jaccard indices
 _ORDER = ("UNet", "Attention_UNet", "Attention_ResUNet")
+_ARCHITECTURES = {name.casefold(): name for name in _ORDER}
+_HYPERPARAMETERS = ["architecture", "learning_rate", "batch_size"]
+_NAME = re.compile(r"exp_\d+_(?P<architecture>\w+?)_lr(?P<rate>\d[\d.e+-]*)_bs(?P<batch>\d+)(_.*)?")
 _WORDS = ("architecture", "training_successful", "epochs_to_best_censored")
+_USED = ("attempts", "parameters", "peak_memory_mb", *(name for name in Usage._fields if name != "job_id"))
+_TEXTS = ("reason", "name", "data_source", "split")
+# Where a day or a time may have become a number in a spreadsheet.
+_TIMES = ("date", "datum", "day", "time", "datetime", "timestamp")
 NUMBERS = (*(column for column in (*LEADING, *METRICS) if column not in _WORDS), "index", "seed")
 # Columns that describe a point or its result, also in summaries of the predecessor.
 # Any other column is an axis that the user added.
@@ -46,7 +56,8 @@ class Reading:
 
     ``dropped``: rows without the three hyperparameters. ``duplicates``: rows with the configuration and the seed of
     another row, ``contradicting`` of them with another score. ``headers``: headers in the middle of the file.
-    ``left_out``: columns that are not hyperparameters, because they hold text.
+    ``left_out``: columns that are not hyperparameters: they contain text or times, nearly every row has a value of its
+    own, or their value follows from the hyperparameters.
     """
 
     dropped: int = 0
@@ -75,55 +86,185 @@ def load_summary(path: Path) -> pd.DataFrame:
     Raises :class:`UserError` if the file is missing, is not a CSV file, lacks a required column, or has a cell that
     cannot be understood.
     """
-    cells = read_cells(path, NEEDED, KNOWN)
+    cells = read_cells(path, NEEDED, (*KNOWN, *POINT), (*NUMBERS, *_USED))
     count = len(cells.rows)
-    frame = pd.DataFrame(
-        {column: [row[column].strip() for row in cells.rows] for column in cells.columns}, dtype=str
-    )
-    marked = [cells.truth(row, "training_successful") for row in range(count)]
+    frame = pd.DataFrame({column: cells.texts(column) for column in cells.columns}, dtype=str)
     for column in NUMBERS:
         frame[column] = _numbers(cells, column) if column in cells.columns else np.full(count, math.nan)
+    whole = _whole(cells, frame)
+    marked = _marked(cells, frame, whole)
     _check_shares(cells, frame, marked)
+    _make_plain(cells, frame)
     for column in NUMBERS:
         frame.loc[~frame[column].abs().le(LARGEST), column] = math.nan
         frame.loc[frame[column].abs() < 1 / LARGEST, column] = 0.0  # so that ratios and logarithms are finite
     if frame["seed"].isna().all() and "repeat" in frame:  # the predecessor's name for it
         frame["seed"] = _numbers(cells, "repeat")
     frame["successful"] = np.array([bool(one) for one in marked], bool) & frame["best_val_jaccard"].notna()
-    if "status" not in frame:
-        frame["status"] = ["done" if good else "error" for good in frame["successful"]]
-    frame["status"] = [status if status in STATES else "error" for status in frame["status"]]
-    frame.loc[~frame["successful"] & (frame["status"] == "done"), "status"] = "error"
-    for column in ("reason", "name", "data_source", "split"):
-        frame[column] = frame[column].map(one_line) if column in frame else ""
+    frame["training_successful"] = _strings(["True" if one else "False" for one in marked])
+    frame["status"] = _strings(_statuses(cells, frame, whole))
+    _read_words(cells, frame)
+    unscored = np.array([bool(one) for one in marked], bool) & ~frame["successful"] & (frame["reason"] == "")
+    frame.loc[unscored, "reason"] = "marked as successful, but the summary has no score for it"
     frame["accumulated"] = _accumulated(frame)
-    frame["architecture"] = frame["architecture"].map(lambda text: one_line(text, 40))
-    left_out = tuple(
-        sorted(column for column in _other_columns(frame) if not _may_be_axis(column, frame[column]))
-    )
-    frame = frame.drop(columns=list(left_out))
-    whole = (frame["architecture"] != "") & frame["learning_rate"].gt(0) & frame["batch_size"].gt(0)
+    frame["architecture"] = _strings([_architecture(text) for text in frame["architecture"]])
+    _check_names(cells, frame, whole)
     dropped = int((~whole).sum())
-    frame = _sorted(frame[whole])
+    frame = frame[whole]
+    left_out = _not_axes(frame)
+    empty = [column for column in left_out if not (frame[column] != "").any()]
+    frame = _sorted(frame.drop(columns=left_out))
+    left_out = [column for column in left_out if column not in empty]
     unnamed = frame["name"] == ""
     frame.loc[unnamed, "name"] = [
         f"{row.architecture}_lr{row.learning_rate:g}_bs{row.batch_size:g}"
         for row in frame[unnamed].itertuples()
     ]
     frame, duplicates, contradicting = _without_duplicates(frame)
-    frame.attrs["reading"] = Reading(dropped, duplicates, contradicting, cells.headers, left_out)
+    frame.attrs["reading"] = Reading(dropped, duplicates, contradicting, cells.headers, tuple(left_out))
     return frame
+
+
+def _make_plain(cells: Cells, frame: pd.DataFrame) -> None:
+    """Give all settings and other numbers that stay texts the form that the summary of a run has."""
+    others = _other_columns(frame)
+    for column in map(str, frame.columns):
+        if column in POINT and column not in NUMBERS and column != "architecture":
+            frame[column] = _strings(_settings(cells, column, POINT[column]))
+        elif column in (*_USED, "gradient_accumulation_steps", *others) or is_effective(column):
+            frame[column] = _strings(_plain_texts(cells, column))
+
+
+def _read_words(cells: Cells, frame: pd.DataFrame) -> None:
+    if "epochs_to_best_censored" in frame:
+        known = [cells.truth(row, "epochs_to_best_censored") for row in range(len(frame))]
+        frame["epochs_to_best_censored"] = _strings(
+            ["" if one is None else "yes" if one else "no" for one in known]
+        )
+    for column in _TEXTS:
+        frame[column] = _strings(
+            [_word(text) for text in frame[column]] if column in frame else [""] * len(frame)
+        )
+    for column in ("job_id", "host", "device"):
+        if column in frame:
+            frame[column] = _strings([_word(text) for text in frame[column]])
+
+
+def _strings(texts: list[str]) -> pd.Series:
+    """A column of texts, also of none: pandas takes an empty list for numbers."""
+    return pd.Series(texts, dtype=str)
 
 
 def _numbers(cells: Cells, column: str) -> np.ndarray:
     """The numbers of a column; NaN where there is none. Raises :class:`UserError` for any other text."""
-    texts = [row[column] for row in cells.rows]
-    numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(float, copy=True)
-    for row in np.flatnonzero(
-        ~np.isfinite(numbers)
-    ):  # pandas reads plain numbers only, but a hundred times as fast
-        numbers[row] = cells.number(int(row), column)
+    numbers: np.ndarray = np.array([number for _text, number in _read(cells, column)], float)
     return numbers
+
+
+def _read(cells: Cells, column: str) -> list[tuple[str, float]]:
+    """The text and the number of each cell of a column. Raises :class:`UserError` for any other text."""
+    texts = cells.texts(column)
+    read = {
+        text: row for row, text in reversed(list(enumerate(texts)))
+    }  # each text once: there are few of them
+    numbers = {text: cells.number(row, column) for text, row in read.items()}
+    return [(text, numbers[text]) for text in texts]
+
+
+def _plain_texts(cells: Cells, column: str) -> list[str]:
+    """The cells of a column whose numbers have a decimal point; texts, if any cell is none and no ``none`` either."""
+    try:
+        return [
+            text if text == "none" else "" if math.isnan(number) else _shortest(number)
+            for text, number in _read(cells, column)
+        ]
+    except UserError:
+        return cells.texts(column)
+
+
+def _shortest(number: float) -> str:
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
+def _settings(cells: Cells, column: str, setting: Setting) -> list[str]:
+    """The cells of a column of a setting, as :meth:`jobs.grid.settings.Setting.to_text` writes them."""
+    found: dict[str, str] = {}
+    texts = cells.texts(column)
+    for row, text in enumerate(texts):
+        if text in found:
+            continue
+        if setting.nullable and text.casefold() in ("none", "null"):
+            found[text] = "none"
+        elif is_failed_formula(text):
+            raise cells.refuse(row, column, setting.expected)
+        elif is_missing(text):
+            found[text] = ""
+        elif setting.kind is bool:
+            found[text] = setting.to_text(cells.truth(row, column))
+        elif setting.kind is str:
+            found[text] = text.casefold() if setting.accepts(text.casefold()) else one_line(text, 100)
+        else:
+            number = cells.number(row, column)
+            found[text] = _shortest(number) if setting.kind is int else repr(number)
+    return [found[text] for text in texts]
+
+
+def _word(text: str) -> str:
+    return "" if is_missing(text) else one_line(text)
+
+
+def _architecture(text: str) -> str:
+    """The name of an architecture: spreadsheets correct the two capitals at its beginning."""
+    return _ARCHITECTURES.get(text.casefold(), one_line(text, 40))
+
+
+def _whole(cells: Cells, frame: pd.DataFrame) -> np.ndarray:
+    """Which rows have the three hyperparameters. Raises :class:`UserError` for a value that is none."""
+    whole: np.ndarray = frame["architecture"].to_numpy(str) != ""
+    for column, expected in (
+        ("learning_rate", "a positive number"),
+        ("batch_size", "a positive whole number"),
+    ):
+        values = frame[column].to_numpy(float)
+        for row in np.flatnonzero(np.isnan(values)):
+            text = cells.rows[row][column].strip()
+            if is_failed_formula(text) or not is_missing(text):
+                raise cells.refuse(int(row), column, expected)
+        good = (values > 0) & (values <= LARGEST) & (values >= 1 / LARGEST)
+        if column == "batch_size":
+            good &= values == np.floor(values)
+        for row in np.flatnonzero(~good & ~np.isnan(values)):
+            raise cells.refuse(int(row), column, expected)
+        whole &= good
+    return whole
+
+
+def _marked(cells: Cells, frame: pd.DataFrame, whole: np.ndarray) -> list[bool | None]:
+    """Whether each point is marked as successful. Raises :class:`UserError` where only a guess is possible."""
+    found = []
+    for row in range(len(frame)):
+        good = cells.truth(row, "training_successful")
+        status = cells.rows[row].get("status", "").strip().casefold()
+        if good is None and whole[row] and (status not in STATES or STATES[status].successful):
+            raise cells.refuse(row, "training_successful", "True or False")
+        found.append(good)
+    return found
+
+
+def _statuses(cells: Cells, frame: pd.DataFrame, whole: np.ndarray) -> list[str]:
+    """The class of each point. Raises :class:`UserError` for one that is unknown or contradicts the success."""
+    found = []
+    for row, good in enumerate(frame["successful"]):
+        text = cells.rows[row].get("status", "").strip()
+        status = text.casefold()
+        if is_missing(text):
+            status = "done" if good else "error"
+        elif whole[row] and status not in STATES:
+            raise cells.refuse(row, "status", f"one of {', '.join(STATES)}")
+        elif whole[row] and good and not STATES[status].successful:
+            raise cells.refuse(row, "status", "done, because training_successful is true")
+        found.append("error" if status == "done" and not good else status)
+    return found
 
 
 def _check_shares(cells: Cells, frame: pd.DataFrame, marked: list[bool | None]) -> None:
@@ -134,12 +275,28 @@ def _check_shares(cells: Cells, frame: pd.DataFrame, marked: list[bool | None]) 
             raise cells.refuse(int(wrong), column, "a Jaccard index from 0 to 1")
     missing = frame["best_val_jaccard"].isna().to_numpy()
     for row, good in enumerate(marked):
-        text = cells.rows[row]["best_val_jaccard"].strip()
-        if good and missing[row] and text:
+        if good and missing[row] and cells.rows[row]["best_val_jaccard"].strip():
             raise cells.refuse(row, "best_val_jaccard", "the score of a point that was successful")
-        status = cells.rows[row].get("status", "done").strip()
-        if good is None and not missing[row] and status == "done":
-            raise cells.refuse(row, "training_successful", "True or False")
+
+
+def _check_names(cells: Cells, frame: pd.DataFrame, whole: np.ndarray) -> None:
+    """Raise :class:`UserError` for a hyperparameter that is not the one in the name of the point.
+
+    A spreadsheet may round a learning rate, take its point for a separator, or sort one column without the others.
+    """
+    columns = ("name", "architecture", "learning_rate", "batch_size")
+    for row, (name, architecture, rate, batch) in enumerate(
+        zip(*(frame[column] for column in columns), strict=True)
+    ):
+        match = _NAME.fullmatch(name) if whole[row] else None
+        if match is None:
+            continue
+        if match["architecture"] != architecture:
+            raise cells.refuse(row, "architecture", f"{match['architecture']}, as in the point's name {name}")
+        if not math.isclose(float(match["rate"]), rate, rel_tol=1e-4):
+            raise cells.refuse(row, "learning_rate", f"{match['rate']}, as in the point's name {name}")
+        if float(match["batch"]) != batch:
+            raise cells.refuse(row, "batch_size", f"{match['batch']}, as in the point's name {name}")
 
 
 def _other_columns(frame: pd.DataFrame) -> list[str]:
@@ -152,8 +309,32 @@ def _may_be_axis(column: str, values: pd.Series) -> bool:
     """Whether a column can be a hyperparameter: a setting of the grid, or numbers. Comments and dates are not."""
     if column in POINT:
         return True
-    filled = values[values.str.strip() != ""]
-    return bool(len(filled)) and bool(pd.to_numeric(filled, errors="coerce").notna().all())
+    filled = values[(values != "") & (values != "none")]
+    if not len(filled) or column.casefold() in _TIMES:
+        return False
+    return bool(pd.to_numeric(filled, errors="coerce").notna().all())
+
+
+def _not_axes(frame: pd.DataFrame) -> list[str]:
+    """The columns of ``frame`` that are neither known nor hyperparameters, in the order of their names.
+
+    Numbers that a user computed are none, such as a rank or the logarithm of the learning rate: nearly every row has its
+    own, or the hyperparameters determine them. A factor of them would hide the repeats, or the learning rate itself.
+    """
+    others = sorted(_other_columns(frame))
+    left_out = [column for column in others if not _may_be_axis(column, frame[column])]
+    numbers = [column for column in others if column not in left_out and column not in POINT]
+    kept = [*_HYPERPARAMETERS, *(column for column in others if column in POINT)]
+    for column in numbers:
+        rest = [*kept, *(other for other in numbers if other > column)]
+        count = frame[column].nunique()
+        if count > max(2, len(frame) / 2) or (
+            count > 1 and frame.groupby(rest, dropna=False)[column].nunique().max() == 1
+        ):
+            left_out.append(column)
+        else:
+            kept.append(column)
+    return sorted(left_out)
 
 
 def _sorted(frame: pd.DataFrame) -> pd.DataFrame:

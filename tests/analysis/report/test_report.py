@@ -168,7 +168,7 @@ def test_cells_that_were_emptied_by_hand_are_missing_values(tmp_path):
     content = frame().astype(object)
     content.loc[0, "best_val_jaccard"] = ""
     content.loc[1, "learning_rate"] = ""
-    content.loc[4, "status"] = "finished"
+    content.loc[4, "status"] = ""
     content.loc[5, "val_loss_stability"] = "?"
     result, text, _ = report(tmp_path, content)
     assert "Left out: 1 row of the summary without usable hyperparameters." in text

@@ -165,7 +165,8 @@ def _rows(frame: pd.DataFrame) -> Caution | None:
     if found.dropped:
         parts.append(f"{plural(found.dropped, 'row')} without usable hyperparameters were left out.")
     if found.left_out:
-        parts.append(f"Not used as hyperparameters, because they are text: {', '.join(found.left_out[:6])}.")
+        names = ", ".join(found.left_out[:6])
+        parts.append(f"Columns of text, times or computed numbers were not used as hyperparameters: {names}.")
     if not parts:
         return None
     return Caution(kind="duplicates" if found.duplicates else "not understood", text=" ".join(parts))

@@ -155,8 +155,8 @@ CHARTS = (
     Chart(
         "learning_curves_by_seed",
         "Learning curves",
-        "Validation score by epoch: mean over the seeds, and a band from the lowest to the highest seed. "
-        "At most 16 configurations per architecture, the best ones.",
+        "Validation score by epoch: mean over the seeds of the best 16 configurations of each architecture. "
+        "The best three have a band from the lowest to the highest seed.",
         seed_bands,
         wide=True,
     ),

@@ -16,6 +16,7 @@ from analysis.schema import Configuration
 from analysis.summary import architectures
 
 _MOST = 16  # configurations in a panel, best first
+_BANDS = 3  # configurations of a panel with a band: more bands hide each other
 _LISTED = 8  # learning rates in the legend
 _MOST_EPOCHS = 400  # drawn of one curve
 
@@ -46,8 +47,8 @@ def seed_bands(material: Material, look: Look) -> Plot | None:
     norm = LogNorm(low, high) if high > low else LogNorm(low / 2, high * 2)
     figure, every = panels(look, names, 1.75 if look.wide else 1.5, "validation score")
     for axes, name in zip(every, names, strict=True):
-        for one, runs in reversed(curves[name]):
-            _draw(axes, runs, ramp_of(float(norm(one.learning_rate))), first=one is curves[name][0][0])
+        for place, (one, runs) in reversed(list(enumerate(curves[name]))):
+            _draw(axes, runs, ramp_of(float(norm(one.learning_rate))), place)
         axes.grid(visible=True)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     values = sorted(set(rates))
@@ -72,23 +73,24 @@ def _scores(history: History) -> np.ndarray:
     return np.where((scores >= 0) & (scores <= 1), scores, np.nan)
 
 
-def _draw(axes: Axes, runs: np.ndarray, colour: str, *, first: bool) -> None:
+def _draw(axes: Axes, runs: np.ndarray, colour: str, place: int) -> None:
+    """The curve of one configuration, which has this ``place`` in its panel, 0 for the best."""
     epochs = np.arange(1, runs.shape[1] + 1)
     kept = np.unique(np.linspace(0, len(epochs) - 1, min(len(epochs), _MOST_EPOCHS)).astype(int))
     known = np.isfinite(runs).all(axis=0)
     mean = np.where(known, np.where(known, runs, 0).mean(axis=0), np.nan)
-    if len(runs) > 1:
+    if len(runs) > 1 and place < _BANDS:
         filled = np.where(known, runs, np.nan)
         axes.fill_between(
             epochs[kept],
             filled.min(axis=0)[kept],
             filled.max(axis=0)[kept],
             color=colour,
-            alpha=0.18,
+            alpha=0.25,
             linewidth=0,
         )
-    axes.plot(epochs[kept], mean[kept], color=colour, linewidth=2.2 if first else 0.9)
-    if first:
+    axes.plot(epochs[kept], mean[kept], color=colour, linewidth=2.2 if place == 0 else 0.8)
+    if place == 0:
         axes.plot(epochs[-1:], mean[-1:], marker="o", color=INK, markersize=3)
 
 

@@ -124,8 +124,8 @@ def test_rows_that_were_dropped_are_counted(tmp_path):
     content = clean().assign(comment="tried on Monday")
     found = found_in(tmp_path, pd.concat([content, content.head(4)]))
     assert "4 rows of the summary repeat the configuration and the seed" in found["duplicates"].text
-    assert "because they are text: comment" in found["duplicates"].text
-    assert "because they are text: comment" in found_in(tmp_path, content)["not understood"].text
+    assert "were not used as hyperparameters: comment" in found["duplicates"].text
+    assert "were not used as hyperparameters: comment" in found_in(tmp_path, content)["not understood"].text
 
 
 def test_the_other_kinds_have_their_sentence(tmp_path):

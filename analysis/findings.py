@@ -19,6 +19,7 @@ from analysis.conclusions import best, best_by_architecture, noise_words
 from analysis.configurations import ranking
 from analysis.figures.run_files import read_histories
 from analysis.metrics import KEY_METRICS, WORDS
+from analysis.next_steps import next_steps
 from analysis.ranking import near_chance, pareto_front, ranked
 from analysis.resources import resources
 from analysis.schema import SCHEMA, Failure, Findings, NotComputed, Outcome, Pareto, Survival
@@ -38,10 +39,12 @@ MOST_CONFIGURATIONS = 1000  # in the JSON, best first
 LISTED = 200  # failures in the JSON and the reports; the summary contains all
 
 
-def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> Findings:
+def findings(
+    frame: pd.DataFrame, *, summary: str, root: Path | None = None, output: Path | None = None
+) -> Findings:
     """The findings of ``frame`` (:func:`analysis.summary.load_summary`), read from the file ``summary``.
 
-    ``root`` is the run directory, if there is one. Never raises for the contents of a summary: a finding that cannot be
+    ``root`` is the run directory, if there is one, and ``output`` the folder of the report. Never raises for the contents of a summary: a finding that cannot be
     computed has a reason.
     """
     counts = Counter(frame["status"])
@@ -94,6 +97,7 @@ def findings(frame: pd.DataFrame, *, summary: str, root: Path | None = None) -> 
         seeds=int(frame["seed"].nunique()),
         fictitious=fictitious,
         cautions=cautions(frame, order, fictitious=fictitious, agreement=agreement, sensitivity=choices),
+        next_steps=next_steps(frame, order, leading.indistinguishable, root, output),
         near_chance=tuple(frame.loc[near_chance(frame), "name"]),
         noise=noise_words(frame, order.means),
         best=leading,

@@ -602,12 +602,17 @@ class Response(Outcome, frozen=True, kw_only=True):
 
 
 class NextStep(Record, frozen=True, kw_only=True):
-    """What to do next: ``title`` in a few words, ``why`` in a sentence, and ``command``, the lines to copy."""
+    """What to do next: ``title`` in a few words, ``why`` in a sentence, and ``command``, the lines to copy.
+
+    ``file`` is the name of a file next to the report that the command reads, and ``content`` is its text.
+    """
 
     kind: Literal["finish", "rerun", "seeds", "extend", "epochs", "confirm"]
     title: str
     why: str
     command: str
+    file: str = ""
+    content: str = ""
 
 
 # -- hypotheses, resources, and what is missing ----------------------------------------------------------------

@@ -67,7 +67,7 @@ def write_report(
     frame = load_summary(summary_file)
     root = _run_of(summary_file)
     with in_background(sheet_tasks(frame, root), processes) as drawn:
-        found = findings(frame, summary=str(summary_file), root=root)
+        found = findings(frame, summary=str(summary_file), root=root, output=output_dir)
         sheets = drawn()
     material = Material(frame, found, read_histories(root, frame) if root is not None else {})
     with in_background(chart_tasks(material), processes) as drawn:
@@ -77,6 +77,7 @@ def write_report(
     pictures = {one.file: one for one in every if isinstance(one, Drawn)}
     contents: dict[str, bytes | str] = {
         **{one.file: one.light for one in pictures.values() if one.file.endswith(".png")},
+        **{step.file: step.content for step in found.next_steps if step.file},
         TEXT: report_text(found, frame),
         JSON: json.dumps(found.fields(), indent=1, sort_keys=True, allow_nan=False) + "\n",
     }

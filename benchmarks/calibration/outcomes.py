@@ -160,7 +160,8 @@ def epochs(replicates: int, generator: Generator) -> Iterator[Figure]:
                 shares.add("censored", float(censored.mean()))
                 shares.add("rate", p["learning_rate"] < ALPHA)
                 shares.add("others", np.mean([p[name] < ALPHA for name in ("batch_size", "architecture")]))
-            words = f"epochs to the best score, {text}, {seeds_text(seeds)}, {100 * shares['censored']:.0f} % censored"
+            words = f"epochs to the best score, {text}, {seeds_text(seeds)}"
+            yield Figure(words, "censored points", shares["censored"])
             yield Figure(words, "learning rate: p < 0.05", shares["rate"], goal)
             yield Figure(words, "other hyperparameters: p < 0.05", shares["others"], LEVEL)
 

@@ -139,8 +139,8 @@ def moderated_variances(
     ``variances``, ``df``: shape (k,); ``codes``: for each hyperparameter the level of each, shape (k,). The logarithm of
     a variance is the sum of effects of the levels and of a deviation. The effects are shrunk by what chance explains
     (1 - 1/F, at least 0). The deviations are those of a scaled inverse chi-squared distribution, estimated from all
-    variances (Smyth 2004, Statistical Applications in Genetics and Molecular Biology 3:3). If nothing varies by more
-    than chance, all variances are ``pooled``, with ``pooled_df`` degrees of freedom.
+    variances (Smyth 2004, Statistical Applications in Genetics and Molecular Biology 3:3). Their mean is ``pooled``. If
+    nothing varies by more than chance, all variances are ``pooled``, with ``pooled_df`` degrees of freedom.
     """
     equal = np.full(len(variances), pooled), np.full(len(variances), float(pooled_df)), True
     used = df > 0.5
@@ -176,6 +176,9 @@ def moderated_variances(
         prior_df = 2 * _inverse_trigamma(excess + by_chance * lost / len(rest))
         prior = np.exp(expected + special.digamma(prior_df / 2) - math.log(prior_df / 2))
     found = (prior_df * prior + own * np.where(used, variances, 0.0)) / (prior_df + own)
+    # A mean of many configurations then has the error that follows from the pooled variance. Without this, 3.2 instead
+    # of 2.5 % of trends over all configurations were significant in noise.
+    found *= pooled / float(np.average(found, weights=own))
     return found, np.minimum(prior_df + own, pooled_df), False
 
 

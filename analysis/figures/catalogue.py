@@ -127,7 +127,8 @@ CHARTS = (
     Chart(
         "interaction",
         "Learning rate and batch size together",
-        "Mean score over the learning rate, one line for each batch size. Parallel lines: no interaction.",
+        "Mean score over the learning rate, one line for each batch size. Parallel lines: no interaction. "
+        "Small dots: single seeds; tick upwards: still rising at the last epoch; cross: a point failed.",
         interaction,
         wide=True,
     ),
@@ -163,7 +164,8 @@ CHARTS = (
     Chart(
         "parallel_coordinates",
         "All points in one view",
-        "One line per point, from its hyperparameters to its score; bright is better, thick is the best tenth.",
+        "One line per point, from its hyperparameters to its results. Short times, low standard deviations of the "
+        "validation loss and high scores are at the top; orange lines (yellow on a dark page) are the best ones.",
         parallel_coordinates,
         wide=True,
     ),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.drawing import limits
 from analysis.figures.drawn import Material, Plot
@@ -88,6 +89,8 @@ def _forest(groups: dict[str, list[_Row]], look: Look, label: str, *, zero: bool
     ends = [end for rows in groups.values() for row in rows for end in row.interval or (row.value,)]
     ends += [-1.5 * MARGIN, 1.5 * MARGIN] if zero else []
     every[-1, 0].set_xlim(*limits(ends, share=0.04))
+    # Of a narrow range the labels have five digits, and more of them than this would run into each other.
+    every[-1, 0].xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10)))
     figure.supxlabel(label, fontsize=look.size)
     return figure
 

@@ -19,7 +19,7 @@ from analysis.figures.best_of_curves import best_of_curves
 from analysis.figures.failures import failures_by_hyperparameter
 from analysis.figures.interaction import interaction
 from analysis.figures.intervals import adjusted_means, differences
-from analysis.figures.look import _DARK, DOUBLE_COLUMN, PAGE, for_dark, look_of, ramp, rate_axis
+from analysis.figures.look import _DARK, COLUMN, DOUBLE_COLUMN, PAGE, for_dark, look_of, ramp, rate_axis
 from analysis.figures.parallel_coordinates import MOST_LINES, parallel_coordinates
 from analysis.figures.response_curves import response_curves
 from analysis.figures.run_files import read_histories
@@ -124,6 +124,65 @@ def test_intervals_are_those_of_the_findings(tmp_path):
     found = data.findings.pairwise["best_val_jaccard"]["learning_rate"].pairs
     clear = sum(one.ci[0] > 0 or one.ci[1] < 0 for one in found)
     assert f"learning rate: {clear} of {len(found)} intervals without zero" in pairs.alt
+
+
+def test_an_interaction_marks_seeds_failed_points_and_those_still_rising(tmp_path):
+    content = rich()
+    done = content["training_successful"].astype(str).str.lower() == "true"
+    rising = done & (np.arange(len(content)) % 5 == 0)
+    content["epochs_to_best_censored"] = np.where(rising, "yes", "no")
+    with look_of(PAGE):
+        plot = interaction(material(tmp_path, content), PAGE)
+    marked = {
+        kind: sum(
+            len(line.get_xdata())
+            for axes in plot.figure.axes
+            for line in axes.lines
+            if line.get_gid() == kind
+        )
+        for kind in ("seeds", "rising", "failed")
+    }
+    assert marked == {"seeds": done.sum(), "rising": rising.sum(), "failed": (~done).sum()}
+    assert f"Marked: {(~done).sum()} points failed, {rising.sum()} points still rising" in plot.alt
+
+
+def test_a_narrow_range_of_means_has_labels_that_do_not_overlap(tmp_path):
+    content = frame()
+    content["best_val_jaccard"] = 0.35 + np.random.default_rng(0).normal(0, 0.002, len(content))
+    data = material(tmp_path, content)
+    for look in (PAGE, DOUBLE_COLUMN, COLUMN):
+        with look_of(look):
+            for draw in (adjusted_means, differences):
+                figure = draw(data, look).figure
+                figure.draw_without_rendering()
+                assert overlapping(figure.axes[-1].get_xticklabels(), figure) == [], (draw, look)
+
+
+def test_parallel_coordinates_have_good_results_at_the_top_and_architectures_in_their_order(tmp_path):
+    content = frame()
+    content["training_time_seconds"] = np.arange(len(content)) * 60.0 + 60
+    content.loc[0, "training_time_seconds"] = np.nan
+    with look_of(PAGE):
+        figure = parallel_coordinates(material(tmp_path, content), PAGE).figure
+        figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert overlapping(axes.texts, figure) == []
+    titles = [text.get_text() for text in axes.texts if text.get_position()[1] > 1.1]
+    assert titles == [
+        "learning\nrate",
+        "batch\nsize",
+        "architecture",
+        "time\n(minutes)",
+        "SD of\nloss",
+        "score",
+    ]
+    lines = np.array([path.vertices[:, 1] for path in axes.collections[0].get_paths()])
+    rows = content.sort_values("best_val_jaccard", kind="stable")
+    slowest = rows["training_time_seconds"].to_numpy() == 60.0 * len(content)
+    assert lines[slowest, 3] == [0.0] and np.isnan(lines[:, 3]).sum() == 1
+    assert np.nanmax(lines[:, 3]) == 1 and lines[-1, 5] == 1
+    heights = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    assert heights[content["architecture"].iloc[0]] == 1
 
 
 def test_bands_reach_from_the_lowest_to_the_highest_seed_up_to_the_first_end(tmp_path):

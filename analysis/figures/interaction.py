@@ -110,17 +110,17 @@ def _marks(axes: Axes, rows: pd.DataFrame, batches: Sequence[float], colours: Ma
                 color=colours[batch],
                 markersize=2,
                 alpha=0.6,
-                gid="seeds",
+                label="_seeds",
             )
         own = rising[rising["batch_size"] == batch]
         axes.plot(
             own["learning_rate"], own[METRIC], marker=TICKUP, linestyle="",
-            color=colours[batch], markersize=7, markeredgewidth=1.2, gid="rising",
+            color=colours[batch], markersize=7, markeredgewidth=1.2, label="_rising",
         )  # fmt: skip
         failed = rows.loc[~rows["successful"] & (rows["batch_size"] == batch), "learning_rate"].unique()
         axes.plot(
             failed, np.full(len(failed), 0.05 + 0.07 * place), "x",
-            color=colours[batch], markersize=4, markeredgewidth=1.2, transform=across, gid="failed",
+            color=colours[batch], markersize=4, markeredgewidth=1.2, transform=across, label="_failed",
         )  # fmt: skip
 
 

@@ -53,6 +53,7 @@ _DARK = {
 }
 _CHARACTER = 0.62  # the width of a character, in sizes of the text
 _MOST_TICKS = 12
+_HASHED = re.compile(rb'(?<=["#])\w*[0-9a-f]{10}(?=[")])')  # ids of clip paths, markers and hatches
 _COLOUR = re.compile(rb"#[0-9a-f]{6}\b")
 
 
@@ -144,7 +145,17 @@ def saved(figure: Figure, kind: str) -> bytes:
         metadata=undated[kind],
         facecolor="white" if kind == "png" else "none",
     )
-    return buffer.getvalue()
+    return _with_numbered_ids(buffer.getvalue()) if kind == "svg" else buffer.getvalue()
+
+
+def _with_numbered_ids(svg: bytes) -> bytes:
+    """An SVG file whose hashed ids are numbers in the order of the file.
+
+    Matplotlib hashes places with all their digits, and the last ones of the constrained layout differ between
+    processes.
+    """
+    numbers: dict[bytes, bytes] = {}
+    return _HASHED.sub(lambda match: numbers.setdefault(match[0], b"part%d" % (len(numbers) + 1)), svg)
 
 
 def for_dark(svg: bytes) -> bytes:

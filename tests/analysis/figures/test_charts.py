@@ -19,7 +19,17 @@ from analysis.figures.best_of_curves import best_of_curves
 from analysis.figures.failures import failures_by_hyperparameter
 from analysis.figures.interaction import interaction
 from analysis.figures.intervals import adjusted_means, differences
-from analysis.figures.look import _DARK, COLUMN, DOUBLE_COLUMN, PAGE, for_dark, look_of, ramp, rate_axis
+from analysis.figures.look import (
+    _DARK,
+    COLUMN,
+    DOUBLE_COLUMN,
+    PAGE,
+    for_dark,
+    look_of,
+    ramp,
+    rate_axis,
+    saved,
+)
 from analysis.figures.parallel_coordinates import MOST_LINES, parallel_coordinates
 from analysis.figures.response_curves import response_curves
 from analysis.figures.run_files import read_histories
@@ -52,6 +62,27 @@ def test_a_dark_chart_differs_in_its_colours_only_and_keeps_those_of_cells():
     assert for_dark(b"fill: #1f2328; stroke: #123456") == b"fill: #e6edf3; stroke: #123456"
     cells = {to_hex(mpl.colormaps[name](n)) for name in ("viridis", "cividis_r") for n in range(256)}
     assert not cells & set(_DARK)
+
+
+def test_an_svg_file_does_not_depend_on_the_last_digit_of_a_place():
+    """The constrained layout differs in the last digits from process to process."""
+    files = []
+    for width in (0.8, 0.8 * (1 + 4e-16)):
+        with look_of(PAGE):
+            figure = mpl.figure.Figure(figsize=(3, 2))
+            figure.add_axes((0.1, 0.1, width, 0.8)).plot([1, 2], [1, 2], marker="o")
+            files.append(saved(figure, "svg"))
+    assert files[0] == files[1]
+
+
+def test_ids_in_an_svg_file_are_unique_and_those_used_are_there(tmp_path):
+    data = material(tmp_path, rich())
+    with look_of(PAGE):
+        for draw in (interaction, failures_by_hyperparameter):
+            svg = saved(draw(data, PAGE).figure, "svg")
+            ids = re.findall(rb'\bid="([^"]+)"', svg)
+            used = set(re.findall(rb'(?:url\(|href=")#([^")]+)', svg))
+            assert len(set(ids)) == len(ids) and used and used <= set(ids)
 
 
 def test_every_colour_of_a_line_or_text_can_be_seen_on_its_background():
@@ -138,7 +169,7 @@ def test_an_interaction_marks_seeds_failed_points_and_those_still_rising(tmp_pat
             len(line.get_xdata())
             for axes in plot.figure.axes
             for line in axes.lines
-            if line.get_gid() == kind
+            if line.get_label() == f"_{kind}"
         )
         for kind in ("seeds", "rising", "failed")
     }

@@ -46,7 +46,8 @@ def parallel_coordinates(material: Material, look: Look) -> Plot | None:
         for name, column in design_columns(rows)[0].items()
         if len(set(rows[name])) > 1
     }
-    columns = dict(list(columns.items())[:_MOST_AXES])
+    # The architecture is the last one, where there is space for its long names.
+    columns = dict(sorted(list(columns.items())[:_MOST_AXES], key=lambda one: one[0] == "architecture"))
     if len(rows) < 2 or not columns:
         return None
     total = len(rows)

@@ -216,6 +216,14 @@ def test_parallel_coordinates_have_good_results_at_the_top_and_architectures_in_
     assert heights[content["architecture"].iloc[0]] == 1
 
 
+def test_architectures_keep_their_names_in_parallel_coordinates_of_many_axes(tmp_path):
+    content = pd.concat([frame().assign(base_filters=filters) for filters in (8, 16)])
+    content["architecture"] = content["architecture"].replace("UNet", "Attention_ResUNet")
+    with look_of(PAGE):
+        found = texts(parallel_coordinates(material(tmp_path, content), PAGE).figure)
+    assert "Attention_UNet" in found and "Attention_ResUNet" in found and "base filters" in found
+
+
 def test_bands_reach_from_the_lowest_to_the_highest_seed_up_to_the_first_end(tmp_path):
     content = rich()
     run = make_run(tmp_path, content)

@@ -55,7 +55,20 @@ def response_curves(material: Material, look: Look) -> Plot | None:
 def _seen(one: Response) -> str:
     if one.optimum is None:
         return f"{one.architecture}: no maximum was found."
+    low, high = one.tried or (one.optimum, one.optimum)
+    if low <= one.optimum <= high:
+        place = f"optimum {rate_text(one.optimum)}"
+    else:
+        place = f"optimum {'below the lowest' if one.optimum < low else 'above the highest'} rate tried"
     if one.ci is None:
-        return f"{one.architecture}: optimum {rate_text(one.optimum)}, without an interval."
-    ends = ["the edge" if end is None else rate_text(end) for end in one.ci]
-    return f"{one.architecture}: optimum {rate_text(one.optimum)} (95 % interval {ends[0]} to {ends[1]})."
+        return f"{one.architecture}: {place}, without an interval."
+    left, right = one.ci
+    if left is not None and right is not None:
+        interval = f"95 % interval {rate_text(left)} to {rate_text(right)}"
+    elif left is not None:
+        interval = f"95 % interval from {rate_text(left)}, without an upper limit"
+    elif right is not None:
+        interval = f"95 % interval up to {rate_text(right)}, without a lower limit"
+    else:
+        interval = "95 % interval without limits"
+    return f"{one.architecture}: {place} ({interval})."

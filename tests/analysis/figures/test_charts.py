@@ -285,7 +285,11 @@ def test_the_curves_of_other_statistics_are_drawn_from_their_records(tmp_path):
     with look_of(PAGE):
         assert "UNet from 0.500 with 1 point to 0.600 with 3" in best_of_curves(data, PAGE).alt
         plot = response_curves(data, PAGE)
-    assert "optimum 0.001 (95 % interval the edge to 0.002)" in plot.alt and len(plot.figure.axes) == 1
+        far = replace(found, response=(replace(optimum, optimum=306.0, ci=(None, None)),))
+        outside = response_curves(catalogue.Material(data.frame, far), PAGE)
+    assert "optimum 0.001 (95 % interval up to 0.002, without a lower limit)" in plot.alt
+    assert len(plot.figure.axes) == 1
+    assert "UNet: optimum above the highest rate tried (95 % interval without limits)." in outside.alt
 
 
 @pytest.mark.parametrize("formats", ["eps", "svg,", "", "svg;pdf"])

@@ -24,11 +24,14 @@ from analysis.ranking import near_chance, pareto_front, ranked
 from analysis.resources import resources
 from analysis.schema import SCHEMA, Failure, Findings, NotComputed, Outcome, Pareto, Survival
 from analysis.statistics.anova import anova, marginal_means, pairwise
+from analysis.statistics.architectures import architecture_comparison
 from analysis.statistics.assumptions import assumptions
+from analysis.statistics.best_of import best_of_curves
 from analysis.statistics.failures import failure_tests
 from analysis.statistics.hypotheses import hypotheses
 from analysis.statistics.importance import importance
 from analysis.statistics.ranks import correlations, rank_tests
+from analysis.statistics.response import responses
 from analysis.statistics.sensitivity import sensitivity
 from analysis.statistics.survival import METRIC as EPOCHS
 from analysis.statistics.survival import survival
@@ -68,6 +71,7 @@ def findings(
     leading = best(frame, order)
     fictitious = fictitious_axes(frame)
     agreement = validation_against_test(order)
+    compared = architecture_comparison(frame, order)
     choices = sensitivity(frame, variances["best_val_jaccard"], last_scores(frame, root))
     bad = frame[~frame["successful"]]
 
@@ -80,6 +84,7 @@ def findings(
             for factor, pairs in differences[metric].items():
                 yield f"pairwise differences of {words} by {factor.replace('_', ' ')}", pairs
         yield "comparison of validation and test scores", agreement
+        yield "comparison of the architectures", compared
         yield "survival analysis of the epochs to the best score", times
         yield "resources requested and used", used
         for one in related:
@@ -114,6 +119,9 @@ def findings(
         adjusted_means=centres,
         sensitivity=choices,
         validation_against_test=agreement,
+        architectures=compared,
+        best_of=best_of_curves(frame),
+        response=responses(frame, order),
         survival=times,
         failure_tests=failure_tests(frame),
         pairwise=differences,

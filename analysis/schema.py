@@ -711,9 +711,9 @@ class Findings(Record, frozen=True, kw_only=True):
     configurations: tuple[Configuration, ...]
     configurations_total: int
     validation_against_test: ValidationAgainstTest
-    architectures: ArchitectureComparison = ArchitectureComparison(computed=False, reason="not computed yet")
-    best_of: tuple[BestOfCurve, ...] = ()
-    response: tuple[Response, ...] = ()
+    architectures: ArchitectureComparison
+    best_of: tuple[BestOfCurve, ...]
+    response: tuple[Response, ...]
     pareto: Pareto
     hypotheses: tuple[Hypothesis, ...]
     anova: dict[str, Anova]

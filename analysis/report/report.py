@@ -12,6 +12,7 @@ from analysis.figures.catalogue import PAPER_FOLDER, chart_tasks, paper_tasks, s
 from analysis.figures.drawn import Drawn, Material, NotDrawn
 from analysis.figures.run_files import read_histories
 from analysis.findings import findings
+from analysis.report.methods import methods
 from analysis.report.page import html_page
 from analysis.report.text import report_text
 from analysis.schema import Point
@@ -81,11 +82,13 @@ def write_report(
         TEXT: report_text(found, frame),
         JSON: json.dumps(found.fields(), indent=1, sort_keys=True, allow_nan=False) + "\n",
     }
+    provenance = _provenance(root)
+    contents |= methods(found, frame, root, provenance)
     for paper in papers:
         if not isinstance(paper, NotDrawn):
             contents |= {f"{PAPER_FOLDER}/{name}": content for name, content in paper.items()}
     contents[PAGE] = html_page(
-        found, frame, pictures.values(), root, output_dir, _provenance(root), files=tuple(contents)
+        found, frame, pictures.values(), root, output_dir, provenance, files=tuple(contents)
     )
     _write(output_dir, contents)
     return Report(

@@ -105,7 +105,11 @@ def _seeds(
     used = {int(seed) for seed in frame["seed"].dropna()}
     entries = []
     for one in few:
-        tried = set(frame.loc[frame["name"].isin(one.names), "seed"].dropna().astype(int))
+        # Also the seeds of failed and unfinished points: make_grid refuses a point that is already in the grid.
+        same = frame[["architecture", "learning_rate", "batch_size"]].eq(
+            [one.architecture, one.learning_rate, one.batch_size]
+        )
+        tried = set(frame.loc[same.all(axis=1), "seed"].dropna().astype(int))
         free = [seed for seed in (*sorted(used), *range(max(used) + 1, max(used) + 4)) if seed not in tried]
         entries += [_settings(one, seed=seed) for seed in free[: _ENOUGH_SEEDS - one.seeds]]
     grid = _with(entries, root)

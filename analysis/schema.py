@@ -702,7 +702,7 @@ class Findings(Record, frozen=True, kw_only=True):
     seeds: int
     fictitious: tuple[FictitiousAxis, ...]
     cautions: tuple[Caution, ...]
-    next_steps: tuple[NextStep, ...] = ()
+    next_steps: tuple[NextStep, ...]
     near_chance: tuple[str, ...]
     noise: Noise
     best: Best

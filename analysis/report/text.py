@@ -112,7 +112,7 @@ def _configurations(rows: pd.DataFrame) -> list[str]:
 
 def _best(found: Findings, frame: pd.DataFrame) -> list[str]:
     best = found.best
-    lines = _heading("Best configurations") + _paragraph(best.text)
+    lines = _heading("Best configurations")
     same = best.indistinguishable
     if same is None:
         return lines + _paragraph('The reasons are under "Points without success".')
@@ -128,7 +128,8 @@ def _best(found: Findings, frame: pd.DataFrame) -> list[str]:
         "every pixel. test: Jaccard index of the test part, never used to select. stability: standard deviation of the "
         "validation loss over the last 10 epochs, lower is better. gap: final validation loss minus training loss."
     )
-    lines += ["", f"overall (the best {min(SHOWN, found.successful)} of {found.successful})"]
+    lines += _ranked(found)
+    lines += ["", f"single points (the best {min(SHOWN, found.successful)} of {found.successful})"]
     lines += _configurations(ranked(frame).head(SHOWN))
     lines += ["", "of each architecture", *_configurations(best_of_each_architecture(frame))]
     for name, one in found.best_by_architecture.items():
@@ -144,6 +145,95 @@ def _best(found: Findings, frame: pd.DataFrame) -> list[str]:
         *_paragraph(f"Pareto front of score and training time: {_names(front.time) or 'none'}."),
     ]
     return lines
+
+
+def _next_steps(found: Findings) -> list[str]:
+    lines = []
+    for step in found.next_steps:
+        lines += ["", *_paragraph(f"Next: {step.title}. {step.why}", "  ", "")]
+        lines += [f"    {line}" for line in step.command.splitlines()]
+    return lines
+
+
+def _ranked(found: Findings) -> list[str]:
+    rows = [
+        (
+            one_line(one.settings) + (" *" if one.may_be_best else ""),
+            f"{one.seeds}",
+            f"{one.diverged}",
+            f"{one.failed}",
+            _number(one.adjusted_mean if one.adjusted_mean is not None else one.mean),
+            _number(one.shrunken_mean),
+            _number(one.test_mean),
+            _interval(one.difference_to_best, "{:+.3f}"),
+        )
+        for one in found.configurations[:SHOWN]
+        if one.mean is not None
+    ]
+    if not rows:
+        return []
+    header = (
+        "configuration",
+        "runs",
+        "div.",
+        "fail.",
+        "mean",
+        "corrected",
+        "test",
+        "to the best of the others",
+    )
+    lines = ["", f"the first {len(rows)} of {found.configurations_total} configurations; * may be the best"]
+    return lines + _table(header, rows)
+
+
+def _checks(found: Findings) -> list[str]:
+    """Validation against test, the architectures, the optimum of the learning rate, failures and censored times."""
+    lines = _heading("Further comparisons")
+    if found.validation_against_test.computed:
+        lines += _paragraph(f"Validation and test: {found.validation_against_test.text}")
+    for pair in found.architectures.pairs:
+        lines += _paragraph(
+            f"A run of {pair.a} scores higher than one of {pair.b} with probability {pair.probability:.2f} "
+            f"{_interval(pair.ci)}: {pair.verdict}",
+            "    ",
+            "  ",
+        )
+    for one in found.response:
+        if one.computed and one.optimum is not None:
+            limits = (
+                " to ".join("none" if limit is None else f"{limit:.2g}" for limit in one.ci)
+                if one.ci
+                else "none"
+            )
+            lines += _paragraph(
+                f"{one_line(one.architecture)}: fitted optimum of the learning rate {one.optimum:.2g} (limits {limits})",
+                "    ",
+                "  ",
+            )
+    for test in found.failure_tests:
+        if test.computed:
+            counts = ", ".join(
+                f"{level.diverged} of {level.points} at {level.level}" for level in test.levels
+            )
+            lines += _paragraph(
+                f"diverged points by {test.label}: {counts}; exact test p = {_p(test.p)}, corrected (Holm) {_p(test.p_holm)}",
+                "    ",
+                "  ",
+            )
+    if found.survival.computed and found.survival.censored:
+        lines += _paragraph(
+            f"epochs to the best score: {found.survival.censored} of {plural(found.survival.points, 'point')} still rising "
+            "(censored); stratified log-rank tests, corrected (Holm): "
+            + ", ".join(
+                f"{one.label} p = {_p(one.p_holm)}" for one in found.survival.factors if one.computed
+            ),
+            "    ",
+            "  ",
+        )
+    for choice in found.sensitivity:
+        if choice.computed:
+            lines += _paragraph(choice.text, "    ", "  ")
+    return lines if len(lines) > len(_heading("")) else []
 
 
 def _hypotheses(found: Findings) -> list[str]:
@@ -188,13 +278,12 @@ def _anova(content: Anova) -> list[str]:
             _number(term.f, "{:.2f}"),
             _p(term.p),
             _p(term.p_holm),
-            _number(term.partial_eta_sq, "{:.2f}"),
             _number(term.omega_sq, "{:.2f}"),
-            _interval(term.partial_eta_sq_ci),
+            _interval(term.omega_sq_ci),
         )
         for term in content.terms
     ]
-    lines += _table(("effect", "df", "F", "p", "p Holm", "p. eta2", "omega2", "95 % interval"), rows)
+    lines += _table(("effect", "df", "F", "p", "p Holm", "omega2", "95 % interval"), rows)
     for term in content.terms:
         if term.note:
             lines += _paragraph(f"{term.label}: {term.note}", "      ", "    ")
@@ -221,7 +310,11 @@ def _rank_test(test: RankTest) -> list[str]:
         return _paragraph(f"{test.label}: no rank test: {test.reason}", "    ", "  ")
     strength = f", Kendall's W {test.kendall_w:.2f}" if test.kendall_w is not None else ""
     blocks = f" over {plural(test.blocks, 'block')}" if test.blocks else ""
-    lines = _paragraph(f"{test.label}: {test.test}{blocks}: p = {_p(test.p)}{strength}", "    ", "  ")
+    lines = _paragraph(
+        f"{test.label}: {test.test}{blocks}: p = {_p(test.p)}, corrected (Holm) {_p(test.p_holm)}{strength}",
+        "    ",
+        "  ",
+    )
     return lines + _rank_pairs(test.pairs)
 
 
@@ -286,10 +379,8 @@ def _statistics(found: Findings) -> list[str]:
     lines = _heading("Effects of the hyperparameters")
     lines += _paragraph(found.noise.text)
     lines += _paragraph(
-        "p Holm: corrected for the number of effects. p. eta2, omega2: partial eta squared and partial omega squared. Both "
-        "estimate the same share in the population; the 95 % bootstrap interval is for this share. Partial eta squared is "
-        "biased upward and may be above the interval. Omega squared is not biased; a value below zero means that no effect "
-        "was seen."
+        "p Holm: corrected for the number of effects. omega2: partial omega squared, the share of the variance apart from the "
+        "other effects, with its 95 % bootstrap interval; a value below zero means that no effect was seen."
     )
     for metric in KEY_METRICS:
         exploratory = "" if metric == KEY_METRICS[0] else " (exploratory)"
@@ -355,11 +446,17 @@ def report_text(found: Findings, frame: pd.DataFrame) -> str:
         lines += _paragraph(
             f"Left out: {plural(found.dropped, 'row')} of the summary without usable hyperparameters."
         )
+    lines += _heading("The answer") + _paragraph(found.best.text)
+    lines += _next_steps(found)
     lines += _heading("Read this first")
-    texts = [" ".join((one.text, *one.details)) for one in found.cautions]
-    lines += _items(texts or ["No warnings."])
+    for one in found.cautions:
+        lines += _paragraph(one.text, "  ", "* ")
+        for detail in one.details:
+            lines += _paragraph(detail, "      ", "    - ")
+    if not found.cautions:
+        lines += _items(["No warnings."])
     lines += _best(found, frame)
-    lines += _hypotheses(found)
+    lines += _checks(found) + _hypotheses(found)
     if found.successful:
         lines += _means(frame) + _statistics(found)
     lines += _resources(found)

@@ -157,7 +157,7 @@ def test_few_or_no_points_give_a_report(tmp_path, failed):
 )
 def test_odd_grids_give_a_complete_report(tmp_path, content):
     result, _, _ = report(tmp_path, content)
-    assert len(result.files) == 5 and all(path.stat().st_size for path in result.files)
+    assert len(result.files) == 7 and all(path.stat().st_size for path in result.files)
 
 
 def test_ties_are_ordered_by_the_index(tmp_path):

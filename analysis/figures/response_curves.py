@@ -54,7 +54,8 @@ def response_curves(material: Material, look: Look) -> Plot | None:
 
 def _seen(one: Response) -> str:
     if one.optimum is None:
-        return f"{one.architecture}: no maximum was found."
+        tried = f" from {rate_text(one.tried[0])} to {rate_text(one.tried[1])}" if one.tried else ""
+        return f"{one.architecture}: no maximum was found{tried}."
     low, high = one.tried or (one.optimum, one.optimum)
     if low <= one.optimum <= high:
         place = f"optimum {rate_text(one.optimum)}"

@@ -667,7 +667,7 @@ def test_a_browser_shows_the_answer_first_without_network_or_overflow(tmp_path, 
         assert one["sorted"] == "35" and one["opened"] == [0, "true", True, 4]
         assert one["filtered"] == [6, "6 of 36 points"] and one["failed"] == 1
         everything, points = one["words"]
-        assert everything - points < 1800
+        assert everything - points < 1950  # 7,400 before the page was rebuilt
     assert max(desktop["bottoms"]) < 700 and max(phone["bottoms"][:2]) < 800
     assert desktop["tall"] < 10_000 and phone["tall"] < 20_000
 

@@ -22,6 +22,7 @@ _DENSITY = np.exp(-_Z * _Z / 2) / math.sqrt(2 * math.pi) * 8.0 * _WEIGHTS
 _MANY = (
     200  # means with different variances: with more, the correlations are neglected, which is conservative
 )
+_LARGEST_LOADING = 0.98
 _LARGEST = 40.0  # standard errors
 _CHUNK = 500
 _AT_ONCE = 500  # limits times groups in one array
@@ -192,9 +193,14 @@ def _loadings(variance: float, others: np.ndarray) -> np.ndarray:
 
 
 def _grouped(loadings: np.ndarray, counts: np.ndarray) -> tuple[tuple[float, int], ...]:
-    """The ``loadings`` rounded down to three digits, which is conservative, and how many there are of each."""
+    """The ``loadings`` rounded down to three digits, which is conservative, and how many there are of each.
+
+    They are at most :data:`_LARGEST_LOADING`: above it the integrand is a step that the nodes cannot follow.
+    """
     groups: dict[float, int] = {}
-    for value, count in zip(np.floor(loadings * 1000) / 1000, counts, strict=True):
+    for value, count in zip(
+        np.floor(np.minimum(loadings, _LARGEST_LOADING) * 1000) / 1000, counts, strict=True
+    ):
         if count:
             groups[float(value)] = groups.get(float(value), 0) + int(count)
     return tuple(sorted(groups.items()))
@@ -229,7 +235,7 @@ def normal_quantile(level: float, groups: tuple[tuple[float, int], ...]) -> floa
     # Between the quantile of one variable and Bonferroni's, with room for the error of the integration.
     count = sum(number for _, number in groups)
     low, high = float(special.ndtri(level)), float(special.ndtri(1 - (1 - level) / count))
-    return float(optimize.brentq(excess, low - 0.01, high + 0.01, xtol=1e-9))
+    return float(optimize.brentq(excess, low - 0.5, high + 0.5, xtol=1e-9))
 
 
 @lru_cache(maxsize=4096)

@@ -119,3 +119,11 @@ def test_thousands_of_means_are_compared():
     for equal in (True, False):
         found = compared_with_best(estimates(rng.standard_normal(3000), variance=0.01, df=20, equal=equal))
         assert 1 <= found.may_be_best.sum() < 50
+
+
+@pytest.mark.parametrize("ratio", [1e-12, 1e-3, 1e3, 1e12])
+def test_variances_of_very_different_sizes_are_compared(ratio):
+    found = compared_with_best(
+        estimates([0.0, 0.1, 0.2], variance=[1.0, ratio, 1.0], df=[3, 2, 4], equal=False)
+    )
+    assert found.may_be_best.any() and np.isfinite(found.upper).all()

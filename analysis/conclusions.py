@@ -86,7 +86,7 @@ def _difference(first: Configuration, second: Configuration) -> float:
 
 
 def _what(first: Configuration) -> str:
-    mean = first.mean if first.adjusted_mean is None else first.adjusted_mean
+    mean = first.estimate
     what = (
         f"{first.settings} has the highest mean validation Jaccard index, {mean:.4f} over {plural(first.seeds, 'run')}"
         if first.seeds > 1
@@ -126,11 +126,11 @@ def _sensitivity(scored: list[Configuration]) -> str:
     """What would be first if diverged points did not count; empty if it is the same."""
     without = max(
         scored,
-        key=lambda one: (one.mean if one.adjusted_mean is None else one.adjusted_mean) or 0.0,
+        key=lambda one: one.estimate or 0.0,
     )
     if without is scored[0] or not without.diverged:
         return ""
-    mean = without.mean if without.adjusted_mean is None else without.adjusted_mean
+    mean = without.estimate
     points = without.seeds + without.diverged
     return (
         f"A diverged point counts as one at chance level. If it did not count, {without.settings} would be first with "

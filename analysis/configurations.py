@@ -68,12 +68,6 @@ def configuration_columns(frame: pd.DataFrame) -> list[str]:
     return list(design_columns(frame)[0])
 
 
-def repeated(frame: pd.DataFrame) -> bool:
-    """Whether any configuration was trained successfully more than once."""
-    good = frame[frame["successful"]]
-    return bool(len(good) and good.groupby(configuration_columns(frame), dropna=False).size().max() > 1)
-
-
 def settings_text(values: dict[str, Any]) -> str:
     """The settings of a configuration, such as ``UNet lr 0.001 bs 8``."""
     short = {"learning_rate": "lr ", "batch_size": "bs "}
@@ -221,7 +215,7 @@ def _score(one: Configuration) -> float:
 
 
 def _with_failures(one: Configuration, usual_chance: float) -> float | None:
-    mean = one.mean if one.adjusted_mean is None else one.adjusted_mean
+    mean = one.estimate
     if mean is None:
         return None
     chance = usual_chance if one.chance is None else one.chance

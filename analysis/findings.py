@@ -7,7 +7,7 @@ explains the methods.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +17,6 @@ from analysis.axes import fictitious_axes
 from analysis.cautions import cautions
 from analysis.conclusions import best, best_by_architecture, noise_words
 from analysis.configurations import ranking
-from analysis.figures.run_files import read_histories
 from analysis.metrics import KEY_METRICS, WORDS
 from analysis.next_steps import next_steps
 from analysis.ranking import near_chance, pareto_front, ranked
@@ -43,12 +42,18 @@ LISTED = 200  # failures in the JSON and the reports; the summary contains all
 
 
 def findings(
-    frame: pd.DataFrame, *, summary: str, root: Path | None = None, output: Path | None = None
+    frame: pd.DataFrame,
+    *,
+    summary: str,
+    root: Path | None = None,
+    output: Path | None = None,
+    histories: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
 ) -> Findings:
     """The findings of ``frame`` (:func:`analysis.summary.load_summary`), read from the file ``summary``.
 
-    ``root`` is the run directory, if there is one, and ``output`` the folder of the report. Never raises for the contents of a summary: a finding that cannot be
-    computed has a reason.
+    ``root`` is the run directory, if there is one, and ``output`` the folder of the report. ``histories`` are the
+    epochs of its points by their names, if they have been read (:func:`analysis.figures.run_files.read_histories`).
+    Never raises for the contents of a summary: a finding that cannot be computed has a reason.
     """
     counts = Counter(frame["status"])
     factors = ["learning_rate", "batch_size", "architecture", *extra_axes(frame)]
@@ -72,7 +77,7 @@ def findings(
     fictitious = fictitious_axes(frame)
     agreement = validation_against_test(order)
     compared = architecture_comparison(frame, order)
-    choices = sensitivity(frame, variances["best_val_jaccard"], last_scores(frame, root))
+    choices = sensitivity(frame, variances["best_val_jaccard"], last_scores(histories or {}))
     bad = frame[~frame["successful"]]
 
     def outcomes() -> Iterator[tuple[str, Outcome]]:
@@ -152,9 +157,6 @@ def _without_censored(frame: pd.DataFrame, times: Survival) -> pd.DataFrame:
     return frame.drop(columns=[column for column in (EPOCHS,) if column in frame])
 
 
-def last_scores(frame: pd.DataFrame, root: Path | None) -> dict[str, float]:
-    """The validation Jaccard index of the last epoch by the name of the point, from the histories in ``root``."""
-    if root is None:
-        return {}
-    histories = read_histories(root, frame[frame["successful"]])
+def last_scores(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, float]:
+    """The validation Jaccard index of the last epoch by the name of the point."""
     return {name: epochs[-1]["val_jaccard"] for name, epochs in histories.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from analysis.schema import Point
@@ -25,6 +26,14 @@ def near_chance(frame: pd.DataFrame) -> pd.Series:
     if "chance_jaccard" not in frame:
         return pd.Series(data=False, index=frame.index)
     return frame["successful"] & (frame["best_val_jaccard"] <= frame["chance_jaccard"] + NEAR_CHANCE)
+
+
+def chance_levels(frame: pd.DataFrame) -> pd.Series:
+    """The chance level of each point; where it is not recorded the median of the others, and 0 if none is."""
+    if "chance_jaccard" not in frame:
+        return pd.Series(0.0, index=frame.index)
+    known = frame["chance_jaccard"].dropna().to_numpy(float)
+    return frame["chance_jaccard"].fillna(float(np.median(known)) if len(known) else 0.0)
 
 
 def pareto_front(rows: pd.DataFrame, against: str) -> pd.DataFrame:

@@ -365,6 +365,11 @@ class Configuration(Record, frozen=True, kw_only=True):
     difference_to_best: Interval | None = None
     may_be_best: bool = False
 
+    @property
+    def estimate(self) -> float | None:
+        """The adjusted mean, or the raw one where means could not be adjusted."""
+        return self.mean if self.adjusted_mean is None else self.adjusted_mean
+
 
 class Indistinguishable(Outcome, frozen=True, kw_only=True):
     """The configurations that are not excluded from being the best, at 95 % (multiple comparisons with the best, Hsu 1996).

@@ -71,7 +71,7 @@ def _text(found: Findings, first: Configuration | None) -> str:
     if first is None:
         counts = ", ".join(f"{count:,} {state}" for state, count in found.status.items())
         return f"No point was successful, so there is no best configuration: {counts}."
-    mean = first.mean if first.adjusted_mean is None else first.adjusted_mean
+    mean = first.estimate
     runs = f"mean of {plural(first.seeds, 'seed')}" if first.seeds > 1 else "one seed"
     corrected = (
         f"; {number(first.shrunken_mean, '{:.3f}')} corrected for being selected"
@@ -125,7 +125,7 @@ def _facts(found: Findings, first: Configuration | None) -> tuple[Fact, ...]:
     )
     if first is None:
         return (good,)
-    mean = first.mean if first.adjusted_mean is None else first.adjusted_mean
+    mean = first.estimate
     check = found.validation_against_test
     apart = bool(check.computed and check.gap_is_large)
     noise = found.noise

@@ -68,9 +68,10 @@ def write_report(
     frame = load_summary(summary_file)
     root = _run_of(summary_file)
     with in_background(sheet_tasks(frame, root), processes) as drawn:
-        found = findings(frame, summary=str(summary_file), root=root, output=output_dir)
+        histories = read_histories(root, frame) if root is not None else {}
+        found = findings(frame, summary=str(summary_file), root=root, output=output_dir, histories=histories)
         sheets = drawn()
-    material = Material(frame, found, read_histories(root, frame) if root is not None else {})
+    material = Material(frame, found, histories)
     with in_background(chart_tasks(material), processes) as drawn:
         every = [*drawn().values(), *sheets.values()]
     with in_background(paper_tasks(material, formats) if formats else {}, processes) as written:

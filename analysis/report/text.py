@@ -162,7 +162,7 @@ def _ranked(found: Findings) -> list[str]:
             f"{one.seeds}",
             f"{one.diverged}",
             f"{one.failed}",
-            _number(one.adjusted_mean if one.adjusted_mean is not None else one.mean),
+            _number(one.estimate),
             _number(one.shrunken_mean),
             _number(one.test_mean),
             _interval(one.difference_to_best, "{:+.3f}"),

@@ -41,7 +41,7 @@ def architecture_comparison(frame: pd.DataFrame, ranking: Ranking) -> Architectu
             architecture=name,
             settings=ranking.configurations[place].settings,
             seeds=ranking.configurations[place].seeds,
-            mean=ranking.configurations[place].adjusted_mean or ranking.configurations[place].mean,
+            mean=ranking.configurations[place].estimate,
             shrunken_mean=ranking.configurations[place].shrunken_mean,
             difference_to_best=intervals[number],
             may_be_best=any(one.may_be_best for one in ranking.configurations if one.architecture == name),

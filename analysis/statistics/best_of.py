@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from analysis.ranking import chance_levels
 from analysis.schema import BestOfCurve
 from analysis.summary import architectures
 
@@ -19,10 +20,7 @@ def best_of_curves(frame: pd.DataFrame) -> tuple[BestOfCurve, ...]:
     diverged point counts as one at chance level; other failures are not known.
     """
     ended = frame[frame["successful"] | (frame["status"] == "diverged")]
-    chance = frame["chance_jaccard"] if "chance_jaccard" in frame else pd.Series(np.nan, index=frame.index)
-    known = chance.dropna().to_numpy(float)
-    usual = float(np.median(known)) if len(known) else 0.0
-    scores = ended["best_val_jaccard"].where(ended["successful"], chance.fillna(usual))
+    scores = ended["best_val_jaccard"].where(ended["successful"], chance_levels(frame))
     return tuple(
         BestOfCurve(
             architecture=name,

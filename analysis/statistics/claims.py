@@ -16,9 +16,8 @@ from scipy import special, stats
 
 from analysis.schema import Verdict
 from analysis.statistics.configuration_means import Means
-from analysis.statistics.factors import NotComputed
+from analysis.statistics.factors import NotComputed, combined_codes
 from analysis.statistics.multiple_comparisons import Estimates, compared_with_best
-from jobs.common.units import plural
 
 SUPPORTED: Verdict = "supported"
 NOT_SUPPORTED: Verdict = "not supported"
@@ -57,11 +56,7 @@ def level_means(means: Means, factor: str, chosen: np.ndarray | None = None) -> 
     kept = np.flatnonzero(np.ones(len(means.counts), bool) if chosen is None else chosen)
     level = means.codes(factor)[kept]
     others = [means.codes(name)[kept] for name in data.codes if name != factor]
-    setting = (
-        np.unique(np.column_stack(others), axis=0, return_inverse=True)[1].reshape(-1)
-        if others
-        else np.zeros(len(kept), int)
-    )
+    setting = combined_codes(others, len(kept))
     levels = np.unique(level)
     if len(levels) < 2:
         raise NotComputed(f"there is only one {factor.replace('_', ' ')} with a result")
@@ -208,11 +203,6 @@ def agreement_of_repeats(table: np.ndarray, alpha: float) -> tuple[float, float,
     low = f / float(stats.f.ppf(1 - alpha, *df))
     high = f / float(stats.f.ppf(alpha, *df))
     return correlation(f), correlation(low), correlation(high)
-
-
-def groups_text(count: int) -> str:
-    """A number of groups of points that agree in all but one hyperparameter."""
-    return plural(count, "group")
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:

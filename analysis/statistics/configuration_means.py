@@ -6,7 +6,7 @@ A configuration is a combination of hyperparameters; its runs differ in the seed
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from scipy import optimize, special
 
 from analysis.ranking import near_chance
 from analysis.statistics.design_matrix import terms_up_to
-from analysis.statistics.factors import Data, NotComputed, prepare
+from analysis.statistics.factors import Data, NotComputed, combined_codes, prepare
 from analysis.statistics.linear_model import fit
 from analysis.statistics.multiple_comparisons import Estimates
 
@@ -264,23 +264,18 @@ def predicted_means(means: Means) -> np.ndarray:
     """
     y, noise = means.adjusted, means.variances / means.counts
     names = list(means.data.codes)
-    terms = terms_up_to(names, min(len(names), 2))
     k = len(y)
     if k < 3 or not names:
         return y
     if k > MOST_PREDICTED:
-        terms = []
-    groups = [_same_group([means.codes(name) for name in term]) for term in terms]
+        return _shrunk_to_the_centre(y, noise)
+    groups = [
+        combined_codes([means.codes(name) for name in term], k)
+        for term in terms_up_to(names, min(len(names), 2))
+    ]
     covariances = [(group[:, None] == group[None, :]).astype(float) for group in groups]
     covariances.append(np.eye(k))  # what is left: higher interactions
-    if k > MOST_PREDICTED:
-        return _shrunk_to_the_centre(y, noise)
     return _predicted(y, noise, covariances)
-
-
-def _same_group(codes: list[np.ndarray]) -> np.ndarray:
-    found: np.ndarray = np.unique(np.column_stack(codes), axis=0, return_inverse=True)[1].reshape(-1)
-    return found
 
 
 def _shrunk_to_the_centre(y: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -326,21 +321,3 @@ def _predicted(y: np.ndarray, noise: np.ndarray, covariances: list[np.ndarray]) 
     centre = float(weights @ y) / float(weights.sum())
     found: np.ndarray = centre + signal @ (inverse @ (y - centre))
     return found
-
-
-def with_values(frame: pd.DataFrame, metric: str, values: pd.Series) -> pd.DataFrame:
-    """``frame`` with ``values`` in the column of ``metric``, for a metric that is computed from others."""
-    return frame.assign(**{metric: values})
-
-
-def only(means: Means, places: np.ndarray) -> Means:
-    """Only the configurations at ``places``, with the same variances; ``data`` is unchanged."""
-    return replace(
-        means,
-        raw=means.raw[places],
-        adjusted=means.adjusted[places],
-        counts=means.counts[places],
-        variances=means.variances[places],
-        df=means.df[places],
-        shared=means.shared[places],
-    )

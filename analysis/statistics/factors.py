@@ -167,7 +167,7 @@ def prepare(frame: pd.DataFrame, metric: str) -> Data:
             )
         numbers = {level: number for number, level in enumerate(found)}
         codes[name], levels[name] = column.map(numbers).to_numpy(int), found
-    cell = _combine(list(codes.values()), len(y))
+    cell = combined_codes(list(codes.values()), len(y))
     data = Data(y / spread, size * spread, shift * size, places, codes, levels, cell, None, None, notes)
     repeats = replicate_column(rows)
     if repeats is None or not data.replicated:
@@ -180,7 +180,8 @@ def prepare(frame: pd.DataFrame, metric: str) -> Data:
     return replace(data, block=block, block_name=repeats)
 
 
-def _combine(codes: list[np.ndarray], length: int) -> np.ndarray:
+def combined_codes(codes: list[np.ndarray], length: int) -> np.ndarray:
+    """A number for each combination of ``codes``, shape (length,); all 0 if there are no codes."""
     if not codes:
         return np.zeros(length, int)
     return np.unique(np.column_stack(codes), axis=0, return_inverse=True)[1].reshape(-1)

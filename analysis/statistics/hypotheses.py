@@ -36,7 +36,7 @@ from analysis.statistics.claims import (
     together,
 )
 from analysis.statistics.configuration_means import Means, configuration_means
-from analysis.statistics.factors import NotComputed, design_columns
+from analysis.statistics.factors import NotComputed, combined_codes, design_columns
 from analysis.statistics.multiple_comparisons import compared_with_best
 from jobs.common.units import plural
 
@@ -222,11 +222,7 @@ def _common_settings(
     """
     chosen = chosen & np.logical_or.reduce([evidence.of(means, name) for name in names])
     others = [means.codes(name) for name in means.data.codes if name not in free]
-    setting = (
-        np.unique(np.column_stack(others), axis=0, return_inverse=True)[1].reshape(-1)
-        if others
-        else np.zeros(len(chosen), int)
-    )
+    setting = combined_codes(others, len(chosen))
     found: np.ndarray = (
         chosen & (np.bincount(setting[chosen], minlength=int(setting.max()) + 1) == count)[setting]
     )

@@ -48,7 +48,7 @@ def _response(frame: pd.DataFrame, ranking: Ranking, name: str) -> Response:
         raise NotComputed(
             f"{len(set(rates.tolist()))} learning rates with a score above chance; at least 3 are needed"
         )
-    y = np.array([one.adjusted_mean if one.adjusted_mean is not None else one.mean for one in ones], float)
+    y = np.array([one.estimate for one in ones], float)
     logarithms = np.log10(rates)
     centre = float(logarithms.mean())
     x = logarithms - centre

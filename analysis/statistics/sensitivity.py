@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
-from analysis.ranking import near_chance
+from analysis.ranking import chance_levels, near_chance
 from analysis.schema import Anova, Sensitivity, SensitivityTerm
 from analysis.statistics.anova import anova
 from jobs.common.units import plural
@@ -45,11 +44,9 @@ def _with_diverged(frame: pd.DataFrame, reported: Anova) -> Sensitivity:
     diverged = frame["status"] == "diverged"
     if not diverged.any():
         return Sensitivity(choice=choice, computed=False, reason="no point diverged")
-    chance = frame["chance_jaccard"] if "chance_jaccard" in frame else pd.Series(0.0, index=frame.index)
-    usual = float(np.nanmedian(chance.to_numpy(float))) if chance.notna().any() else 0.0
     changed = frame.assign(
         successful=frame["successful"] | diverged,
-        **{METRIC: frame[METRIC].where(~diverged, chance.fillna(usual))},
+        **{METRIC: frame[METRIC].where(~diverged, chance_levels(frame))},
     )
     return _compared(choice, reported, changed, f"{plural(int(diverged.sum()), 'point')} added")
 

@@ -13,7 +13,14 @@ from msgspec.structs import replace
 from statsmodels.duration.survfunc import SurvfuncRight, survdiff
 
 from analysis.schema import Survival, SurvivalLevel, SurvivalTest
-from analysis.statistics.factors import NotComputed, design_columns, label, levels_of, plain_level
+from analysis.statistics.factors import (
+    NotComputed,
+    combined_codes,
+    design_columns,
+    label,
+    levels_of,
+    plain_level,
+)
 from analysis.statistics.intervals import holm
 
 METRIC = "epochs_to_best"
@@ -106,11 +113,7 @@ def _tested(
 ) -> SurvivalTest:
     if not event.any():
         raise NotComputed("all points were still rising at the end")
-    stratum = (
-        np.unique(np.column_stack(others), axis=0, return_inverse=True)[1].reshape(-1)
-        if others
-        else np.zeros(len(time), int)
-    )
+    stratum = combined_codes(others, len(time))
     # A stratum with a single level, or without an event, says nothing about the levels.
     table = pd.DataFrame({"code": code, "event": event}).groupby(stratum)
     useful = ((table["code"].transform("nunique") > 1) & (table["event"].transform("sum") > 0)).to_numpy()

@@ -22,7 +22,7 @@ from jobs.run.paths import RUN_PREFIX, RunPaths
 from jobs.run.provenance import provenance
 from jobs.run.site_file import write_site
 from unet_models.data.dataset import build
-from unet_models.data.images import DataError
+from unet_models.data.errors import DataError
 from unet_models.data.packed import PackedData, write_packed
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unet_models.data.images import DataError
+from unet_models.data.errors import DataError
 from unet_models.data.packed import PARTS, PackedData
 from unet_models.data.patches import cut
 from unet_models.data.splits import UNUSED, split_patches, split_slices

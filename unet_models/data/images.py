@@ -13,11 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
+from unet_models.data.errors import DataError
+
 SUFFIXES = (".tif", ".tiff", ".png")
-
-
-class DataError(Exception):
-    """The data cannot be used; the message names the file, what was found and what is expected."""
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

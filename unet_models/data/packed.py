@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_models.data.images import DataError
+from unet_models.data.errors import DataError
 
 PARTS = ("train", "validation", "test")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from unet_models.data.images import DataError
+from unet_models.data.errors import DataError
 from unet_models.data.stacks import Stack
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from unet_models.data.images import DataError
+from unet_models.data.errors import DataError
 
 TRAIN, VALIDATION = 0, 1  # indices into unet_models.data.packed.PARTS
 UNUSED = -1  # slices in the gap belong to no part

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from unet_models.data.images import DataError, image_files, pair_files, read_pages, to_grey8, to_mask
+from unet_models.data.errors import DataError
+from unet_models.data.images import image_files, pair_files, read_pages, to_grey8, to_mask
 
 VOLUME_NAMES = {"train": ("training", "training_groundtruth"), "test": ("testing", "testing_groundtruth")}
 _SLICE_WORDS = r"(?i)(?:^|[_\-. ])(?:z|slice|sec|section|page)[_\-]?(\d+)"

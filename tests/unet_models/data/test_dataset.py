@@ -9,7 +9,7 @@ from PIL import Image
 from tests.conftest import REAL_DATA
 from tests.unet_models.data.builders import block
 from unet_models.data.dataset import build
-from unet_models.data.images import DataError
+from unet_models.data.errors import DataError
 from unet_models.data.packed import PARTS
 from unet_models.data.patches import cut
 from unet_models.data.stacks import Slice, Stack

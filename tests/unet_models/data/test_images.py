@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unet_models.data.errors import DataError
 from unet_models.data.images import (
-    DataError,
     image_files,
     natural_key,
     pair_files,

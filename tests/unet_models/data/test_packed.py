@@ -7,7 +7,7 @@ import pytest
 
 from tests.unet_models.data.builders import block
 from unet_models.data.dataset import build
-from unet_models.data.images import DataError
+from unet_models.data.errors import DataError
 from unet_models.data.packed import PARTS, PackedData, fingerprint, read_packed, write_packed
 
 

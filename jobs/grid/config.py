@@ -191,12 +191,8 @@ def load_config(path: Path) -> GridConfig:
     if unknown:
         raise reader.unknown("data", unknown[0], ["source", *DATA])
     data = {"source": source, **reader.block("data", data_block, DATA)}
-    if source == "files" and data["path"] is None:
-        raise reader.refuse("data.path", None, "the folder of your images and masks, since source is 'files'")
-    if source == "sample" and data["path"] is not None:
-        raise reader.refuse(
-            "data.path", data["path"], "null, since source is 'sample'; or set 'source: files'"
-        )
+    for check in (_check_places, _check_sampling, _check_split):
+        check(reader, data)
 
     config = GridConfig(
         path=path,
@@ -210,6 +206,62 @@ def load_config(path: Path) -> GridConfig:
     )
     _check_together(reader, config)
     return config
+
+
+def _check_places(reader: _Reader, data: Mapping[str, Any]) -> None:
+    """Where the images and masks are."""
+    if data["source"] == "files" and data["path"] is None and None in (data["images"], data["masks"]):
+        raise reader.refuse(
+            "data.path",
+            None,
+            "the folder of your images and masks, since source is 'files'; or both data.images and data.masks",
+        )
+    for key in ("path", "images", "masks", "test_images", "test_masks"):
+        if data["source"] == "sample" and data[key] is not None:
+            raise reader.refuse(
+                f"data.{key}", data[key], "null, since source is 'sample'; or set 'source: files'"
+            )
+    for prefix in ("", "test_"):
+        written = {key: data[key] for key in (f"{prefix}images", f"{prefix}masks")}
+        for missing in (key for key, value in written.items() if value is None):
+            if any(written.values()):
+                raise reader.refuse(f"data.{missing}", None, "a value: images and masks belong together")
+
+
+def _check_sampling(reader: _Reader, data: Mapping[str, Any]) -> None:
+    """How patches are taken from the slices, and their values."""
+    low, high = data["intensity_min"], data["intensity_max"]
+    if isinstance(high, float) and isinstance(low, float) and high <= low:
+        raise reader.refuse("data.intensity_max", high, f"a number above data.intensity_min, {low:g}")
+    if data["overlap"] >= data["patch_size"]:
+        raise reader.refuse(
+            "data.overlap", data["overlap"], f"less than data.patch_size, {data['patch_size']}"
+        )
+    if data["sampling"] == "random" and data["crops_per_epoch"] is None:
+        raise reader.refuse("data.crops_per_epoch", None, "a number, since data.sampling is 'random'")
+    if data["sampling"] == "random" and data["empty_patches_kept"] < 1:
+        raise reader.refuse(
+            "data.empty_patches_kept",
+            data["empty_patches_kept"],
+            "1, since data.sampling is 'random': data.foreground_share says how many crops hold foreground",
+        )
+
+
+def _check_split(reader: _Reader, data: Mapping[str, Any]) -> None:
+    """How slices are divided into parts."""
+    both = sorted(set(data["validation_volumes"]) & set(data["test_volumes"]))
+    if both:
+        raise reader.refuse("data.test_volumes", both[0], "volumes that are not in data.validation_volumes")
+    if data["split"] == "contiguous":
+        return
+    # With these, the same pixels would be trained and validated on.
+    reasons = {
+        "data.sampling is 'random', and crops of one slice overlap": data["sampling"] == "random",
+        "patches overlap (data.overlap, data.border)": data["overlap"] > 0 or data["border"] == "shift",
+        "data.validation_volumes names whole volumes": bool(data["validation_volumes"]),
+    }
+    for reason in (reason for reason, applies in reasons.items() if applies):
+        raise reader.refuse("data.split", data["split"], f"contiguous, since {reason}")
 
 
 def _check_together(reader: _Reader, config: GridConfig) -> None:

@@ -77,6 +77,28 @@ class Setting:
         return self.parse(value)
 
 
+class NumberOrAuto(Setting):
+    """A number, or the word ``auto``."""
+
+    def parse(self, value: Any) -> Any:
+        """As :meth:`Setting.parse`, or ``auto``."""
+        return value if value == "auto" else super().parse(value)
+
+
+class Names(Setting):
+    """A list of different names; a whole number in it is a name, too. Its value is a tuple."""
+
+    def parse(self, value: Any) -> Any:
+        """As :meth:`Setting.parse`."""
+        if value is None:
+            return ()
+        written = value if isinstance(value, list | tuple) else [None]
+        names = tuple(str(name) if type(name) in (str, int) else "" for name in written)
+        if not all(names) or len(set(names)) < len(names):
+            raise ValueError(self.expected)
+        return names
+
+
 def _whole(default: int | None, low: int, high: int | None = None, *, nullable: bool = False) -> Setting:
     words = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
     return Setting(
@@ -123,6 +145,14 @@ def _is_path(value: str) -> bool:
     return bool(value) and "\0" not in value
 
 
+def _intensity() -> Setting:
+    return NumberOrAuto(float, None, "a number, auto or null", nullable=True)
+
+
+def _volumes() -> Setting:
+    return Names(tuple, (), "a list of names of folders in data.path, each once, or null", nullable=True)
+
+
 HYPERPARAMETERS: dict[str, Setting] = {
     "architecture": _one_of("UNet", *ARCHITECTURES),
     "learning_rate": _number(1e-3, "a positive number up to 10", lambda value: 0 < value <= 10),
@@ -159,17 +189,32 @@ TRAINING: dict[str, Setting] = {
 
 DATA: dict[str, Setting] = {
     "path": _text(None, "a folder", _is_path),
+    "images": _text(None, "a folder, a file, or FILE:/NAME", _is_path),
+    "masks": _text(None, "a folder, a file, or FILE:/NAME", _is_path),
+    "test_images": _text(None, "a folder, a file, or FILE:/NAME", _is_path),
+    "test_masks": _text(None, "a folder, a file, or FILE:/NAME", _is_path),
+    "pair_by": _one_of("name", "name", "number"),
     "patch_size": _whole(256, 4, 8192),
+    "sampling": _one_of("grid", "grid", "random"),
+    "overlap": _whole(0, 0),
+    "border": _one_of("drop", "drop", "shift"),
+    "empty_patches_kept": _number(1.0, "a number from 0 to 1", lambda value: 0 <= value <= 1),
+    "crops_per_epoch": _whole(None, 1, nullable=True),
+    "foreground_share": _number(0.5, "a number from 0 to 1", lambda value: 0 <= value <= 1),
+    "test_scoring": _one_of("patches", "patches", "slices"),
     "split": _one_of("contiguous", "contiguous", "random"),
     "validation_fraction": _number(0.15, "a number above 0 and below 0.9", lambda value: 0 < value < 0.9),
     "validation_block": _one_of("end", "end", "start", "middle"),
     "gap_slices": _whole(20, 0),
+    "validation_volumes": _volumes(),
+    "test_volumes": _volumes(),
     "split_seed": _whole(0, 0, 2**31 - 1),
     "slice_pattern": _text(
         None, "a regular expression with one group that matches the slice number", _is_regex_with_number
     ),
     "mask_threshold": _number(None, "a number of at least 0", lambda value: value >= 0, nullable=True),
-    "intensity_max": _number(None, "a positive number", lambda value: value > 0, nullable=True),
+    "intensity_min": _intensity(),
+    "intensity_max": _intensity(),
     "expected_patches": _whole(None, 1, nullable=True),
     "expected_fingerprint": _text(None, "the fingerprint that make_grid.py prints"),
     "sample_slices": _whole(48, 8, 4096),

@@ -45,7 +45,9 @@ def train_product(gate: Gate, *, threads: int, size: int, **settings: Any) -> No
     training.prepare_process(settings, threads=threads)
     images, masks = _patches(200, size)
     part = np.repeat(np.array([0, 1], np.int8), [192, 8])
-    data = PackedData(images, masks, part, np.arange(200, dtype=np.int32), "noise", "contiguous", "noise")
+    data = PackedData.of_arrays(
+        images, masks, part, np.arange(200, dtype=np.int32), "noise", "contiguous", fingerprint="noise"
+    )
     with tempfile.TemporaryDirectory() as folder:
         training.train(settings, data, model_file=Path(folder) / "model.keras", on_batch=gate)
 

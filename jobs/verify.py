@@ -102,6 +102,7 @@ def check_run(run: Run) -> Iterator[Check]:
     yield "ok", f"run: {len(run.entries)} points"
     try:
         data = read_packed(run.paths.data)
+        data.verify()
     except (OSError, ValueError, KeyError, DataError) as error:
         yield "FAILURE", f"data: {run.paths.data} cannot be read ({error}); make the run again"
         return

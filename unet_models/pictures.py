@@ -59,13 +59,12 @@ def curves(rows: Sequence[dict[str, Any]], *, title: str, chance: float, best_ep
     return _png(figure)
 
 
-def choose_samples(masks: np.ndarray, count: int) -> np.ndarray:
-    """Indices, int (n,), of at most ``count`` of the ``masks``, bool (N, P, P).
+def choose_samples(share: np.ndarray, count: int) -> np.ndarray:
+    """Indices, int (n,), of at most ``count`` masks, whose foreground shares, 0 to 1, are ``share``, float (N,).
 
     They are spread evenly over the masks whose foreground is at least the median of those that have any. The choice
     depends only on the masks, so it is the same for every point, whatever the point predicts.
     """
-    share = masks.reshape(len(masks), -1).mean(axis=1)
     some = share[share > 0]
     candidates = np.flatnonzero(share >= (np.median(some) if len(some) else 0.0))
     places = np.linspace(0, len(candidates) - 1, min(count, len(candidates)))

@@ -113,6 +113,13 @@ def publish(temporary: Path, path: Path) -> None:
     _sync_directory(path.parent)
 
 
+def publish_folder(temporary: Path, path: Path) -> None:
+    """Rename the folder ``temporary``, whose files are on the disk already, to ``path``, which must not exist."""
+    _sync_directory(temporary)
+    os.rename(temporary, path)
+    _sync_directory(path.parent)
+
+
 def publish_once(temporary: Path, path: Path) -> bool:
     """:func:`publish` that never replaces a file at ``path``: ``False`` if there is one.
 

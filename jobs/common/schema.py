@@ -317,7 +317,10 @@ class Made(Record, frozen=True):
 
 
 class DataRecord(Record, frozen=True):
-    """The packed data of a run: number of patches by part; ``chance_jaccard`` is the foreground share of validation."""
+    """The packed data of a run: number of patches by part; ``chance_jaccard`` is the foreground share of validation.
+
+    ``read`` says what was read: images, masks and intensity range; it is empty in runs of the first version.
+    """
 
     fingerprint: str
     source: str
@@ -325,6 +328,7 @@ class DataRecord(Record, frozen=True):
     notes: tuple[str, ...] = ()
     patches: dict[str, int] = {}
     chance_jaccard: float | None = None
+    read: tuple[str, ...] = ()
 
 
 class ProvenanceRecord(Record, frozen=True):

@@ -16,7 +16,7 @@ import textwrap
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,35 +90,12 @@ def short_training(data: PackedData, settings: dict[str, Any], steps: int) -> tu
     Enough for ``steps`` steps after the first ones, in at least :data:`LEAST_EPOCHS` epochs; full batches only; no test
     part.
     """
-    import numpy as np
-
     batch = settings["batch_size"]
-    train, validation = (np.flatnonzero(data.part == part) for part in (0, 1))
     wanted = 1 + WARM_STEPS + steps
-    each = min(len(train) // batch, math.ceil(wanted / LEAST_EPOCHS))
+    each = min(data.count("train") // batch, math.ceil(wanted / LEAST_EPOCHS))
     epochs = min(MOST_EPOCHS, max(LEAST_EPOCHS, math.ceil(wanted / max(1, each))))
-    kept = np.concatenate(
-        [train[: each * batch], validation[: VALIDATION_BATCHES * settings["validation_batch_size"]]]
-    )
-    return replace(
-        data, images=data.images[kept], masks=data.masks[kept], part=data.part[kept], z=data.z[kept]
-    ), epochs
-
-
-def occupied_memory(data: PackedData, part: PackedData) -> list[Any]:
-    """Arrays of the size that the patches outside ``part`` occupy in a real training.
-
-    These are the copies of :meth:`PackedData.select` on the host, and those of TensorFlow where it keeps constants.
-    """
-    import tensorflow as tf
-
-    arrays: list[Any] = []
-    for name in ("train", "validation"):
-        images, masks = data.select(name)
-        left = slice(part.count(name), None)
-        arrays += [images[left].copy(), masks[left].copy()]
-        arrays += [tf.constant(images[left]), tf.constant(masks[left])]
-    return arrays
+    validation = VALIDATION_BATCHES * settings["validation_batch_size"]
+    return data.shortened({"train": each * batch, "validation": validation, "test": 0}), epochs
 
 
 class Stopwatch:
@@ -206,7 +183,6 @@ def train_shortly(run: Run, entry: Entry, order: Order, reporter: Reporter) -> N
     data, startup = prepared.data, prepared.startup
     reporter.update(startup=startup, device=training.hardware()["device"])
     part, settings["epochs"] = short_training(data, settings, order.steps)
-    occupied = occupied_memory(data, part)  # until the end
 
     from jobs.point.checkpoints import Checkpoint, Checkpoints
 
@@ -246,8 +222,6 @@ def train_shortly(run: Run, entry: Entry, order: Order, reporter: Reporter) -> N
         reporter.update(
             reason=textwrap.shorten(f"its end was not measured ({type(error).__name__}: {error})", 300)
         )
-    finally:
-        del occupied
 
 
 def answer(run: Run, entry: Entry, order: Order, reporter: Reporter) -> None:

@@ -104,10 +104,10 @@ def publish_files(
 
     chance, best = trained.metrics["chance_jaccard"], trained.metrics["best_epoch"]
     if trained.outcome == "done":
-        images, masks = data.select("validation")
-        picture = pictures.predictions(
-            images[trained.shown], masks[trained.shown], trained.probabilities, title=title
-        )
+        images, masks = data.patches("validation").read(trained.shown)
+        if images.dtype != "uint8":
+            images = (images // 257).astype("uint8")
+        picture = pictures.predictions(images, masks, trained.probabilities, title=title)
         check()
         publish(model_file, paths.model)
         check()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from jobs.common.errors import UserError
-from jobs.common.files import publish, temporary_beside, write_bytes_atomically
+from jobs.common.files import publish_folder, temporary_beside, write_bytes_atomically
 from jobs.common.records import write
 from jobs.common.schema import DataRecord, ProvenanceRecord
 from jobs.grid.config import GridConfig, load_config
@@ -21,9 +24,9 @@ from jobs.run.index import Run, make_entry, read_provenance, read_run, write_ind
 from jobs.run.paths import RUN_PREFIX, RunPaths
 from jobs.run.provenance import provenance
 from jobs.run.site_file import write_site
-from unet_models.data.dataset import build
+from unet_models.data.dataset import Built, build
 from unet_models.data.errors import DataError
-from unet_models.data.packed import PackedData, write_packed
+from unet_models.data.packed import PackedData
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,40 @@ def default_run_directory(now: datetime | None = None) -> Path:
     return Path(f"{RUN_PREFIX}{(now or datetime.now().astimezone()):%Y%m%d_%H%M%S}")
 
 
-def load_data(config: GridConfig) -> PackedData:
-    """The data of ``config``; :class:`UserError` where they cannot be used."""
+_PLACES = ("images", "masks", "test_images", "test_masks")
+
+
+def data_block(config: GridConfig) -> dict[str, Any]:
+    """The ``data`` block of ``config`` with absolute paths.
+
+    A relative path in ``grid.yaml`` starts at the folder of ``grid.yaml``, not at the working directory; those of
+    images and masks start at ``path`` where there is one.
+    """
     data = dict(config.data)
+
+    def absolute(written: str, base: Path) -> Path:
+        place = Path(os.path.expandvars(written)).expanduser()
+        return place if place.is_absolute() else (base / place).resolve()
+
+    base = config.path.parent.resolve()
     if data["path"] is not None:
-        # A relative path in grid.yaml starts at the folder of grid.yaml, not at the working directory.
-        folder = Path(os.path.expandvars(data["path"])).expanduser()
-        data["path"] = str(folder if folder.is_absolute() else (config.path.parent / folder).resolve())
+        base = absolute(data["path"], base)
+        data["path"] = str(base)
+    for key in _PLACES:
+        if data[key] is not None:
+            data[key] = str(absolute(data[key], base))
+    return data
+
+
+def pack_data(config: GridConfig, folder: Path, *, depth: int | None = None) -> Built:
+    """The data of ``config``, packed in ``folder``; :class:`UserError` where they cannot be used.
+
+    ``depth`` is that of :func:`unet_models.data.dataset.build`.
+    """
     try:
-        packed = build(data)
+        return build(data_block(config), folder, depth=depth)
     except DataError as error:
         raise UserError(f"{config.path}: data: {error}") from error
-    return packed
 
 
 def check_batches(points: list[Point], data: PackedData) -> None:
@@ -75,30 +100,45 @@ def make_run(config: GridConfig, root: Path, say: Callable[[str], None] = print)
     comparable.
     """
     points = expand(config)
-    data = load_data(config)
-    say(data.describe())
-    for note in data.notes:
-        say(f"note: {note}")
-    check_batches(points, data)
     paths = RunPaths(root)
+    new = not root.exists()
+    temporary = temporary_beside(paths.root / "data")
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(paths.lock, timeout=30):
-            return _make_locked(config, points, data, paths)
+            if not paths.index.exists():
+                _check_new(paths)
+            # The first version kept 8 bits of everything. Its runs grow with the same pixels.
+            built = pack_data(config, temporary, depth=8 if paths.data.suffix else None)
+            data = built.data
+            for line in (data.describe(), *built.read, *(f"note: {note}" for note in data.notes)):
+                say(line)
+            check_batches(points, data)
+            made = _make_locked(config, points, data, temporary, paths)
+        new = False
     except Timeout as error:
         raise UserError(f"{root} is being made by another process; wait for it, then repeat") from error
     except OSError as error:
         raise UserError(f"{root} cannot be written ({error}); choose another place with --run-dir") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if new:
+            with contextlib.suppress(OSError):  # nothing was made, so nothing is left
+                paths.lock.unlink(missing_ok=True)
+                root.rmdir()
+    return made
 
 
-def _make_locked(config: GridConfig, points: list[Point], data: PackedData, paths: RunPaths) -> Made:
+def _make_locked(
+    config: GridConfig, points: list[Point], data: PackedData, packed: Path, paths: RunPaths
+) -> Made:
+    """Make or extend the run; its data are packed in the temporary folder ``packed``."""
     if paths.index.exists():
         old = read_run(paths.root)
         _check_growth(load_config(paths.grid), config, old, data)
         history = list(read_provenance(paths).made)
         entries, old_axes = list(old.entries), old.axes
     else:
-        _check_new(paths)
         entries, old_axes, history = [], (), []
     known = {entry.key for entry in entries}
     wanted = [point.key(data.fingerprint) for point in points]
@@ -108,10 +148,10 @@ def _make_locked(config: GridConfig, points: list[Point], data: PackedData, path
     axes = (*HYPERPARAMETERS, "seed", *(a for a in POINT if a in {*extra_axes(config), *old_axes[4:]}))
 
     paths.logs.mkdir(exist_ok=True)
-    if not paths.data.exists():
-        temporary = temporary_beside(paths.data)
-        write_packed(temporary, data)
-        publish(temporary, paths.data)
+    if not paths.index.exists():
+        # What a process left that was killed before it had written the index may be of other data.
+        shutil.rmtree(paths.root / "data", ignore_errors=True)
+        publish_folder(packed, paths.root / "data")
     history.append(provenance(data.fingerprint))
     described = DataRecord(
         fingerprint=data.fingerprint,
@@ -120,6 +160,7 @@ def _make_locked(config: GridConfig, points: list[Point], data: PackedData, path
         notes=tuple(data.notes),
         patches={part: data.count(part) for part in ("train", "validation", "test")},
         chance_jaccard=data.foreground("validation"),
+        read=data.read,
     )
     write(paths.provenance, ProvenanceRecord(made=tuple(history), data=described))
     # A new run is complete once its index exists. An extended one must be readable between the two writes: the new

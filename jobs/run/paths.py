@@ -117,8 +117,9 @@ class RunPaths:
 
     @property
     def data(self) -> Path:
-        """The packed data."""
-        return self.root / "data.npz"
+        """The folder of the packed data, or the one file of runs of the first version."""
+        first_version = self.root / "data.npz"
+        return first_version if first_version.exists() else self.root / "data"
 
     @property
     def logs(self) -> Path:

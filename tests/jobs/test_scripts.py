@@ -168,7 +168,7 @@ def test_the_set_up_check_passes_here_and_fails_with_a_remedy(tmp_path, python_o
         "TensorFlow:",
     ):
         assert line in answer.stdout
-    python_of_the_tests.paths.data.write_bytes(b"no data")
+    (python_of_the_tests.paths.data / "pack.json").write_bytes(b"no data")
     answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
     assert answer.returncode == 1 and "FAILURE  data:" in answer.stdout
 

@@ -91,7 +91,7 @@ def test_other_data_than_those_of_the_run_are_a_failure(tiny_run, quick, capsys,
     object.__setattr__(tiny_run, "fingerprint", "8x8x8-0")
     (_, data_line) = verify.check_run(tiny_run)
     assert data_line[0] == "FAILURE" and data_line[1].endswith("expected 8x8x8-0; make the run again")
-    tiny_run.paths.data.write_bytes(b"no data")
+    (tiny_run.paths.data / "pack.json").write_bytes(b"no data")
     (_, data_line) = verify.check_run(tiny_run)
     assert data_line[0] == "FAILURE" and "cannot be read" in data_line[1]
 

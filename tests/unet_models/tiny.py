@@ -24,7 +24,9 @@ def discs(train=64, validation=8, test=4, size=32):
     masks = np.stack([(rows - y) ** 2 + (columns - x) ** 2 < 36 for y, x in centres])
     images = np.clip(generator.normal(80, 15, masks.shape) + 90 * masks, 0, 255).astype(np.uint8)
     part = np.repeat([0, 1, 2], [train, validation, test]).astype(np.int8)
-    return PackedData(images, masks, part, np.arange(count, dtype=np.int32), "discs", "contiguous", "f")
+    return PackedData.of_arrays(
+        images, masks, part, np.arange(count, dtype=np.int32), "discs", "contiguous", fingerprint="f"
+    )
 
 
 def built(settings=SETTINGS):
@@ -33,7 +35,7 @@ def built(settings=SETTINGS):
     from unet_models.training.model import build_model
 
     batches = training_batches(
-        *discs().select("train"),
+        discs().patches("train"),
         batch_size=settings["batch_size"],
         seed=1,
         first_epoch=0,

@@ -1,72 +1,252 @@
-"""From the images that ``grid.yaml`` names to the packed data of a run: read, cut, split, check.
+"""From the images that ``grid.yaml`` names to the packed data of a run: find, plan, read, scale, cut, pack.
 
-The split is made on slices, before they are cut into patches; :mod:`unet_models.data.splits` gives the reason.
+Slices are read one after the other and never kept, so that the data may be larger than the memory.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unet_models.data.crops import CropRule
 from unet_models.data.errors import DataError
-from unet_models.data.packed import PARTS, PackedData
-from unet_models.data.patches import cut
-from unet_models.data.splits import UNUSED, split_patches, split_slices
-from unet_models.data.stacks import read_stacks
+from unet_models.data.files.description import Description
+from unet_models.data.files_table import differences, range_sentence, summary, write_table
+from unet_models.data.intensity import (
+    Content,
+    Scaler,
+    check_8_bits,
+    check_finite,
+    check_types,
+    decide,
+    needs_content,
+)
+from unet_models.data.layout import Layout, Page, Pages, SliceSource, Volume
+from unet_models.data.layouts import find_layout
+from unet_models.data.masks import Polarity, to_mask
+from unet_models.data.packed import PARTS, Intensity, PackedData, PackWriter
+from unet_models.data.planning import PlannedSlice, make_plan
+from unet_models.data.splits import TRAIN
+
+FILES_TABLE = "files.csv"
 
 
-def build(data: Mapping[str, Any]) -> PackedData:
-    """Read, check, cut and split the data that ``grid.yaml`` names.
+@dataclass(frozen=True)
+class Built:
+    """Packed data, and sentences on what was read: the images, the masks and the intensity range."""
+
+    data: PackedData
+    read: tuple[str, ...]
+
+
+def build(data: Mapping[str, Any], folder: Path, *, depth: int | None = None) -> Built:
+    """Read, check, cut and split the data that ``grid.yaml`` names, and pack them in ``folder``.
 
     Args:
-        data: the checked ``data`` block of ``grid.yaml``.
+        data: the checked ``data`` block of ``grid.yaml``; its paths are absolute.
+        folder: a new or empty folder for the pack.
+        depth: 8 to keep 8 bits for each pixel, whatever is lost, as the first version did.
 
     Raises:
         DataError: the data cannot be used, or are not those that ``expected_patches`` or ``expected_fingerprint``
-            describe.
+            describe. ``folder`` may then contain an unfinished pack.
     """
-    stack, test, source = read_stacks(data)
-    patch = data["patch_size"]
-    notes = list(stack.notes)
-    images, masks, z, unused = cut(stack, patch)
-    if unused > 0:
-        notes.append(f"{100 * unused:.1f} % of the pixels, at the right and lower borders, fill no patch")
-    if data["split"] == "random":
-        part = split_patches(len(z), data)
-        notes.append(
-            "random split of patches: neighbouring slices are on both sides, so validation scores leak"
+    built = _Builder(data, folder, depth).build()
+    expected = data["expected_fingerprint"]
+    if expected not in (None, built.data.fingerprint) and depth is None and built.data.dtype == np.uint16:
+        # The first version kept 8 bits of everything; a fingerprint of that time still names these data.
+        shutil.rmtree(folder)
+        eight = _Builder(data, folder, 8).build()
+        built = eight if eight.data.fingerprint == expected else built
+    _check_expected(built.data, data)
+    return built
+
+
+class _Builder:
+    """The steps of :func:`build`, in their order."""
+
+    def __init__(self, data: Mapping[str, Any], folder: Path, depth: int | None) -> None:
+        self.data, self.folder, self.depth = data, folder, depth
+        self.layout, arrays = _find(data)
+        self.plan = make_plan(self.layout, data)
+        self.pages = Pages(arrays)
+        self.images = self._files("image")
+        self.masks = self._files("mask")
+        self.polarity = Polarity()
+        self.thinning = np.random.Generator(np.random.Philox(key=[data["split_seed"], 1]))
+
+    def _files(self, side: str) -> list[Description]:
+        """Descriptions of the files of one side, in the order of the plan."""
+        locations = dict.fromkeys(getattr(one.source, side).location for one in self.plan.slices)
+        return [self.layout.descriptions[location] for location in locations]
+
+    def build(self) -> Built:
+        """Read, scale and pack."""
+        data = self.data
+        check_types(self.images, data)
+        folder = self.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with self.pages:
+            content, training = self._contents()
+            scaler = Scaler(decide(self.images[0], data, content, training, depth=self.depth))
+            limits = content or Content(len(self.plan.slices), limits_only=True)
+            rule = None
+            if data["sampling"] == "random":
+                rule = CropRule(data["patch_size"], data["crops_per_epoch"], data["foreground_share"])
+            writer = PackWriter(folder, patch_size=data["patch_size"], dtype=scaler.range.dtype, crops=rule)
+            for one in self.plan.slices:
+                self._pack(writer, scaler, one, None if limits is content else limits)
+        if content is None and len({one.dtype for one in self.images}) == 1:
+            check_8_bits(self.images[0], data, limits)
+        write_table(folder / FILES_TABLE, {"image": self.images, "mask": self.masks}, limits.limits)
+        used = scaler.range
+        given = not (data["intensity_min"] is None and data["intensity_max"] is None)
+        read = (
+            summary("images", self.images),
+            summary("masks", self.masks),
+            range_sentence(used, limits.limits, given=given),
         )
-    else:
-        assigned = split_slices(z, data)
-        part = np.array([assigned[int(one)] for one in z], np.int8)
-        if data["gap_slices"] == 0:
-            notes.append("no gap between training and validation: the slices at the border are near copies")
-    keep = part != UNUSED
-    images, masks, z, part = images[keep], masks[keep], z[keep], part[keep]
-    if test is not None:
-        test_images, test_masks, test_z, _ = cut(test, patch)
-        images, masks = np.concatenate([images, test_images]), np.concatenate([masks, test_masks])
-        z = np.concatenate([z, test_z])
-        part = np.concatenate([part, np.full(len(test_z), PARTS.index("test"), np.int8)])
-    packed = PackedData(images, masks, part, z, source, data["split"], notes=tuple(notes))
-    _check_masks(packed)
-    packed = packed.with_fingerprint()
-    _check_expected(packed, data)
-    return packed
+        clipped = scaler.note()
+        notes = (
+            *self.layout.notes,
+            *self.plan.notes,
+            *differences("images", self.images),
+            *([clipped] if clipped else []),
+            *self.polarity.notes(),
+        )
+        packed = writer.finish(
+            self.layout.source,
+            data["split"],
+            notes=notes,
+            read=read,
+            intensity=Intensity(
+                used.low, used.high, used.levels, scaler.clipped_low, scaler.clipped_high, scaler.pixels
+            ),
+            test_scoring=data["test_scoring"],
+        )
+        _check_masks(packed)
+        return Built(packed, read)
+
+    def _contents(self) -> tuple[Content | None, Content | None]:
+        """The values of all slices and those of the training part, where the range depends on them."""
+        data = self.data
+        one_type = len({one.dtype for one in self.images}) == 1
+        if not one_type or not needs_content(self.images[0], data):
+            return None, None
+        content, training = Content(len(self.plan.slices)), None
+        # With a random split of patches, each slice has both parts.
+        if "auto" in (data["intensity_min"], data["intensity_max"]):
+            training = Content(len(self.plan.slices))
+        for one in self.plan.slices:
+            name = self.layout.descriptions[one.source.image.location].name
+            image = self._read(one.source.image)
+            content.add(name, image)
+            if training is not None and one.has(TRAIN):
+                training.add(name, image)
+        return content, training
+
+    def _read(self, page: Page) -> np.ndarray:
+        """The stored values of ``page``, which must be those that the header promised."""
+        described = self.layout.descriptions[page.location]
+        array = self.pages.read(page)
+        if array.shape != (described.height, described.width) or array.dtype != described.dtype:
+            raise DataError(
+                f"{described.name}: slice {page.index} is {array.dtype} {array.shape}, expected {described.dtype} "
+                f"{(described.height, described.width)} as its header says; was the file changed meanwhile?"
+            )
+        return array
+
+    def _pack(self, writer: PackWriter, scaler: Scaler, one: PlannedSlice, limits: Content | None) -> None:
+        """Read a slice and its mask, and add its patches to the pack."""
+        described = {side: self.layout.descriptions[page.location] for side, page in one.source.pages()}
+        stored = self._read(one.source.image)
+        check_finite(described["image"].name, stored)
+        if limits is not None:
+            limits.add(described["image"].name, stored)
+        image = scaler(stored, white_is_zero=described["image"].white_is_zero)
+        about = described["mask"]
+        name = about.name if about.slices == 1 else f"{about.name}[{one.source.mask.index}]"
+        mask = to_mask(
+            name,
+            self._read(one.source.mask),
+            self.data["mask_threshold"],
+            white_is_zero=about.white_is_zero,
+            bits=about.bits,
+        )
+        self.polarity.add(about.name, mask)
+        if self.data["sampling"] == "random" and one.has(TRAIN):
+            writer.add_slice(image, mask, one.z, volume=one.volume)
+            return
+        patch = self.data["patch_size"]
+        # In the order of the slice, also where patches of two parts take turns.
+        for part, group in groupby(zip(one.windows, one.parts, strict=True), key=itemgetter(1)):
+            chosen = [window for window, _ in group if part != TRAIN or self._kept(mask[window.of(patch)])]
+            if not chosen:
+                continue
+            writer.add(
+                PARTS[part],
+                np.stack([image[window.of(patch)] for window in chosen]),
+                np.stack([mask[window.of(patch)] for window in chosen]),
+                one.z,
+                volume=one.volume,
+                fresh=[window.fresh for window in chosen],
+            )
+
+    def _kept(self, mask: np.ndarray) -> bool:
+        """Whether a training patch is kept: always if it has foreground, else with the given probability."""
+        share = self.data["empty_patches_kept"]
+        return share >= 1 or bool(mask.any()) or self.thinning.random() < share
+
+
+def _find(data: Mapping[str, Any]) -> tuple[Layout, Mapping[str, np.ndarray]]:
+    """The layout of the data, and the arrays of those that are generated."""
+    if data["source"] == "files":
+        return find_layout(data), {}
+    # Imported here: importing SciPy takes longer than `--explain` should take in total.
+    from unet_models.data.synthetic import LABEL, synthetic_volume
+
+    size, slices = data["sample_size"], data["sample_slices"]
+    arrays: dict[str, np.ndarray] = {}
+    volumes = []
+    for offset, used in enumerate((slices, max(4, slices // 4))):
+        # The test volume is as deep as the other and then cut: membranes and mitochondria that are squeezed into a few
+        # slices look different.
+        made = synthetic_volume(slices=slices, height=size, width=size, seed=2 * data["sample_seed"] + offset)
+        names = tuple(f"sample {('volume', 'test volume')[offset]}, {kind}" for kind in ("images", "masks"))
+        arrays |= {names[0]: made[0], names[1]: made[1].view(np.uint8)}
+        volumes.append(
+            Volume(
+                "",
+                tuple(
+                    SliceSource(z, f"sample z{z:03d}", Page(names[0], z), Page(names[1], z))
+                    for z in range(used)
+                ),
+            )
+        )
+    described = {
+        name: Description(name, "generated", len(array), size, size, "uint8", 8)
+        for name, array in arrays.items()
+    }
+    return Layout((volumes[0],), (volumes[1],), LABEL, described), arrays
 
 
 def _check_masks(packed: PackedData) -> None:
     """:class:`DataError` unless the training and validation parts have foreground and background."""
-    for index, name in enumerate(PARTS[:2]):
-        masks = packed.masks[packed.part == index]
-        if not masks.any():
+    for name in PARTS[:2]:
+        share = packed.foreground(name)
+        if share == 0:
             raise DataError(
                 f"the masks of the {name} part of {packed.source} have no foreground at all; expected mitochondria, "
                 "check the masks, data.mask_threshold and data.validation_block"
             )
-        if masks.all():
+        if share == 1:
             raise DataError(
                 f"the masks of the {name} part of {packed.source} are foreground everywhere; expected background "
                 "too, check the masks and data.mask_threshold"
@@ -75,7 +255,7 @@ def _check_masks(packed: PackedData) -> None:
 
 def _check_expected(packed: PackedData, data: Mapping[str, Any]) -> None:
     """:class:`DataError` if these are not the data that ``grid.yaml`` describes."""
-    count, expected = len(packed.part), data["expected_patches"]
+    count, expected = sum(packed.count(part) for part in PARTS), data["expected_patches"]
     if expected is not None and expected != count:
         raise DataError(
             f"{packed.source} gives {count} patches, but data.expected_patches is {expected}: "

@@ -48,6 +48,10 @@ class SliceSource:
     image: Page
     mask: Page
 
+    def pages(self) -> tuple[tuple[str, Page], ...]:
+        """``image`` and ``mask``, by their names."""
+        return ("image", self.image), ("mask", self.mask)
+
 
 @dataclass(frozen=True)
 class Volume:

@@ -1,18 +1,164 @@
-"""The data of a run as every point reads them: patches, masks and parts in one file, verified by a fingerprint."""
+"""The data of a run as every point reads them: patches, masks and parts in files that are mapped into memory.
+
+``RUN/data/`` has one file of images and one of masks for each part, in NumPy's ``.npy`` format, and ``pack.json``, which
+says what they are. A reader maps them and reads what a batch needs: 36 points on one node share one copy in the page
+cache, and the data may be larger than the memory. Runs of the first version have one ``data.npz``, which is read whole.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import os
 import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 
+from unet_models.data.crops import CropRule, Crops, PointSample
 from unet_models.data.errors import DataError
+from unet_models.data.npy_files import MapFile, NpyWriter, checksums, open_map
 
 PARTS = ("train", "validation", "test")
+RECORD = "pack.json"
+VERSION = 2
+_BLOCK = 2**24  # bytes that are hashed at a time
+_AGAIN = "make it again with make_grid.py"
+
+
+class Intensity(msgspec.Struct, frozen=True):
+    """The stored values that are black and white, and the number of pixels that this range clips.
+
+    Attributes:
+        low: the value in the files that is 0 for the network.
+        high: the value in the files that is 1 for the network.
+        levels: largest value of a patch, 255 or 65535.
+        clipped_low: pixels below ``low``, of ``pixels``.
+        clipped_high: pixels above ``high``, of ``pixels``.
+        pixels: of all slices that were read.
+    """
+
+    low: float = 0.0
+    high: float = 255.0
+    levels: int = 255
+    clipped_low: int = 0
+    clipped_high: int = 0
+    pixels: int = 0
+
+
+class FileRecord(msgspec.Struct, frozen=True):
+    """A file of the pack: its size in bytes, and the CRC-32 of each of its chunks of :data:`unet_models.data.npy_files.CHUNK` bytes."""
+
+    size: int
+    checksums: tuple[int, ...]
+
+
+class PackRecord(msgspec.Struct, frozen=True):
+    """``pack.json``.
+
+    Attributes:
+        version: of the format.
+        fingerprint: see :func:`fingerprint`.
+        source: where the data come from, in words.
+        split: ``contiguous`` or ``random``.
+        patch_size: side of a patch, in pixels.
+        foreground: number of foreground pixels of each part.
+        files: by name.
+        notes: what a reader should know about how the data were read and split.
+        read: sentences on what was read.
+        intensity: see :class:`Intensity`.
+        crops: how crops are drawn, where ``data.sampling`` is random.
+        test_scoring: ``patches``, or ``slices`` where every pixel of a test slice counts once.
+    """
+
+    version: int
+    fingerprint: str
+    source: str
+    split: str
+    patch_size: int
+    foreground: dict[str, int]
+    files: dict[str, FileRecord]
+    notes: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
+    intensity: Intensity = Intensity()
+    crops: CropRule | None = None
+    test_scoring: str = "patches"
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The patches of one part, in memory or mapped from files.
+
+    Attributes:
+        images: uint8 or uint16 (n, P, P).
+        bits: uint8 (n, B): the P * P pixels of each mask as bits, row by row; B is P * P / 8, rounded up.
+        fresh: int (n, 2): rows and columns at the upper and left side that patches before it cover already.
+        maps: the files of ``images`` and ``bits``.
+    """
+
+    images: np.ndarray
+    bits: np.ndarray
+    fresh: np.ndarray
+    maps: tuple[MapFile, ...] = ()
+
+    @classmethod
+    def of_arrays(cls, images: np.ndarray, masks: np.ndarray) -> Patches:
+        """Patches in memory: ``images`` uint8 or uint16 (n, P, P), ``masks`` bool (n, P, P)."""
+        return cls(images, pack_bits(masks), np.zeros((len(images), 2), np.int16))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> int:
+        """Side of a patch, in pixels."""
+        return int(self.images.shape[1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the images: uint8 or uint16."""
+        return self.images.dtype
+
+    def take(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG002 - equal in all epochs
+        """Copies of the images and masks of ``rows``, int (k,), the same in every ``epoch``."""
+        return self.read(rows)
+
+    def shares(self) -> np.ndarray:
+        """Foreground share of each mask, 0 to 1, float (n,)."""
+        step = max(1, _BLOCK // max(1, self.size**2))
+        blocks = [self.masks(slice(start, start + step)) for start in range(0, len(self), step)]
+        return np.concatenate([one.reshape(len(one), -1).mean(axis=1) for one in blocks] or [np.zeros(0)])
+
+    def masks(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """The masks of ``rows``, bool (k, P, P)."""
+        return unpack(self.bits[rows], self.size)
+
+    def read(self, rows: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+        """Copies of the images and masks of ``rows``; pages of the files that this touched are given back."""
+        result = np.array(self.images[rows]), self.masks(rows)
+        self.release(result[0].nbytes)
+        return result
+
+    def release(self, touched: int) -> None:
+        """``touched`` more bytes were read: give pages of the maps back where these are many by now."""
+        for one in self.maps:
+            one.release(touched)
+
+
+def pack_bits(masks: np.ndarray) -> np.ndarray:
+    """``masks``, bool (k, P, P), as :attr:`Patches.bits`."""
+    return np.packbits(masks.reshape(len(masks), masks.shape[1] * masks.shape[2]), axis=1)
+
+
+def unpack(bits: np.ndarray, size: int) -> np.ndarray:
+    """The inverse of :func:`pack_bits`, for patches of ``size`` x ``size`` pixels."""
+    flat = np.unpackbits(bits, axis=1, count=size * size)
+    return flat.reshape(len(bits), size, size).view(bool)
 
 
 @dataclass(frozen=True)
@@ -20,122 +166,418 @@ class PackedData:
     """Patches in order of their slices, each in one of the parts.
 
     Attributes:
-        images: uint8 (N, P, P).
-        masks: bool (N, P, P), true for mitochondria.
-        part: int8 (N,), index into :data:`PARTS`.
+        parts: the patches of each of :data:`PARTS`.
+        part: int8 (N,), index into :data:`PARTS` of every patch, in the order of their slices.
         z: int32 (N,), slice number.
+        volume: int16 (N,), number of the volume.
         source: where the data come from, in words.
         split: the name of the split, ``contiguous`` or ``random``.
-        fingerprint: see :func:`fingerprint`; empty until :meth:`with_fingerprint`.
+        fingerprint: see :func:`fingerprint`.
         notes: what a reader should know about how the data were read and split.
+        read: sentences on what was read.
+        intensity: the range that became 0 to 1.
+        crops: whole training slices from which crops are drawn, where ``data.sampling`` is random.
+        test_scoring: as in :class:`PackRecord`.
+        foregrounds: number of foreground pixels of each part.
+        files: what is mapped, with its checksums; empty in memory.
     """
 
-    images: np.ndarray
-    masks: np.ndarray
+    parts: Mapping[str, Patches]
     part: np.ndarray
     z: np.ndarray
+    volume: np.ndarray
     source: str
     split: str
     fingerprint: str = ""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
+    intensity: Intensity = field(default_factory=Intensity)
+    crops: Crops | None = None
+    test_scoring: str = "patches"
+    foregrounds: Mapping[str, int] = field(default_factory=dict)
+    files: tuple[MapFile, ...] = ()
+
+    @classmethod
+    def of_arrays(
+        cls,
+        images: np.ndarray,
+        masks: np.ndarray,
+        part: np.ndarray,
+        z: np.ndarray,
+        source: str,
+        split: str,
+        **more: Any,
+    ) -> PackedData:
+        """Data in memory: ``images`` uint8 or uint16 (N, P, P), ``masks`` bool (N, P, P), ``part`` and ``z`` int (N,)."""
+        parts = {}
+        for index, name in enumerate(PARTS):
+            chosen = part == index
+            parts[name] = Patches.of_arrays(images[chosen], masks[chosen])
+        foregrounds = {name: int(masks[part == index].sum()) for index, name in enumerate(PARTS)}
+        volume = np.zeros(len(part), np.int16)
+        return cls(parts, part, z, volume, source, split, foregrounds=foregrounds, **more)
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch, in pixels."""
+        return int(self.parts["train"].images.shape[1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the images: uint8 or uint16."""
+        return self.parts["validation"].images.dtype
+
+    def patches(self, part: str) -> Patches:
+        """The patches of ``train``, ``validation`` or ``test``; ``test`` may be empty."""
+        return self.parts[part]
 
     def select(self, part: str) -> tuple[np.ndarray, np.ndarray]:
-        """Copies of the images and masks of ``train``, ``validation`` or ``test``; ``test`` may be empty."""
-        chosen = self.part == PARTS.index(part)
-        return self.images[chosen], self.masks[chosen]
+        """The images and masks of a part, in memory."""
+        return self.parts[part].read()
 
     def rows(self, part: str) -> np.ndarray:
-        """Row numbers of the patches of ``part``, int32 (n,), in the order of :meth:`select`."""
+        """Row numbers of the patches of ``part`` among all, int32 (n,), in the order of :meth:`select`."""
         return np.flatnonzero(self.part == PARTS.index(part)).astype(np.int32)
 
     def count(self, part: str) -> int:
-        """Number of patches in ``part``."""
-        return int((self.part == PARTS.index(part)).sum())
+        """Number of patches of ``part`` in an epoch."""
+        if part == "train" and self.crops is not None:
+            return self.crops.rule.crops_per_epoch
+        return len(self.parts[part])
 
     def foreground(self, part: str) -> float:
         """Share of mitochondria pixels in ``part``, 0 to 1; 0 for an empty part.
 
         This is the Jaccard index of predicting foreground everywhere: the chance level.
         """
-        _, masks = self.select(part)
-        return float(masks.mean()) if masks.size else 0.0
+        pixels = self._pixels(part)
+        return self.foregrounds[part] / pixels if pixels else 0.0
+
+    def _pixels(self, part: str) -> int:
+        if part == "train" and self.crops is not None:
+            return self.crops.pixels
+        return self.parts[part].images.size
 
     def describe(self) -> str:
         """One line for people: numbers, split, source, foreground and fingerprint."""
         counts = ", ".join(f"{self.count(part)} {part}" for part in PARTS)
-        size = self.images.shape[1]
+        size = self.patch_size
+        share = sum(self.foregrounds.values()) / sum(self._pixels(part) for part in PARTS)
+        total = sum(self.count(part) for part in PARTS)
         return (
-            f"{len(self.part)} patches of {size}x{size} ({counts}; {self.split} split) from {self.source}; "
-            f"foreground {100 * self.masks.mean():.1f} %; fingerprint {self.fingerprint}"
+            f"{total} patches of {size}x{size} ({counts}; {self.split} split) from {self.source}; "
+            f"foreground {100 * share:.1f} %; fingerprint {self.fingerprint}"
+        )
+
+    @property
+    def images(self) -> np.ndarray:
+        """All images in the order of :attr:`part`, (N, P, P), in memory."""
+        return self._assembled([self.parts[name].images for name in PARTS])
+
+    @property
+    def masks(self) -> np.ndarray:
+        """All masks in the order of :attr:`part`, bool (N, P, P), in memory."""
+        return self._assembled([self.parts[name].masks() for name in PARTS])
+
+    def shortened(self, counts: Mapping[str, int]) -> PackedData:
+        """The first ``counts`` samples of each part, with the same files; for a trial of speed, not for a result."""
+        parts = {
+            name: Patches(one.images[:count], one.bits[:count], one.fresh[:count], one.maps)
+            for name, one, count in ((name, self.parts[name], counts[name]) for name in PARTS)
+        }
+        kept = np.concatenate([self.rows(name)[: counts[name]] for name in PARTS])
+        crops = self.crops
+        if crops is not None:
+            crops = replace(crops, rule=msgspec.structs.replace(crops.rule, crops_per_epoch=counts["train"]))
+        return replace(
+            self,
+            parts=parts,
+            part=self.part[kept],
+            z=self.z[kept],
+            volume=self.volume[kept],
+            crops=crops,
+            files=(),
         )
 
     def with_fingerprint(self) -> PackedData:
         """The same data with their :attr:`fingerprint`."""
-        return replace(self, fingerprint=fingerprint(self.images, self.masks, self.part, self.z))
+        return replace(self, fingerprint=fingerprint(self))
+
+    def verify(self) -> None:
+        """Read every file and compare its checksums; :class:`DataError` where one is damaged."""
+        for one in self.files:
+            one.verify()
+
+    def _assembled(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        result = np.empty((len(self.part), *parts[0].shape[1:]), parts[0].dtype)
+        for index, values in enumerate(parts):
+            result[self.part == index] = values
+        return result
 
 
-def fingerprint(images: np.ndarray, masks: np.ndarray, part: np.ndarray, z: np.ndarray) -> str:
+def fingerprint(data: PackedData) -> str:
     """``COUNTxHEIGHTxWIDTH-HASH``: equal for equal pixels, slices and split, wherever they were read from.
 
-    The hash is the first 16 hexadecimal digits of a SHA-256.
+    The hash is the first 16 hexadecimal digits of a SHA-256 over images, masks as bits, parts and slice numbers, in the
+    order of slices; then over what the first version did not have: volumes where there are several, slices and rule of
+    random crops, and other scoring of the test part. The data are read once, in blocks.
     """
     digest = hashlib.sha256()
-    for array in (images, np.packbits(masks), part, z.astype("<i4")):
+
+    def update(array: np.ndarray) -> None:
         digest.update(str(array.shape).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
-    return "x".join(str(length) for length in images.shape) + "-" + digest.hexdigest()[:16]
+
+    count, size = len(data.part), data.patch_size
+    digest.update(str((count, size, size)).encode())
+    for patches, rows in _runs(data):
+        digest.update(np.ascontiguousarray(patches.images[rows]).data)
+        patches.release(patches.images[rows].nbytes)
+    digest.update(str(((count * size * size + 7) // 8,)).encode())
+    for packed in _continuous_bits(data):
+        digest.update(packed.data)
+    update(data.part)
+    update(data.z.astype("<i4"))
+    if data.volume.any():
+        update(data.volume)
+    if data.crops is not None:
+        digest.update(repr(data.crops.rule).encode())
+        update(data.crops.slices)
+        for array in (data.crops.images, data.crops.bits):
+            digest.update(str(array.shape).encode())
+            step = _BLOCK // array.itemsize
+            for start in range(0, len(array), step):
+                digest.update(np.ascontiguousarray(array[start : start + step]).data)
+                for one in data.crops.maps:
+                    one.release(_BLOCK)
+    if data.test_scoring != "patches":
+        digest.update(data.test_scoring.encode())
+    total = count + (data.crops.rule.crops_per_epoch if data.crops else 0)
+    return f"{total}x{size}x{size}-{digest.hexdigest()[:16]}"
 
 
-def write_packed(path: Path, packed: PackedData) -> None:
-    """Write ``packed`` to ``path``: an uncompressed ``.npz``, one bit per pixel of the masks.
+def _runs(data: PackedData) -> Iterator[tuple[Patches, slice]]:
+    """All patches in the order of :attr:`PackedData.part`, in blocks: the patches of a part, and rows in it."""
+    borders = [*np.flatnonzero(np.diff(data.part, prepend=-2)).tolist(), len(data.part)]
+    done = dict.fromkeys(range(len(PARTS)), 0)
+    step = max(1, _BLOCK // max(1, data.patch_size**2 * data.dtype.itemsize))
+    for start, end in itertools.pairwise(borders):
+        index = int(data.part[start])
+        patches = data.parts[PARTS[index]]
+        last = done[index] + end - start
+        for row in range(done[index], last, step):
+            yield patches, slice(row, min(row + step, last))
+        done[index] = last
 
-    This is not atomic: write to a temporary path and rename it.
+
+def _continuous_bits(data: PackedData) -> Iterator[np.ndarray]:
+    """The masks of all patches as one stream of bits, as ``np.packbits`` of all of them would give it."""
+    size = data.patch_size
+    rest = np.zeros(0, np.uint8)
+    for patches, rows in _runs(data):
+        if size * size % 8 == 0:
+            yield np.ascontiguousarray(patches.bits[rows])
+            continue
+        bits = np.concatenate([rest, patches.masks(rows).ravel().view(np.uint8)])
+        whole = len(bits) // 8 * 8
+        yield np.packbits(bits[:whole])
+        rest = bits[whole:]
+    if len(rest):
+        yield np.packbits(rest)
+
+
+class PackWriter:
+    """Writes a pack slice by slice to the folder ``folder``; nothing is kept in memory but numbers.
+
+    Args:
+        folder: new or empty. It is not renamed: write to a temporary folder.
+        patch_size: side of a patch, in pixels.
+        dtype: of the images, uint8 or uint16.
+        crops: the rule of random crops, if training slices are stored whole.
     """
-    words = {
-        "source": packed.source,
-        "split": packed.split,
-        "fingerprint": packed.fingerprint,
-        "notes": list(packed.notes),
-        "shape": list(packed.masks.shape),
-    }
-    with path.open("wb") as stream:
-        np.savez(
-            stream,
-            images=packed.images,
-            masks=np.packbits(packed.masks),
-            part=packed.part,
-            z=packed.z,
-            words=np.frombuffer(json.dumps(words).encode(), np.uint8),
+
+    def __init__(self, folder: Path, *, patch_size: int, dtype: Any, crops: CropRule | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._size, self._rule = folder, patch_size, crops
+        patch = (patch_size, patch_size)
+        self._images = {name: NpyWriter(folder / f"{name}_images.npy", dtype, patch) for name in PARTS}
+        row = ((patch_size**2 + 7) // 8,)
+        self._bits = {name: NpyWriter(folder / f"{name}_masks.npy", np.uint8, row) for name in PARTS}
+        self._numbers: dict[str, list[np.ndarray]] = {"part": [], "z": [], "volume": [], "fresh": []}
+        self._foreground = dict.fromkeys(PARTS, 0)
+        self._whole: tuple[NpyWriter, NpyWriter] | None = None
+        self._slices: list[tuple[int, ...]] = []
+        self._points = PointSample()
+        if crops is not None:
+            whole = folder / "train_slices.npy", folder / "train_slice_masks.npy"
+            self._whole = NpyWriter(whole[0], dtype, ()), NpyWriter(whole[1], np.uint8, ())
+
+    def add(
+        self,
+        part: str,
+        images: np.ndarray,
+        masks: np.ndarray,
+        z: int,
+        *,
+        volume: int = 0,
+        fresh: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        """Append patches of one slice.
+
+        Args:
+            part: one of :data:`PARTS`.
+            images: uint8 or uint16 (k, P, P).
+            masks: bool (k, P, P).
+            z: number of the slice, in 32 bits.
+            volume: number of its volume.
+            fresh: for each patch, as :attr:`Patches.fresh`; zeros by default.
+        """
+        count = len(images)
+        self._images[part].add(images)
+        self._bits[part].add(pack_bits(masks))
+        self._foreground[part] += int(masks.sum())
+        self._numbers["part"].append(np.full(count, PARTS.index(part), np.int8))
+        self._numbers["z"].append(np.full(count, z, np.int32))
+        self._numbers["volume"].append(np.full(count, volume, np.int16))
+        self._numbers["fresh"].append(np.asarray(fresh or [(0, 0)] * count, np.int16).reshape(count, 2))
+
+    def add_slice(self, image: np.ndarray, mask: np.ndarray, z: int, *, volume: int = 0) -> None:
+        """Append a whole slice of the training part: ``image`` (height, width) and ``mask``, bool of the same shape."""
+        if self._whole is None:
+            raise ValueError("add_slice: received a whole slice, but no rule of crops")
+        images, bits = self._whole
+        self._slices.append((*image.shape, images.count, bits.count, z, volume))
+        self._points.add(len(self._slices) - 1, mask)
+        self._foreground["train"] += int(mask.sum())
+        images.add(image.ravel())
+        bits.add(np.packbits(mask, axis=1).ravel())
+
+    def finish(
+        self,
+        source: str,
+        split: str,
+        *,
+        notes: tuple[str, ...] = (),
+        read: tuple[str, ...] = (),
+        intensity: Intensity | None = None,
+        test_scoring: str = "patches",
+    ) -> PackedData:
+        """Complete the files, compute the fingerprint and write ``pack.json``; the data, mapped from the files."""
+        written = [*self._images.values(), *self._bits.values(), *(self._whole or ())]
+        for one in written:
+            one.close()
+        names = [one.path.name for one in written]
+        for name, values in self._numbers.items():
+            names.append(f"{name}.npy")
+            _save(self._folder / names[-1], np.concatenate(values))
+        if self._rule is not None:
+            for name, array in (
+                ("slices", np.array(self._slices, np.int64)),
+                ("points", self._points.points()),
+            ):
+                names.append(f"{name}.npy")
+                _save(self._folder / names[-1], array)
+        files = {
+            name: FileRecord((self._folder / name).stat().st_size, tuple(checksums(self._folder / name)))
+            for name in names
+        }
+        record = PackRecord(
+            version=VERSION, fingerprint="", source=source, split=split, patch_size=self._size,
+            foreground=self._foreground, files=files, notes=notes, read=read,
+            intensity=intensity or Intensity(levels=int(np.iinfo(self._images["train"].dtype).max)),
+            crops=self._rule, test_scoring=test_scoring,
+        )  # fmt: skip
+        data = _mapped(self._folder, record).with_fingerprint()
+        record = msgspec.structs.replace(record, fingerprint=data.fingerprint)
+        text = msgspec.json.format(msgspec.json.encode(record), indent=1)
+        with (self._folder / RECORD).open("wb") as stream:
+            stream.write(text + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        return data
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    """Write ``array`` to the new file ``path``, in the form of :class:`NpyWriter`."""
+    writer = NpyWriter(path, array.dtype, array.shape[1:])
+    writer.add(array)
+    writer.close()
+
+
+def _mapped(folder: Path, record: PackRecord) -> PackedData:
+    """The data that ``record`` describes, mapped from the files in ``folder``; :class:`DataError` where they do not fit."""
+    maps = {name: open_map(folder / name, one.size, one.checksums) for name, one in record.files.items()}
+
+    def array(name: str) -> np.ndarray:
+        if f"{name}.npy" not in maps:
+            raise DataError(f"{folder / RECORD} names no file {name}.npy; {_AGAIN}")
+        return maps[f"{name}.npy"].array
+
+    part, fresh = array("part"), array("fresh")
+    parts = {}
+    for index, name in enumerate(PARTS):
+        used = tuple(
+            maps[f"{name}_{kind}.npy"] for kind in ("images", "masks") if f"{name}_{kind}.npy" in maps
         )
+        parts[name] = Patches(array(f"{name}_images"), array(f"{name}_masks"), fresh[part == index], used)
+        if not len(parts[name].images) == len(parts[name].bits) == int((part == index).sum()):
+            raise DataError(
+                f"{folder}: the files of the {name} part have different numbers of patches; {_AGAIN}"
+            )
+    crops = None
+    if record.crops is not None:
+        used = maps["train_slices.npy"], maps["train_slice_masks.npy"]
+        crops = Crops(record.crops, used[0].array, used[1].array, array("slices"), array("points"), used)
+    return PackedData(
+        parts, part, array("z"), array("volume"), record.source, record.split, record.fingerprint, record.notes,
+        record.read, record.intensity, crops, record.test_scoring, record.foreground, tuple(maps.values()),
+    )  # fmt: skip
 
 
 def read_packed(path: Path) -> PackedData:
-    """Read and verify a file that :func:`write_packed` wrote.
+    """The data of a run, from its folder, or from the one file of the first version.
+
+    The files of a folder are mapped; their sizes are compared at once, in milliseconds, and their pixels only by
+    :meth:`PackedData.verify`. The one file is read whole, and its fingerprint compared.
 
     Raises:
-        DataError: the file is missing or damaged, or its pixels do not match its fingerprint.
+        DataError: something is missing, damaged or incomplete.
     """
+    if path.suffix == ".npz":
+        return _read_first_version(path)
+    try:
+        record = msgspec.json.decode((path / RECORD).read_bytes(), type=PackRecord)
+    except (OSError, msgspec.MsgspecError, UnicodeError) as error:
+        raise DataError(f"{path / RECORD} cannot be read ({error}); {_AGAIN}") from error
+    if record.version != VERSION:
+        raise DataError(
+            f"{path / RECORD} has the version {record.version}, and this program reads version {VERSION}; use the program "
+            "that made the run"
+        )
+    return _mapped(path, record)
+
+
+def _read_first_version(path: Path) -> PackedData:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             words = json.loads(archive["words"].tobytes())
             shape = tuple(words["shape"])
             masks = np.unpackbits(archive["masks"], count=int(np.prod(shape))).reshape(shape).astype(bool)
-            packed = PackedData(
+            packed = PackedData.of_arrays(
                 archive["images"],
                 masks,
                 archive["part"],
                 archive["z"],
                 words["source"],
                 words["split"],
-                words["fingerprint"],
-                tuple(words["notes"]),
+                notes=tuple(words["notes"]),
+                fingerprint=words["fingerprint"],
             )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read ({error}); make it again with make_grid.py") from error
-    found = fingerprint(packed.images, packed.masks, packed.part, packed.z)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read ({error}); {_AGAIN}") from error
+    found = fingerprint(packed)
     if found != packed.fingerprint:
         raise DataError(
-            f"{path} is damaged: its pixels have the fingerprint {found}, expected {packed.fingerprint}; "
-            "make it again with make_grid.py"
+            f"{path} is damaged: its pixels have the fingerprint {found}, expected {packed.fingerprint}; {_AGAIN}"
         )
     return packed

@@ -1,17 +1,19 @@
-"""From packed arrays to batches. Shuffling and augmentation depend only on the seed, the epoch and the sample.
+"""From packed data to batches. Shuffling and augmentation depend only on the seed, the epoch and the sample.
 
 An epoch is therefore the same whether the process starts with it or before it, and a resumed point gets the same
-batches as one that was not interrupted.
+batches as one that was not interrupted. Each batch is read from the mapped files when it is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-_PER_LEVEL = np.float32(1 / 255)
+from unet_models.data.packed import PackedData
+
 # Batches that are made at the same time, and that wait to be used. This is more than any step needs: one core makes a
 # batch of 32 patches of 256x256 in milliseconds.
 _AT_ONCE, _AHEAD = 4, 4
@@ -33,10 +35,41 @@ _as_written = tf.autograph.experimental.do_not_convert
 
 
 @_as_written
-def _scale(images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """uint8 (B, P, P) and bool (B, P, P) -> float32 (B, P, P, 1) in [0, 1], twice."""
+def _scale(images: tf.Tensor, masks: tf.Tensor, levels: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Images (B, P, P), 0 to ``levels``, and masks, bool (B, P, P) -> float32 (B, P, P, 1) in [0, 1], twice."""
     # A division would not do: TensorFlow replaces it by this product in some graphs only, and the last bit differs.
-    return tf.cast(images, tf.float32)[..., None] * _PER_LEVEL, tf.cast(masks, tf.float32)[..., None]
+    per_level = np.float32(1 / levels)
+    return tf.cast(images, tf.float32)[..., None] * per_level, tf.cast(masks, tf.float32)[..., None]
+
+
+class Samples(Protocol):
+    """What batches are made of: patches of a part, or the random crops of an epoch."""
+
+    def __len__(self) -> int:
+        """Number of samples in an epoch."""
+
+    @property
+    def size(self) -> int:
+        """Side of a sample, in pixels."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the images: uint8 or uint16."""
+
+    def take(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images (k, P, P) and masks, bool (k, P, P), of ``rows``, int (k,), of an epoch."""
+
+
+def _read(samples: Samples, rows: tf.Tensor, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The images and masks of ``rows``, int32 (B,), read when the batch is needed."""
+    kind = tf.as_dtype(samples.dtype)
+
+    def take(rows: np.ndarray, epoch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return samples.take(rows, int(epoch))
+
+    images, masks = tf.numpy_function(take, [rows, epoch], (kind, tf.bool), stateful=False)
+    shape = (rows.shape[0], samples.size, samples.size)
+    return tf.ensure_shape(images, shape), tf.ensure_shape(masks, shape)
 
 
 _MOVES: tuple[Callable[[tf.Tensor], tf.Tensor], ...] = (
@@ -67,21 +100,24 @@ class ResidentPatches:
     """All patches of a run in the memory of the device that trains.
 
     Each step then gets only 8 bytes per sample from the host: its row number and its symmetry. The values are float16,
-    which represents 0 to 255 exactly and has GPU kernels for every operation used here (uint8 does not). A pixel with
-    its mask takes 4 bytes.
+    which represents 0 to 255 exactly and has GPU kernels for every operation used here (uint8 does not), or float32 for
+    patches of 16 bits. A pixel with its mask takes 4 or 8 bytes.
     """
 
     LIMIT = 4 * 2**30  # bytes, an eleventh of an A40's memory; larger data are streamed
 
     def __init__(self, images: np.ndarray, masks: np.ndarray, device: str) -> None:
-        """Copy ``images`` uint8 (N, P, P) and ``masks`` bool (N, P, P) to ``device``, for example ``GPU:0``."""
+        """Copy ``images``, uint8 or uint16 (N, P, P), and ``masks``, bool (N, P, P), to ``device``, for example ``GPU:0``."""
+        self._levels = int(np.iinfo(images.dtype).max)
+        exact = np.float16 if self._levels == 255 else np.float32
         with tf.device(device):
-            self._pairs = tf.constant(np.stack([images, masks], axis=-1, dtype=np.float16, casting="unsafe"))
+            self._pairs = tf.constant(np.stack([images, masks], axis=-1, dtype=exact, casting="unsafe"))
 
     @classmethod
-    def fits(cls, images: np.ndarray) -> bool:
-        """Whether ``images`` (N, P, P) and their masks take at most :data:`LIMIT` bytes."""
-        return 4 * images.size <= cls.LIMIT
+    def fits(cls, data: PackedData) -> bool:
+        """Whether the patches of ``data`` and their masks take at most :data:`LIMIT` bytes. Random crops are streamed."""
+        pixels = sum(data.patches(part).images.size for part in ("train", "validation", "test"))
+        return data.crops is None and 4 * data.dtype.itemsize * pixels <= cls.LIMIT
 
     def fetch(self, rows: tf.Tensor, codes: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Image and mask, each float32 (B, P, P, 1), 0 to 1, of the patches ``rows``, int32 (B,).
@@ -91,13 +127,12 @@ class ResidentPatches:
         pairs = tf.gather(self._pairs, rows)
         if codes is not None:
             pairs = symmetries(pairs, codes)
-        image, mask = _scale(pairs[..., 0], pairs[..., 1])
+        image, mask = _scale(pairs[..., 0], pairs[..., 1], self._levels)
         return image, mask
 
 
 def training_batches(
-    images: np.ndarray,
-    masks: np.ndarray,
+    samples: Samples,
     *,
     batch_size: int,
     seed: int,
@@ -113,25 +148,22 @@ def training_batches(
     size.
 
     Args:
-        images: uint8 (N, P, P), N >= ``batch_size``.
-        masks: bool (N, P, P).
+        samples: N of them, N >= ``batch_size``.
         batch_size: samples per step of the optimizer.
         seed: of shuffling and augmentation.
         first_epoch: number of epochs that are already done.
         epochs: number of epochs in total.
         augment: whether each sample gets a random symmetry in each epoch, all 8 with equal probability.
         parts: a divisor of ``batch_size``; each batch comes in this many elements.
-        rows: int (N,), the samples' row numbers in :class:`ResidentPatches`.
+        rows: int (N,), the samples' row numbers in :class:`ResidentPatches`; the samples are then not read.
 
     Returns:
         A dataset whose elements are image and mask, each float32 (batch_size / parts, P, P, 1), 0 to 1. With
         ``rows``, its elements are the arguments of :meth:`ResidentPatches.fetch` that give these batches.
     """
-    count = len(images)
-    if rows is None:
-        stored_images, stored_masks = tf.constant(images), tf.constant(masks)
-    else:
-        stored_rows = tf.constant(rows, tf.int32)
+    count = len(samples)
+    levels = int(np.iinfo(samples.dtype).max)
+    stored_rows = None if rows is None else tf.constant(rows, tf.int32)
 
     @_as_written
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -139,7 +171,7 @@ def training_batches(
 
         @_as_written
         def load(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            samples = tf.random.experimental.index_shuffle(
+            chosen = tf.random.experimental.index_shuffle(
                 positions, seed=tf.stack([seed, epoch]), max_index=count - 1
             )
             codes = None
@@ -147,15 +179,14 @@ def training_batches(
                 codes = tf.random.stateless_uniform(
                     (batch_size,), tf.stack([seed, epoch * count + positions[0]]), 0, 8, tf.int32
                 )
-            if rows is not None:
-                chosen = tf.gather(stored_rows, samples)
+            if stored_rows is not None:
+                chosen = tf.gather(stored_rows, chosen)
                 return (chosen,) if codes is None else (chosen, codes)
-            image, mask = tf.gather(stored_images, samples), tf.gather(stored_masks, samples)
+            image, mask = _read(samples, chosen, epoch)
             if codes is not None:
-                both = tf.stack([image, tf.cast(mask, tf.uint8)], axis=-1)
-                both = symmetries(both, codes)
+                both = symmetries(tf.stack([image, tf.cast(mask, image.dtype)], axis=-1), codes)
                 image, mask = both[..., 0], both[..., 1]
-            image, mask = _scale(image, mask)
+            image, mask = _scale(image, mask, levels)
             return image, mask
 
         return (
@@ -172,11 +203,19 @@ def training_batches(
 
 
 def evaluation_batches(
-    images: np.ndarray, masks: np.ndarray, *, batch_size: int, rows: np.ndarray | None = None
+    samples: Samples, *, batch_size: int, rows: np.ndarray | None = None
 ) -> tf.data.Dataset:
     """All samples once and in order; the last batch may be smaller. Arguments and elements as in :func:`training_batches`."""
-    samples = (images, masks) if rows is None else (np.asarray(rows, np.int32),)
-    batches = tf.data.Dataset.from_tensor_slices(samples).batch(batch_size)
-    if rows is None:
-        batches = batches.map(_scale, num_parallel_calls=_AT_ONCE, deterministic=True)
+    if rows is not None:
+        resident = tf.data.Dataset.from_tensor_slices((np.asarray(rows, np.int32),)).batch(batch_size)
+        return _steady(resident.prefetch(_AHEAD))
+    levels = int(np.iinfo(samples.dtype).max)
+
+    @_as_written
+    def load(chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, mask = _scale(*_read(samples, chosen, tf.constant(0)), levels)
+        return image, mask
+
+    batches = tf.data.Dataset.range(len(samples), output_type=tf.int32).batch(batch_size)
+    batches = batches.map(load, num_parallel_calls=_AT_ONCE, deterministic=True)
     return _steady(batches.prefetch(_AHEAD))

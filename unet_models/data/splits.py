@@ -18,7 +18,7 @@ TRAIN, VALIDATION = 0, 1  # indices into unet_models.data.packed.PARTS
 UNUSED = -1  # slices in the gap belong to no part
 
 
-def split_slices(z: np.ndarray, data: Mapping[str, Any]) -> dict[int, int]:
+def split_slices(z: np.ndarray, data: Mapping[str, Any], volume: str = "") -> dict[int, int]:
     """The part of every slice number: ``{z: TRAIN, VALIDATION or UNUSED}``; each slice is in one part only.
 
     The validation part is one block of slices at the ``start``, in the ``middle`` or at the ``end``
@@ -28,15 +28,18 @@ def split_slices(z: np.ndarray, data: Mapping[str, Any]) -> dict[int, int]:
     Args:
         z: slice numbers, int (N,), repeated or not.
         data: the checked ``data`` block of ``grid.yaml``.
+        volume: name of the volume, for errors, where there are several.
 
     Raises:
         DataError: there is only one slice, or none is left for training.
     """
     slices = np.unique(z)
     count = max(1, round(data["validation_fraction"] * len(slices)))
+    of_volume = f"the volume '{volume}' has" if volume else ""
     if len(slices) < 2:
         raise DataError(
-            f"the data have {len(slices)} slice; expected at least 2, to hold one out for validation"
+            f"{of_volume or 'the data have'} {len(slices)} slice; expected at least 2, to hold one out for validation"
+            + (", or whole volumes in data.validation_volumes" if volume else "")
         )
     start = {"start": 0, "middle": (len(slices) - count) // 2, "end": len(slices) - count}[
         data["validation_block"]
@@ -51,7 +54,7 @@ def split_slices(z: np.ndarray, data: Mapping[str, Any]) -> dict[int, int]:
     if TRAIN not in parts.values():
         raise DataError(
             f"data.gap_slices {data['gap_slices']} with data.validation_fraction {data['validation_fraction']} leaves "
-            f"none of the {len(slices)} slices (numbers {slices[0]} to {slices[-1]}) for training; expected a smaller gap"
+            f"none of the {len(slices)} slices {f'of the volume {volume!r} ' if volume else ''}(numbers {slices[0]} to {slices[-1]}) for training; expected a smaller gap"
         )
     return parts
 

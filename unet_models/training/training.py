@@ -16,11 +16,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from unet_models.data.packed import PackedData
+from unet_models.data.crops import DrawnCrops
+from unet_models.data.npy_files import BackgroundCheck
+from unet_models.data.packed import PackedData, Patches
 from unet_models.data.pipeline import ResidentPatches, evaluation_batches, training_batches
 from unet_models.pictures import choose_samples
 from unet_models.training.callbacks import EpochRecorder, StateRecorder, restore, schedules
 from unet_models.training.history import summarise
+from unet_models.training.metrics import jaccard_index
 from unet_models.training.model import build_model, compiles
 from unet_models.training.process import hardware, prepare_process
 from unet_models.training.read_back import ReadBackError, read_back
@@ -88,11 +91,51 @@ def train(
         ReadBackError: what was built is not what ``settings`` request; before the first step.
         ResumeError: ``resume`` belongs to another network.
         RuntimeError: the written model does not predict what the trained one does.
+        DataError: a file of ``data`` is damaged. They are verified while the first epochs go on.
     """
+    check = BackgroundCheck(data.files)
+
+    def epoch_ended(row: dict[str, Any]) -> None:
+        check.look()
+        on_epoch(row)
+
+    try:
+        trained = _train(
+            settings,
+            data,
+            model_file,
+            accumulation,
+            resume,
+            resident,
+            on_built,
+            on_batch,
+            epoch_ended,
+            on_state,
+            say,
+        )
+        check.finish()
+    finally:
+        check.give_up()
+    return trained
+
+
+def _train(
+    settings: Mapping[str, Any],
+    data: PackedData,
+    model_file: Path,
+    accumulation: int,
+    resume: TrainingState | None,
+    resident: bool | None,  # noqa: FBT001 - passed on
+    on_built: Callable[[], None],
+    on_batch: Callable[[], None],
+    on_epoch: Callable[[dict[str, Any]], None],
+    on_state: Callable[[TrainingState], None],
+    say: Callable[[str], None],
+) -> Trained:
+    """The body of :func:`train`."""
     started = time.monotonic()
-    images, masks = data.select("train")
-    val_images, val_masks = data.select("validation")
-    patch_size = images.shape[1]
+    on_train = data.patches("train") if data.crops is None else DrawnCrops(data.crops, settings["seed"])
+    on_validation, patch_size = data.patches("validation"), data.patch_size
     first_epoch = resume.epoch if resume else 0
     patches = _resident_patches(data, resident=resident)
 
@@ -100,8 +143,7 @@ def train(
         return None if patches is None else data.rows(part)
 
     batches = training_batches(
-        images,
-        masks,
+        on_train,
         batch_size=settings["batch_size"],
         parts=accumulation,
         seed=settings["seed"],
@@ -111,7 +153,7 @@ def train(
         rows=rows("train"),
     )
     size = settings["validation_batch_size"]
-    validation = evaluation_batches(val_images, val_masks, batch_size=size, rows=rows("validation"))
+    validation = evaluation_batches(on_validation, batch_size=size, rows=rows("validation"))
     compile_steps, why = compiles(settings)
     model, metric = build_model(settings, patch_size, accumulation, patches, compile_steps=compile_steps)
     effective = read_back(settings, model, batches, patch_size, accumulation)
@@ -119,7 +161,7 @@ def train(
     model.optimizer.build(model.trainable_variables)
     built = time.monotonic()
     on_built()
-    steps = len(images) // settings["batch_size"]
+    steps = len(on_train) // settings["batch_size"]
     in_parts = f" in {accumulation} parts" if accumulation > 1 else ""
     say(
         f"read back: {effective['architecture']}, {effective['parameters']:,} parameters, "
@@ -148,8 +190,7 @@ def train(
             verbose=0,
         )
     startup = {"build": built - started}
-    if epochs.first_step is not None:
-        startup["first_step"] = epochs.first_step - built
+    startup |= {} if epochs.first_step is None else {"first_step": epochs.first_step - built}
     metrics = {
         **summarise(epochs.rows, settings["epochs"]),
         "training_time_seconds": state.seconds(),
@@ -163,25 +204,24 @@ def train(
 
     on_batch()
     assign(network_variables(model), epochs.best_values, "best network")
-    shown = choose_samples(val_masks, SHOWN_PATCHES)
-    chosen = val_images[shown].astype(np.float32)[..., None] / 255.0
+    shown = choose_samples(on_validation.shares(), SHOWN_PATCHES)
+    chosen = on_validation.images[shown].astype(np.float32)[..., None] / float(np.iinfo(data.dtype).max)
     probabilities = write_model(model, settings, chosen, model_file)
     on_batch()
-    on_train = _evaluate(model, evaluation_batches(images, masks, batch_size=size, rows=rows("train")))
+    train_scores = _evaluate(model, evaluation_batches(on_train, batch_size=size, rows=rows("train")))
     # The validation of the best epoch was made with these weights, in inference mode: it need not be repeated.
     at_best = epochs.rows[epochs.best_epoch - 1]
     metrics |= {
         "val_loss_at_best": at_best["val_loss"],
-        "train_loss_at_best": on_train["loss"],
-        "train_jaccard_at_best": on_train["jaccard"],
-        "overfitting_gap_at_best": at_best["val_loss"] - on_train["loss"],
-        "jaccard_gap": on_train["jaccard"] - at_best["val_jaccard"],
+        "train_loss_at_best": train_scores["loss"],
+        "train_jaccard_at_best": train_scores["jaccard"],
+        "overfitting_gap_at_best": at_best["val_loss"] - train_scores["loss"],
+        "jaccard_gap": train_scores["jaccard"] - at_best["val_jaccard"],
     }
     if data.count("test"):
         on_batch()
         # Scored once, with the weights that the validation part chose; never used to choose.
-        test = evaluation_batches(*data.select("test"), batch_size=size, rows=rows("test"))
-        metrics["test_jaccard"] = _evaluate(model, test)["jaccard"]
+        metrics["test_jaccard"] = _test_jaccard(model, data, size, rows("test"), on_batch)
     return Trained("done", "", epochs.rows, metrics, effective, shown, probabilities, startup)
 
 
@@ -189,10 +229,49 @@ def _resident_patches(data: PackedData, *, resident: bool | None) -> ResidentPat
     """All patches in the memory of the device, or ``None`` if batches are to be streamed from the host."""
     gpus = tf.config.list_logical_devices("GPU")
     if resident is None:
-        resident = bool(gpus) and ResidentPatches.fits(data.images)
+        resident = bool(gpus) and ResidentPatches.fits(data)
     return ResidentPatches(data.images, data.masks, gpus[0].name if gpus else "CPU:0") if resident else None
 
 
 def _evaluate(model: keras.Model, batches: tf.data.Dataset) -> dict[str, float]:
     """Loss and Jaccard index in inference mode; Keras weights the smaller last batch by its size."""
     return {key: float(value) for key, value in model.evaluate(batches, verbose=0, return_dict=True).items()}
+
+
+def _test_jaccard(
+    model: keras.Model, data: PackedData, size: int, rows: np.ndarray | None, on_batch: Callable[[], None]
+) -> float:
+    """The Jaccard index of the test part, over its patches or over whole slices."""
+    test = data.patches("test")
+    if data.test_scoring == "slices":
+        return slices_jaccard(model, test, size, on_batch)
+    return _evaluate(model, evaluation_batches(test, batch_size=size, rows=rows))["jaccard"]
+
+
+def slices_jaccard(
+    model: keras.Model, patches: Patches, batch_size: int, on_batch: Callable[[], None] = _ignore
+) -> float:
+    """The Jaccard index over whole slices, each pixel counted once.
+
+    Where patches overlap, a pixel belongs to the first patch that covers it.
+
+    Args:
+        model: the network, in its fast form.
+        patches: of all slices; they cover every pixel.
+        batch_size: samples at a time.
+        on_batch: called before each batch.
+
+    Returns:
+        The pooled index, 0 to 1, at the threshold 0.5.
+    """
+    counts = np.zeros(3, np.int64)
+    for start in range(0, len(patches), batch_size):
+        on_batch()
+        rows = np.arange(start, min(start + batch_size, len(patches)))
+        images, masks = patches.read(rows)
+        scaled = images[..., None] * np.float32(1 / np.iinfo(images.dtype).max)
+        found = np.asarray(model.predict_on_batch(scaled))[..., 0] > 0.5
+        for one, truth, (top, left) in zip(found, masks, patches.fresh[rows], strict=True):
+            here, there = one[top:, left:], truth[top:, left:]
+            counts += (here & there).sum(), (here & ~there).sum(), (~here & there).sum()
+    return jaccard_index(*counts.tolist())

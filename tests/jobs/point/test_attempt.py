@@ -24,6 +24,7 @@ from jobs.point.claim import BusyError
 from jobs.point.endings import record_death
 from jobs.point.status import read_status
 from tests.conftest import REPOSITORY
+from tests.unet_models.data.builders import write_first_version
 from unet_models.training import training
 
 
@@ -168,14 +169,10 @@ def test_a_second_copy_leaves_at_once_and_names_the_first(tiny_run, monkeypatch)
 
 
 def test_other_data_in_the_packed_file_stop_the_point(tiny_run, tmp_path):
-    from dataclasses import replace
-
-    from unet_models.data.packed import fingerprint, read_packed, write_packed
+    from unet_models.data.packed import read_packed
 
     packed = read_packed(tiny_run.paths.data)
-    masks = ~packed.masks
-    other = fingerprint(packed.images, masks, packed.part, packed.z)
-    write_packed(tiny_run.paths.data, replace(packed, masks=masks, fingerprint=other))
+    write_first_version(tiny_run.paths.root / "data.npz", packed, masks=~packed.masks)
     assert quiet(tiny_run, tiny_run.entries[0]) == "error"
     assert "expected " + tiny_run.fingerprint in read_status(tiny_run, tiny_run.entries[0]).reason
 

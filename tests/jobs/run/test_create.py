@@ -31,7 +31,7 @@ def test_a_run_holds_everything_a_point_needs(tiny_run, tmp_path):
     assert made["data"]["fingerprint"] == tiny_run.fingerprint == made["made"][0]["data_fingerprint"]
     assert {"git", "packages", "command", "python", "host"} <= set(made["made"][0])
     assert {"commit", "dirty"} == set(made["made"][0]["git"]) and "numpy" in made["made"][0]["packages"]
-    assert paths.data.is_file() and not list(paths.root.glob(".*tmp*"))
+    assert (paths.data / "pack.json").is_file() and not list(paths.root.glob(".*tmp*"))
 
 
 def test_making_it_again_changes_no_point(tiny_run, write_grid, tmp_path):

@@ -7,12 +7,9 @@ import pytest
 from PIL import Image
 
 from tests.conftest import REAL_DATA
-from tests.unet_models.data.builders import block
-from unet_models.data.dataset import build
+from tests.unet_models.data.builders import block, build
 from unet_models.data.errors import DataError
 from unet_models.data.packed import PARTS
-from unet_models.data.patches import cut
-from unet_models.data.stacks import Slice, Stack
 
 
 def test_patches_are_the_pixels_of_their_slice_and_mask(folder):
@@ -58,13 +55,6 @@ def test_masks_without_foreground_are_refused(folder):
         build(block(path=str(folder)))
 
 
-def test_the_border_that_fills_no_patch_is_reported():
-    stack = Stack([Slice(0, "a", np.zeros((40, 64), np.uint8), np.zeros((40, 64), bool))])
-    images, masks, z, unused = cut(stack, 32)
-    assert images.shape == masks.shape == (2, 32, 32) and z.tolist() == [0, 0]
-    assert unused == pytest.approx(0.2)
-
-
 def test_sample_data_are_labelled_and_have_a_test_volume():
     packed = build(block(source="sample", sample_slices=12, sample_size=64))
     assert "synthetic" in packed.source
@@ -78,36 +68,6 @@ def test_real_slices_are_paired_cut_and_split():
     assert packed.images.shape == (444, 256, 256)  # 42 slices of 12 patches, less 5 slices in the gap
     assert packed.z[packed.part == 1].min() - packed.z[packed.part == 0].max() == 24
     assert 0.05 < packed.foreground("validation") < 0.10
-
-
-def test_patches_are_cut_row_by_row_and_keep_their_slice_number():
-    pages = [np.arange(70 * 100).reshape(70, 100) % 251 + number for number in (0, 3)]
-    stack = Stack(
-        [
-            Slice(z, f"{z}", page.astype(np.uint8), page % 2 == 1)
-            for z, page in zip((4, 9), pages, strict=True)
-        ]
-    )
-    images, masks, z, unused = cut(stack, 32)
-    assert z.tolist() == [4] * 6 + [9] * 6 and z.dtype == np.int32
-    corners = [(0, 0), (0, 32), (0, 64), (32, 0), (32, 32), (32, 64)]
-    for number, (top, left) in enumerate(corners):
-        for page, offset in zip(stack.slices, (0, 6), strict=True):
-            window = np.s_[top : top + 32, left : left + 32]
-            assert (images[number + offset] == page.image[window]).all()
-            assert (masks[number + offset] == page.mask[window]).all()
-    assert unused == pytest.approx(1 - 6 * 1024 / 7000)
-
-
-def test_a_slice_as_large_as_a_patch_is_one_patch_and_a_smaller_one_is_refused():
-    def stack(height, width):
-        return Stack([Slice(0, "a", np.zeros((height, width), np.uint8), np.zeros((height, width), bool))])
-
-    assert cut(stack(32, 32), 32)[0].shape == (1, 32, 32) and cut(stack(32, 32), 32)[3] == 0.0
-    assert cut(stack(63, 64), 32)[0].shape == (2, 32, 32)
-    for size in ((31, 64), (64, 31)):
-        with pytest.raises(DataError, match=f"a is {size[1]}x{size[0]} pixels, smaller"):
-            cut(stack(*size), 32)
 
 
 def test_the_random_split_has_no_gap_and_uses_every_patch(folder):
@@ -136,7 +96,7 @@ def test_what_a_reader_should_know_is_noted(folder):
         "no gap between training and validation: the slices at the border are near copies",
     )
     assert build(block(path=str(folder), patch_size=48)).notes == (
-        "43.8 % of the pixels, at the right and lower borders, fill no patch",
+        "43.8 % of the pixels, at the right and lower borders, fill no patch; data.border: shift would cover them",
     )
 
 

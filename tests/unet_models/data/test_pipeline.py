@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from unet_models.data.packed import PackedData, Patches
 from unet_models.data.pipeline import ResidentPatches, evaluation_batches, symmetries, training_batches
 
 
@@ -16,7 +17,12 @@ def arrays(count=10, size=4):
 
 def epochs(*, first=0, last=2, seed=1, augment=True, batch=3, count=10):
     batches = training_batches(
-        *arrays(count), batch_size=batch, seed=seed, first_epoch=first, epochs=last, augment=augment
+        Patches.of_arrays(*arrays(count)),
+        batch_size=batch,
+        seed=seed,
+        first_epoch=first,
+        epochs=last,
+        augment=augment,
     )
     found = [(np.rint(image * 255).astype(int), mask) for image, mask in batches.as_numpy_iterator()]
     steps = count // batch
@@ -77,7 +83,7 @@ def test_an_epoch_depends_on_seed_and_epoch_only():
 
 def test_evaluation_takes_every_sample_once_in_order():
     images, masks = arrays()
-    found = list(evaluation_batches(images, masks, batch_size=4).as_numpy_iterator())
+    found = list(evaluation_batches(Patches.of_arrays(images, masks), batch_size=4).as_numpy_iterator())
     assert [len(image) for image, _ in found] == [4, 4, 2]
     np.testing.assert_array_equal(
         np.concatenate([image for image, _ in found])[..., 0], images * np.float32(1 / 255)
@@ -87,14 +93,22 @@ def test_evaluation_takes_every_sample_once_in_order():
 
 def test_images_are_scaled_to_one():
     images = np.full((2, 4, 4), 255, np.uint8)
-    ((image, _),) = evaluation_batches(images, images > 0, batch_size=2).as_numpy_iterator()
+    ((image, _),) = evaluation_batches(
+        Patches.of_arrays(images, images > 0), batch_size=2
+    ).as_numpy_iterator()
     assert image.dtype == np.float32 and image.max() == 1.0
 
 
 def test_batches_in_parts_are_the_same_batches():
     def batches(parts):
         found = training_batches(
-            *arrays(10), batch_size=4, seed=1, first_epoch=1, epochs=3, augment=True, parts=parts
+            Patches.of_arrays(*arrays(10)),
+            batch_size=4,
+            seed=1,
+            first_epoch=1,
+            epochs=3,
+            augment=True,
+            parts=parts,
         )
         return list(found.as_numpy_iterator())
 
@@ -114,8 +128,10 @@ def test_resident_patches_give_the_streamed_batches_to_the_bit(augment, parts):
     rows = np.array([2, 3, 5, 6, 7, 8, 9, 10, 11, 1])
     patches = ResidentPatches(images, masks, "CPU:0")
     options = {"batch_size": 3, "seed": 4, "first_epoch": 1, "epochs": 3, "augment": augment, "parts": parts}
-    streamed = training_batches(images[rows], masks[rows], **options)
-    fetched = training_batches(images[rows], masks[rows], rows=rows, **options).map(patches.fetch)
+    streamed = training_batches(Patches.of_arrays(images[rows], masks[rows]), **options)
+    fetched = training_batches(Patches.of_arrays(images[rows], masks[rows]), rows=rows, **options).map(
+        patches.fetch
+    )
     assert streamed.element_spec == fetched.element_spec
     pairs = list(zip(streamed.as_numpy_iterator(), fetched.as_numpy_iterator(), strict=True))
     assert len(pairs) == 2 * 3 * parts
@@ -126,8 +142,8 @@ def test_resident_patches_give_the_streamed_batches_to_the_bit(augment, parts):
 def test_resident_patches_are_evaluated_as_streamed_ones():
     images, masks = arrays(8)
     rows = np.array([7, 1, 2])
-    streamed = evaluation_batches(images[rows], masks[rows], batch_size=2)
-    fetched = evaluation_batches(images[rows], masks[rows], batch_size=2, rows=rows).map(
+    streamed = evaluation_batches(Patches.of_arrays(images[rows], masks[rows]), batch_size=2)
+    fetched = evaluation_batches(Patches.of_arrays(images[rows], masks[rows]), batch_size=2, rows=rows).map(
         ResidentPatches(images, masks, "CPU:0").fetch
     )
     for one, other in zip(streamed.as_numpy_iterator(), fetched.as_numpy_iterator(), strict=True):
@@ -135,10 +151,11 @@ def test_resident_patches_are_evaluated_as_streamed_ones():
 
 
 def test_patches_are_resident_only_where_they_fit(monkeypatch):
-    images, _ = arrays(8)
-    assert ResidentPatches.fits(images)
+    images, masks = arrays(8)
+    data = PackedData.of_arrays(images, masks, np.repeat([0, 1], 4), np.arange(8), "arrays", "contiguous")
+    assert ResidentPatches.fits(data)
     monkeypatch.setattr(ResidentPatches, "LIMIT", 4 * images.size - 1)
-    assert not ResidentPatches.fits(images)
+    assert not ResidentPatches.fits(data)
 
 
 def test_no_pipeline_is_tuned_automatically():
@@ -147,7 +164,7 @@ def test_no_pipeline_is_tuned_automatically():
     rows = np.arange(len(images))
     order = {"batch_size": 3, "seed": 1, "first_epoch": 0, "epochs": 2, "augment": True}
     streams = [
-        maker(images, masks, rows=given, **options)
+        maker(Patches.of_arrays(images, masks), rows=given, **options)
         for given in (None, rows)
         for maker, options in ((training_batches, order), (evaluation_batches, {"batch_size": 4}))
     ]
@@ -163,8 +180,7 @@ def augmented(count=64, epochs=1, seed=1, batch=8):
     images, masks = np.zeros((count, 4, 4), np.uint8), np.zeros((count, 4, 4), bool)
     return codes_of(
         training_batches(
-            images,
-            masks,
+            Patches.of_arrays(images, masks),
             batch_size=batch,
             seed=seed,
             first_epoch=0,
@@ -187,8 +203,7 @@ def test_an_image_is_turned_in_eight_ways_with_its_mask():
     image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4)
     mask = image % 3 == 0
     batches = training_batches(
-        np.repeat(image, 8, 0),
-        np.repeat(mask, 8, 0),
+        Patches.of_arrays(np.repeat(image, 8, 0), np.repeat(mask, 8, 0)),
         batch_size=8,
         seed=2,
         first_epoch=0,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unet_models.data.builders import block
-from unet_models.data.dataset import build
+from tests.unet_models.data.builders import block, build
 from unet_models.data.errors import DataError
 from unet_models.data.packed import PARTS
 from unet_models.data.splits import split_patches, split_slices

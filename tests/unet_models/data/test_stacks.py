@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import write_images
-from tests.unet_models.data.builders import block
-from unet_models.data.dataset import build
+from tests.unet_models.data.builders import block, build
 from unet_models.data.errors import DataError
 from unet_models.data.stacks import read_stacks, slice_numbers
 from unet_models.data.synthetic import synthetic_volume

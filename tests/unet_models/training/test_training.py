@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.unet_models.tiny import SETTINGS, built, discs
+from unet_models.data.packed import PackedData
 from unet_models.networks.networks import build_network
 from unet_models.training import callbacks, training
 from unet_models.training.model import ACCUMULATES, build_model
@@ -74,14 +75,16 @@ def scored(tmp_path_factory):
     """A training whose parts have discs of different sizes, in numbers that fill no batch of the evaluation."""
     file = tmp_path_factory.mktemp("scored") / "m.keras"
     data = discs(train=40, validation=19, test=11)
+    images, masks = data.images, data.masks
     rows, columns = np.indices((32, 32))
     generator = np.random.default_rng(5)
     for part, radius in ((0, 6), (1, 9), (2, 4)):
         for number in np.flatnonzero(data.part == part):
             y, x = generator.integers(10, 22, 2)
-            data.masks[number] = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
-            noise = generator.normal(80, 25, (32, 32)) + 60 * data.masks[number]
-            data.images[number] = np.clip(noise, 0, 255).astype(np.uint8)
+            masks[number] = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
+            noise = generator.normal(80, 25, (32, 32)) + 60 * masks[number]
+            images[number] = np.clip(noise, 0, 255).astype(np.uint8)
+    data = PackedData.of_arrays(images, masks, data.part, data.z, "discs", "contiguous", fingerprint="f")
     settings = {**SETTINGS, "base_filters": 4, "epochs": 6}
     training.prepare_process(settings)
     states = []
@@ -357,8 +360,8 @@ def test_the_batches_are_those_of_the_settings(monkeypatch, tmp_path, augment):
 
     seen = {}
 
-    def record(images, masks, **options):
-        seen.update(options, images=images, masks=masks)
+    def record(samples, **options):
+        seen.update(options, samples=samples)
         raise MadeError
 
     monkeypatch.setattr(training, "training_batches", record)
@@ -366,8 +369,7 @@ def test_the_batches_are_those_of_the_settings(monkeypatch, tmp_path, augment):
     settings = {**SETTINGS, "seed": 7, "batch_size": 6, "epochs": 9, "augment": augment}
     with pytest.raises(MadeError):
         training.train(settings, data, model_file=tmp_path / "m.keras", accumulation=3)
-    images, masks = data.select("train")
-    assert (seen.pop("images") == images).all() and (seen.pop("masks") == masks).all()
+    assert seen.pop("samples") is data.patches("train")
     assert seen == {
         "batch_size": 6,
         "parts": 3,

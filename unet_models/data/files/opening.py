@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from unet_models.data.errors import DataError
-from unet_models.data.files.description import ImageFile
+from unet_models.data.files.description import Description, ImageFile
 
 
 def open_image(location: str) -> ImageFile:
@@ -20,4 +22,26 @@ def open_image(location: str) -> ImageFile:
         DataError: the file is missing, damaged, incomplete, of an unknown format, or has something other than grey
             slices: colour, transparency, channels or time points; or its container has several arrays and none is named.
     """
-    raise DataError(f"{Path(location)} cannot be read yet")
+    return _Pillow(location)
+
+
+class _Pillow(ImageFile):
+    def __init__(self, location: str) -> None:
+        from unet_models.data.images import read_pages
+
+        self._pages = list(read_pages(Path(location)))
+        first = self._pages[0]
+        if any(page.shape != first.shape for page in self._pages):
+            raise DataError(f"{location} has pages of different shapes")
+        self.description = Description(
+            location,
+            "TIFF",
+            len(self._pages),
+            first.shape[0],
+            first.shape[1],
+            str(first.dtype),
+            8 * first.dtype.itemsize,
+        )
+
+    def read(self, index: int) -> np.ndarray:
+        return self._pages[index]

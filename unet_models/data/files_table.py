@@ -1,0 +1,103 @@
+"""What was read from each file: a table to look at, and one sentence to print."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from unet_models.data.files.description import Description
+from unet_models.data.intensity import Range
+
+_COLUMNS = (
+    "kind", "file", "format", "slices", "height", "width", "type", "bits", "lowest", "highest",
+    "white_is_zero", "compression", "nm_z", "nm_y", "nm_x", "notes",
+)  # fmt: skip
+_SHOWN = 3
+
+
+def write_table(
+    path: Path, files: Mapping[str, Sequence[Description]], limits: Mapping[str, tuple[float, float]]
+) -> None:
+    """Write one row for each file.
+
+    Args:
+        path: of the new CSV file.
+        files: the descriptions of the ``image`` and the ``mask`` files.
+        limits: lowest and highest stored value of the used slices of each image file, by its name.
+    """
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(_COLUMNS)
+        for kind, descriptions in files.items():
+            for one in descriptions:
+                low, high = limits.get(one.name, (None, None)) if kind == "image" else (None, None)
+                table.writerow([
+                    kind, one.name, one.format, one.slices, one.height, one.width, one.dtype, one.bits, low, high,
+                    str(one.white_is_zero).lower(), one.compression, *one.pixel_size, "; ".join(one.notes),
+                ])  # fmt: skip
+
+
+def summary(kind: str, files: Sequence[Description]) -> str:
+    """One sentence on the files of a ``kind``: number, formats, types, sizes, compressions, pixel sizes."""
+    types = _counted(
+        one.dtype + (f" ({one.bits} bits used)" if _narrow(one) else "")
+        + (", 0 is white" if one.white_is_zero else "") for one in files
+    )  # fmt: skip
+    sizes = _counted(f"{one.width}x{one.height}" for one in files)
+    parts = [
+        f"{sum(one.slices for one in files):,} slices in {len(files):,} {'file' if len(files) == 1 else 'files'}",
+        _counted(one.format for one in files),
+        types,
+        f"{sizes} pixels",
+        _counted(one.compression for one in files if one.compression != "none"),
+        _counted(_pixel_size(one) for one in files if any(one.pixel_size)),
+    ]
+    return f"{kind}: " + ", ".join(filter(None, parts))
+
+
+def range_sentence(used: Range, limits: Mapping[str, tuple[float, float]], *, given: bool) -> str:
+    """One sentence on the intensity range, and on the values that were found."""
+    low = min(low for low, _ in limits.values())
+    high = max(high for _, high in limits.values())
+    return (
+        f"intensity: {used.low:g} is black and {used.high:g} is white ({'grid.yaml' if given else 'the type of the files'}), "
+        f"values from {low:g} to {high:g}, kept as {8 if used.levels == 255 else 16} bits"
+    )
+
+
+def differences(kind: str, files: Sequence[Description]) -> list[str]:
+    """Sentences on what differs between the files of a ``kind`` and may matter."""
+    found = []
+    for what, values in (
+        ("slices of different sizes", [f"{one.width}x{one.height}" for one in files]),
+        ("pixels of different sizes", [_pixel_size(one) for one in files if any(one.pixel_size)]),
+        (
+            "different types",
+            [one.dtype + (f" with {one.bits} bits" if _narrow(one) else "") for one in files],
+        ),
+        ("0 as black or as white", ["0 is white" if one.white_is_zero else "0 is black" for one in files]),
+    ):
+        if len(set(values)) > 1:
+            found.append(f"the {kind} have {what}: {_counted(values)}")
+    return found
+
+
+def _narrow(one: Description) -> bool:
+    return one.dtype.rstrip("0123456789") in ("int", "uint") and one.bits < int(one.dtype.lstrip("uint"))
+
+
+def _pixel_size(one: Description) -> str:
+    z, y, x = one.pixel_size
+    plane = "x".join(f"{value:g}" for value in ((x, y) if x != y else (x,)) if value is not None)
+    return (f"{plane} nm/pixel" if plane else "") + (f", {z:g} nm between slices" if z is not None else "")
+
+
+def _counted(values: Iterable[str]) -> str:
+    """``3 a, 1 b``; without numbers where all are equal."""
+    counts = Counter(values)
+    if len(counts) == 1:
+        return str(next(iter(counts)))
+    shown = [f"{number} {value}" for value, number in counts.most_common(_SHOWN)]
+    return " and ".join(shown) + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")

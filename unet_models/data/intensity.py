@@ -1,0 +1,399 @@
+"""Which stored values become black and white, decided once for a whole data set.
+
+A value ``v`` of an image becomes ``(v - low) / (high - low)``, 0 to 1, whatever file it comes from; patches keep it as a
+whole number, 0 to 255 or 0 to 65535. Where ``grid.yaml`` says nothing, the range is that of the files' type, and content
+that leaves most of that range empty is refused: 12-bit camera values in 16-bit files would become 16 grey levels in the
+dark.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from unet_models.data.errors import DataError
+from unet_models.data.files.description import Description
+
+# `auto`: these quantiles of the training part. One pixel in a thousand at each end is clipped: scale bars, hot pixels.
+AUTO = (0.001, 0.999)
+# Content that ends below this share of its type's range is refused. It is the step from 14 to 16 bits.
+_FAR_BELOW = 0.25
+_DARKEST_8_BITS = 16  # 8-bit files whose values all are below this hold 4-bit values, labels or a mask
+_SAMPLE = 2**22  # values of a data set that are kept for quantiles where there is no histogram
+_LEAST_OF_A_SLICE = 256
+_MOST_DISTINCT = 256
+_BLOCK = 2**22  # pixels that are converted at a time: a section of 200 megapixels as float64 takes 1.6 GB
+
+
+def blocks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """``array`` (height, width) in groups of rows of at most :data:`_BLOCK` pixels, at least one row each."""
+    rows = max(1, _BLOCK // max(1, array.shape[1]))
+    for top in range(0, len(array), rows):
+        yield array[top : top + rows]
+
+
+def _counted(dtype: np.dtype[Any]) -> bool:
+    """Whether a histogram of all values of ``dtype`` is small."""
+    return dtype.kind in "iu" and dtype.itemsize <= 2
+
+
+@dataclass
+class Content:
+    """The values of many slices of one type, in bounded memory.
+
+    Integers of up to 16 bits are counted exactly. Of others, the limits, up to 256 different values, and a regular sample are kept.
+
+    Attributes:
+        slices: how many slices will be added; it sets the size of the sample.
+        limits_only: keep nothing but the limits.
+        lowest: of all values.
+        highest: of all values.
+        pixels: the number of values.
+        limits: lowest and highest value of each file, by its name.
+    """
+
+    slices: int
+    limits_only: bool = False
+    lowest: float = math.inf
+    highest: float = -math.inf
+    pixels: int = 0
+    limits: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _counts: np.ndarray | None = None
+    _offset: int = 0
+    _sample: list[np.ndarray] = field(default_factory=list)
+    _distinct: np.ndarray | None = field(default_factory=lambda: np.zeros(0))
+
+    def add(self, name: str, array: np.ndarray) -> None:
+        """Add the slice ``array`` (height, width) of the file ``name``.
+
+        All slices have the same type. Raises :class:`DataError` where a value is not a number or infinite.
+        """
+        check_finite(name, array)
+        low, high = array.min(), array.max()
+        before = self.limits.get(name, (math.inf, -math.inf))
+        self.limits[name] = (min(before[0], float(low)), max(before[1], float(high)))
+        self.lowest, self.highest = min(self.lowest, float(low)), max(self.highest, float(high))
+        self.pixels += array.size
+        if self.limits_only:
+            return
+        if _counted(array.dtype):
+            self._count(array)
+            return
+        step = max(1, array.size // max(_LEAST_OF_A_SLICE, _SAMPLE // max(1, self.slices)))
+        self._sample.append(array.ravel()[::step].astype(np.float64))
+        for block in blocks(array):
+            if self._distinct is not None:
+                merged = np.union1d(self._distinct, np.unique(block))
+                self._distinct = merged if len(merged) <= _MOST_DISTINCT else None
+
+    def _count(self, array: np.ndarray) -> None:
+        if self._counts is None:
+            self._offset = int(np.iinfo(array.dtype).min)
+            self._counts = np.zeros(int(np.iinfo(array.dtype).max) - self._offset + 1, np.int64)
+        for block in blocks(array):
+            # 0 is the lowest bin of bincount, so signed values are moved.
+            values = block.ravel() if self._offset == 0 else block.ravel().astype(np.int32) - self._offset
+            self._counts += np.bincount(values, minlength=len(self._counts))
+
+    def values(self) -> np.ndarray | None:
+        """The different values in ascending order, or ``None`` where there are too many to keep."""
+        if self._counts is None:
+            return self._distinct
+        return np.flatnonzero(self._counts) + self._offset
+
+    def quantile(self, share: float, *, above_lowest: bool = False) -> float:
+        """The smallest value that at least ``share`` (0 to 1) of all values do not exceed.
+
+        ``above_lowest`` leaves out the pixels of the lowest value: the black that fills up aligned sections.
+        """
+        if self._counts is None:
+            sample = np.concatenate(self._sample)
+            if above_lowest and (sample > self.lowest).any():
+                sample = sample[sample > self.lowest]
+            return float(np.quantile(sample, share, method="inverted_cdf"))
+        counts = self._counts.copy()
+        if above_lowest and self.highest > self.lowest:
+            counts[int(self.lowest) - self._offset] = 0
+        total = np.cumsum(counts)
+        return float(np.searchsorted(total, share * total[-1]) + self._offset)
+
+
+def check_finite(name: str, array: np.ndarray) -> None:
+    """:class:`DataError` with their number where values of ``array`` are not finite."""
+    if array.dtype.kind != "f":
+        return
+    bad = array.size - int(np.isfinite(array).sum())
+    if bad:
+        raise DataError(
+            f"{name}: {bad:,} of {array.size:,} values are not finite (NaN or infinite); expected numbers. Replace "
+            "them, for example by the mean of the slice, or cut away the border that has them"
+        )
+
+
+@dataclass(frozen=True)
+class Range:
+    """The stored values that become 0 and ``levels``.
+
+    Attributes:
+        low: becomes 0; values below it, too.
+        high: becomes ``levels``; values above it, too.
+        levels: 255 or 65535, the largest value of a patch.
+    """
+
+    low: float
+    high: float
+    levels: int
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of patches: uint8 or uint16."""
+        return np.dtype(np.uint8 if self.levels == 255 else np.uint16)
+
+
+@dataclass
+class Scaler:
+    """Applies a :class:`Range`, and counts what it clips.
+
+    ``clipped_low`` and ``clipped_high`` are numbers of pixels below ``low`` and above ``high``, of ``pixels``.
+    """
+
+    range: Range
+    clipped_low: int = 0
+    clipped_high: int = 0
+    pixels: int = 0
+    _tables: dict[tuple[str, bool], np.ndarray] = field(default_factory=dict)
+
+    def __call__(self, array: np.ndarray, *, white_is_zero: bool) -> np.ndarray:
+        """The slice ``array`` (height, width), of any real type, as whole numbers from 0 to ``levels``, rounded.
+
+        Args:
+            array: stored values.
+            white_is_zero: 0 is white: the result is turned over.
+        """
+        low, high = self.range.low, self.range.high
+        self.pixels += array.size
+        if array.dtype.kind == "f" or low > np.iinfo(array.dtype).min or high < np.iinfo(array.dtype).max:
+            self.clipped_low += int((array < low).sum())
+            self.clipped_high += int((array > high).sum())
+        if array.dtype == np.uint8 and (low, high, self.range.levels) == (0, 255, 255) and not white_is_zero:
+            return array
+        if not _counted(array.dtype):
+            return np.concatenate([self._scaled(one, white_is_zero=white_is_zero) for one in blocks(array)])
+        key = array.dtype.str, white_is_zero
+        if key not in self._tables:
+            limits = np.iinfo(array.dtype)
+            every = np.arange(limits.min, limits.max + 1)
+            # Negative values count from the end of the table, as an index from the end does.
+            self._tables[key] = np.roll(self._scaled(every, white_is_zero=white_is_zero), limits.min)
+        table: np.ndarray = self._tables[key]
+        return np.concatenate([table[one] for one in blocks(array)])
+
+    def _scaled(self, array: np.ndarray, *, white_is_zero: bool) -> np.ndarray:
+        low, high, levels = self.range.low, self.range.high, self.range.levels
+        # The order of operations is that of the first version for low = 0: equal data keep their fingerprint.
+        scaled = np.rint(np.clip((array.astype(np.float64) - low) / (high - low), 0.0, 1.0) * levels)
+        result: np.ndarray = (levels - scaled if white_is_zero else scaled).astype(self.range.dtype)
+        return result
+
+    def note(self) -> str | None:
+        """One sentence on the clipped pixels, or ``None`` where there are none."""
+        if not self.clipped_low + self.clipped_high:
+            return None
+        shares = [
+            f"{count:,} ({100 * count / self.pixels:.2g} %) {words}"
+            for count, words in (
+                (self.clipped_low, f"below {self.range.low:g} became black"),
+                (self.clipped_high, f"above {self.range.high:g} became white"),
+            )
+            if count
+        ]
+        return f"intensity: of {self.pixels:,} pixels, " + " and ".join(shares)
+
+
+def check_types(descriptions: Iterable[Description], data: Mapping[str, Any]) -> None:
+    """:class:`DataError` where images of different types would be scaled by one guessed range.
+
+    Args:
+        descriptions: of all image files.
+        data: the checked ``data`` block of ``grid.yaml``.
+    """
+    kinds: dict[tuple[str, int, bool], list[str]] = {}
+    for one in descriptions:
+        kinds.setdefault((one.dtype, one.bits, one.white_is_zero), []).append(one.name)
+    types = {key[:2] for key in kinds}
+    if len(types) > 1 and not _stated(data):
+        parts = [
+            f"{len(names)} {'file is' if len(names) == 1 else 'files are'} {dtype} with {bits} bits (such as {names[0]})"
+            for (dtype, bits, _), names in sorted(kinds.items(), key=lambda item: -len(item[1]))
+        ]
+        raise DataError(
+            f"the images are of different types: {'; '.join(parts)}; expected one type. Convert them, or set "
+            "data.intensity_min and data.intensity_max to numbers that are right for all of them"
+        )
+    if len({key[2] for key in kinds}) > 1 and "auto" in (data["intensity_min"], data["intensity_max"]):
+        raise DataError(
+            "in some images 0 is white (MINISWHITE) and in others it is black, so that data.intensity_min or "
+            "intensity_max: auto has no meaning; expected numbers"
+        )
+
+
+def _stated(data: Mapping[str, Any]) -> bool:
+    """Whether both limits are numbers."""
+    return isinstance(data["intensity_min"], float) and isinstance(data["intensity_max"], float)
+
+
+def type_range(description: Description) -> tuple[float, float] | None:
+    """The range of the type of a file, or ``None`` where the type has none that is used: fractions, 32 bits and more.
+
+    Signed types count from 0.
+    """
+    kind = np.dtype(description.dtype).kind
+    if kind == "f" or description.bits > 16:
+        return None
+    return 0.0, float(2 ** (description.bits - (kind == "i")) - 1)
+
+
+def needs_content(description: Description, data: Mapping[str, Any]) -> bool:
+    """Whether the pixels must be read before their range is known. 8-bit files need not, unless ``auto`` is asked for."""
+    eight = np.dtype(description.dtype) == np.uint8
+    return not eight or "auto" in (data["intensity_min"], data["intensity_max"])
+
+
+def decide(
+    description: Description,
+    data: Mapping[str, Any],
+    content: Content | None,
+    training: Content | None,
+    *,
+    depth: int | None = None,
+) -> Range:
+    """The range of the data set.
+
+    Args:
+        description: of one of its images; all are of one type unless both limits are stated.
+        data: the checked ``data`` block of ``grid.yaml``.
+        content: of all images that are used; ``None`` where :func:`needs_content` says no.
+        training: of the training part, for ``auto``; ``None`` likewise.
+        depth: 8 to keep 8 bits whatever is lost, as the first version did.
+
+    Raises:
+        DataError: the range cannot be known without ``data.intensity_min`` and ``data.intensity_max``, with the lines to write.
+    """
+    of_type = type_range(description)
+    low, high = (_limit(data[key], training, share) for key, share in zip(_KEYS, AUTO, strict=True))
+    if low is None:
+        low = 0.0
+        if content is not None and content.lowest < 0:
+            raise _refusal(description, content, "some are negative, and data.intensity_min is not set")
+    if high is None:
+        if of_type is None:
+            raise _refusal(description, content, f"the type {description.dtype} has no usual white")
+        high = of_type[1]
+        if content is not None:
+            _check_filled(description, content, high)
+    if not low < high:
+        raise DataError(
+            f"the images: data.intensity_min {low:g} is not below data.intensity_max {high:g}"
+            + (", which all or nearly all training pixels have" if "auto" in _written(data) else "")
+            + "; expected a range"
+        )
+    fine = content is not None and depth != 8 and _needs_16_bits(content, low, high)
+    if content is None and high - low > 255 and depth != 8:
+        fine = True
+    return Range(low, high, 65535 if fine else 255)
+
+
+_KEYS = ("intensity_min", "intensity_max")
+
+
+def _written(data: Mapping[str, Any]) -> tuple[Any, Any]:
+    return data["intensity_min"], data["intensity_max"]
+
+
+def _limit(value: float | str | None, training: Content | None, share: float) -> float | None:
+    if not isinstance(value, str):
+        return value
+    if training is None:
+        raise ValueError("auto: received no content of the training part")
+    return training.quantile(share)
+
+
+def _needs_16_bits(content: Content, low: float, high: float) -> bool:
+    """Whether 8 bits would make different values equal, or move them."""
+    values = content.values()
+    if values is None:
+        return True
+    used = values[(values >= low) & (values <= high)]
+    if high - low <= 255 and bool(np.all(used == np.rint(used))) and low == round(low):
+        return False
+    steps = (used - low) * 255 / (high - low)
+    return bool(np.any(np.abs(steps - np.rint(steps)) > 1e-3))
+
+
+def _check_filled(description: Description, content: Content, high: float) -> None:
+    """:class:`DataError` where the content ends far below ``high``, the largest value of the type."""
+    eight = high == 255
+    top = content.highest if eight or high < 255 else content.quantile(AUTO[1], above_lowest=True)
+    limit = _DARKEST_8_BITS if eight else 0 if high < 255 else _FAR_BELOW * (high + 1)
+    if top >= limit:
+        return
+    raise _refusal(
+        description,
+        content,
+        f"nearly all end at {top:g}, far below {high:g}, the largest value of the type, and would be nearly black",
+        keep=high,
+    )
+
+
+def check_8_bits(description: Description, data: Mapping[str, Any], content: Content) -> None:
+    """The check of :func:`decide` for 8-bit images, whose content is known only after they were read."""
+    if data["intensity_max"] is None:
+        _check_filled(description, content, 255.0)
+
+
+def _refusal(
+    description: Description, content: Content | None, problem: str, keep: float | None = None
+) -> DataError:
+    """The error with the lines to write."""
+    lines = []
+    found = ""
+    if content is not None:
+        found = f" from {content.lowest:g} to {content.highest:g}"
+        if content.lowest < 0:
+            lines.append(f"intensity_min: {_below(content.lowest):g}")
+        lines.append(f"intensity_max: {_white(content):g}")
+    advice = "Write in the block data: " + " and ".join(lines) if lines else "Set data.intensity_max"
+    kept = f", or intensity_max: {keep:g} to keep the whole range of the type" if keep is not None else ""
+    return DataError(
+        f"the images (such as {description.name}) are {description.dtype} with values{found}; {problem}. {advice} "
+        f"(the values shown as black and white){kept}; or auto for both, from the training part"
+    )
+
+
+def _below(lowest: float) -> float:
+    """A round number for black: for whole numbers, the next minus a power of two."""
+    if lowest == round(lowest):
+        return -float(2 ** math.ceil(math.log2(-lowest)))
+    return min(float(f"{lowest:.4g}"), lowest)
+
+
+def _white(content: Content) -> float:
+    """A round number for white: the largest value of as many bits as the values use; for fractions, 1 or the largest."""
+    top = content.highest
+    if not _counted_values(content):
+        return 1.0 if 0.5 < top <= 1 and content.lowest >= 0 else float(f"{top:.6g}")
+    robust = content.quantile(AUTO[1], above_lowest=True)
+    if robust < top / 4:
+        top = robust
+    return float(2 ** max(1, math.ceil(math.log2(max(1.0, top) + 1))) - 1)
+
+
+def _counted_values(content: Content) -> bool:
+    """Whether the values are whole numbers, as far as they are known."""
+    values = content.values()
+    known = np.array([content.lowest, content.highest]) if values is None else values
+    return bool(np.all(known == np.rint(known)))

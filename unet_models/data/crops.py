@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from unet_models.data.npy_files import MapFile
+from unet_models.data.npy_files import StoredArray
 
 MOST_POINTS = 2**20  # foreground pixels that are kept as places for crops
+_WHOLE_ROWS = 2**13  # bytes of a row up to which one read of whole rows takes less time than one for each row
 
 
 class CropRule(msgspec.Struct, frozen=True):
@@ -40,15 +41,13 @@ class Crops:
         bits: uint8 (bytes,): the rows of their masks as bits, each row in whole bytes.
         slices: int64 (n, 6): height, width, first pixel in ``images``, first byte in ``bits``, slice number, volume.
         points: int32 (m, 3): slice, row and column of foreground pixels, at most :data:`MOST_POINTS`, chosen at random.
-        maps: the files of ``images`` and ``bits``.
     """
 
     rule: CropRule
-    images: np.ndarray
-    bits: np.ndarray
+    images: StoredArray
+    bits: StoredArray
     slices: np.ndarray
     points: np.ndarray
-    maps: tuple[MapFile, ...] = ()
 
     @property
     def pixels(self) -> int:
@@ -81,18 +80,31 @@ class Crops:
         size = self.rule.patch_size
         images = np.empty((len(places), size, size), self.images.dtype)
         masks = np.empty((len(places), size, size), bool)
-        for number, (index, top, left) in enumerate(places):
-            height, width, pixel, byte = self.slices[index, :4]
-            image = self.images[pixel : pixel + height * width].reshape(height, width)
-            images[number] = image[top : top + size, left : left + size]
-            row = (width + 7) // 8
-            bits = self.bits[byte : byte + height * row].reshape(height, row)
-            first = left // 8
-            part = bits[top : top + size, first : (left + size + 7) // 8]
-            masks[number] = np.unpackbits(part, axis=1)[:, left - 8 * first :][:, :size]
-        for one in self.maps:
-            one.release(images.nbytes * 4)  # whole pages around each row are touched
+        for number, (index, top, left) in enumerate(places.tolist()):
+            _, width, pixel, byte, _, _ = self.slices[index].tolist()
+            images[number] = _window(self.images, pixel, width, (top, left), size, size)
+            first, last = left // 8, (left + size + 7) // 8
+            bits = _window(self.bits, byte, (width + 7) // 8, (top, first), size, last - first)
+            masks[number] = np.unpackbits(bits, axis=1)[:, left - 8 * first :][:, :size]
         return images, masks
+
+
+def _window(
+    array: StoredArray, first: int, row: int, corner: tuple[int, int], height: int, width: int
+) -> np.ndarray:
+    """``height`` x ``width`` elements from ``corner`` on, of a slice in ``array``.
+
+    The slice begins at the element ``first`` and has ``row`` elements per row.
+    """
+    top, left = corner
+    start = first + top * row
+    if row * array.dtype.itemsize <= _WHOLE_ROWS:
+        rows = array.read(start, np.empty(height * row, array.dtype))
+        return rows.reshape(height, row)[:, left : left + width]
+    result = np.empty((height, width), array.dtype)
+    for number in range(height):
+        array.read(start + number * row + left, result[number])
+    return result
 
 
 @dataclass

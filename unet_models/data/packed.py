@@ -1,8 +1,8 @@
-"""The data of a run as every point reads them: patches, masks and parts in files that are mapped into memory.
+"""The data of a run as every point reads them: patches, masks and parts in files that are read when they are needed.
 
 ``RUN/data/`` has one file of images and one of masks for each part, in NumPy's ``.npy`` format, and ``pack.json``, which
-says what they are. A reader maps them and reads what a batch needs: 36 points on one node share one copy in the page
-cache, and the data may be larger than the memory. Runs of the first version have one ``data.npz``, which is read whole.
+says what they are. A point opens them and reads what a batch needs (:mod:`unet_models.data.npy_files` says how): 36 points
+on one node share one copy in the page cache, and the data may be larger than the memory. Runs of the first version have one ``data.npz``, which is read whole.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from unet_models.data.crops import CropRule, Crops, PointSample
 from unet_models.data.errors import DataError
-from unet_models.data.npy_files import MapFile, NpyWriter, checksums, open_map
+from unet_models.data.npy_files import NpyWriter, StoredArray
 
 PARTS = ("train", "validation", "test")
 RECORD = "pack.json"
@@ -92,19 +92,17 @@ class PackRecord(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Patches:
-    """The patches of one part, in memory or mapped from files.
+    """The patches of one part, in memory or in files, from which they are read when they are needed.
 
     Attributes:
         images: uint8 or uint16 (n, P, P).
         bits: uint8 (n, B): the P * P pixels of each mask as bits, row by row; B is P * P / 8, rounded up.
         fresh: int (n, 2): rows and columns at the upper and left side that patches before it cover already.
-        maps: the files of ``images`` and ``bits``.
     """
 
-    images: np.ndarray
-    bits: np.ndarray
+    images: np.ndarray | StoredArray
+    bits: np.ndarray | StoredArray
     fresh: np.ndarray
-    maps: tuple[MapFile, ...] = ()
 
     @classmethod
     def of_arrays(cls, images: np.ndarray, masks: np.ndarray) -> Patches:
@@ -139,15 +137,13 @@ class Patches:
         return unpack(self.bits[rows], self.size)
 
     def read(self, rows: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-        """Copies of the images and masks of ``rows``; pages of the files that this touched are given back."""
-        result = np.array(self.images[rows]), self.masks(rows)
-        self.release(result[0].nbytes)
-        return result
+        """The images and masks of ``rows``; not copied where they are a slice of what is in memory."""
+        return self.images[rows], self.masks(rows)
 
-    def release(self, touched: int) -> None:
-        """``touched`` more bytes were read: give pages of the maps back where these are many by now."""
-        for one in self.maps:
-            one.release(touched)
+
+def _head(array: np.ndarray | StoredArray, count: int) -> np.ndarray | StoredArray:
+    """The first ``count`` rows, not copied."""
+    return array.head(count) if isinstance(array, StoredArray) else array[:count]
 
 
 def pack_bits(masks: np.ndarray) -> np.ndarray:
@@ -195,7 +191,7 @@ class PackedData:
     crops: Crops | None = None
     test_scoring: str = "patches"
     foregrounds: Mapping[str, int] = field(default_factory=dict)
-    files: tuple[MapFile, ...] = ()
+    files: tuple[StoredArray, ...] = ()
 
     @classmethod
     def of_arrays(
@@ -272,7 +268,7 @@ class PackedData:
     @property
     def images(self) -> np.ndarray:
         """All images in the order of :attr:`part`, (N, P, P), in memory."""
-        return self._assembled([self.parts[name].images for name in PARTS])
+        return self._assembled([self.parts[name].images[:] for name in PARTS])
 
     @property
     def masks(self) -> np.ndarray:
@@ -282,8 +278,10 @@ class PackedData:
     def shortened(self, counts: Mapping[str, int]) -> PackedData:
         """The first ``counts`` samples of each part, with the same files; for a trial of speed, not for a result."""
         parts = {
-            name: Patches(one.images[:count], one.bits[:count], one.fresh[:count], one.maps)
-            for name, one, count in ((name, self.parts[name], counts[name]) for name in PARTS)
+            name: Patches(
+                _head(one.images, counts[name]), _head(one.bits, counts[name]), one.fresh[: counts[name]]
+            )
+            for name, one in self.parts.items()
         }
         kept = np.concatenate([self.rows(name)[: counts[name]] for name in PARTS])
         crops = self.crops
@@ -307,6 +305,13 @@ class PackedData:
         """Read every file and compare its checksums; :class:`DataError` where one is damaged."""
         for one in self.files:
             one.verify()
+
+    def look(self) -> None:
+        """Raise the :class:`DataError` that a read of a file ended with, if there was one."""
+        arrays = [array for one in self.parts.values() for array in (one.images, one.bits)]
+        for array in (*arrays, *((self.crops.images, self.crops.bits) if self.crops else ())):
+            if isinstance(array, StoredArray) and array.problem is not None:
+                raise array.problem
 
     def _assembled(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         result = np.empty((len(self.part), *parts[0].shape[1:]), parts[0].dtype)
@@ -332,7 +337,6 @@ def fingerprint(data: PackedData) -> str:
     digest.update(str((count, size, size)).encode())
     for patches, rows in _runs(data):
         digest.update(np.ascontiguousarray(patches.images[rows]).data)
-        patches.release(patches.images[rows].nbytes)
     digest.update(str(((count * size * size + 7) // 8,)).encode())
     for packed in _continuous_bits(data):
         digest.update(packed.data)
@@ -345,11 +349,9 @@ def fingerprint(data: PackedData) -> str:
         update(data.crops.slices)
         for array in (data.crops.images, data.crops.bits):
             digest.update(str(array.shape).encode())
-            step = _BLOCK // array.itemsize
+            step = _BLOCK // array.dtype.itemsize
             for start in range(0, len(array), step):
                 digest.update(np.ascontiguousarray(array[start : start + step]).data)
-                for one in data.crops.maps:
-                    one.release(_BLOCK)
     if data.test_scoring != "patches":
         digest.update(data.test_scoring.encode())
     total = count + (data.crops.rule.crops_per_epoch if data.crops else 0)
@@ -466,28 +468,22 @@ class PackWriter:
         written = [*self._images.values(), *self._bits.values(), *(self._whole or ())]
         for one in written:
             one.close()
-        names = [one.path.name for one in written]
+        files = {one.path.name: FileRecord(one.size, one.checksums) for one in written}
         for name, values in self._numbers.items():
-            names.append(f"{name}.npy")
-            _save(self._folder / names[-1], np.concatenate(values))
+            files[f"{name}.npy"] = _save(self._folder / f"{name}.npy", np.concatenate(values))
         if self._rule is not None:
             for name, array in (
                 ("slices", np.array(self._slices, np.int64)),
                 ("points", self._points.points()),
             ):
-                names.append(f"{name}.npy")
-                _save(self._folder / names[-1], array)
-        files = {
-            name: FileRecord((self._folder / name).stat().st_size, tuple(checksums(self._folder / name)))
-            for name in names
-        }
+                files[f"{name}.npy"] = _save(self._folder / f"{name}.npy", array)
         record = PackRecord(
             version=VERSION, fingerprint="", source=source, split=split, patch_size=self._size,
             foreground=self._foreground, files=files, notes=notes, read=read,
             intensity=intensity or Intensity(levels=int(np.iinfo(self._images["train"].dtype).max)),
             crops=self._rule, test_scoring=test_scoring,
         )  # fmt: skip
-        data = _mapped(self._folder, record).with_fingerprint()
+        data = _opened(self._folder, record).with_fingerprint()
         record = msgspec.structs.replace(record, fingerprint=data.fingerprint)
         text = msgspec.json.format(msgspec.json.encode(record), indent=1)
         with (self._folder / RECORD).open("wb") as stream:
@@ -497,40 +493,50 @@ class PackWriter:
         return data
 
 
-def _save(path: Path, array: np.ndarray) -> None:
+def _save(path: Path, array: np.ndarray) -> FileRecord:
     """Write ``array`` to the new file ``path``, in the form of :class:`NpyWriter`."""
     writer = NpyWriter(path, array.dtype, array.shape[1:])
     writer.add(array)
     writer.close()
+    return FileRecord(writer.size, writer.checksums)
 
 
-def _mapped(folder: Path, record: PackRecord) -> PackedData:
-    """The data that ``record`` describes, mapped from the files in ``folder``; :class:`DataError` where they do not fit."""
-    maps = {name: open_map(folder / name, one.size, one.checksums) for name, one in record.files.items()}
+def _opened(folder: Path, record: PackRecord) -> PackedData:
+    """The data that ``record`` describes, in the files in ``folder``; :class:`DataError` where they do not fit."""
+    files = {name: StoredArray(folder / name, one.size, one.checksums) for name, one in record.files.items()}
 
-    def array(name: str) -> np.ndarray:
-        if f"{name}.npy" not in maps:
-            raise DataError(f"{folder / RECORD} names no file {name}.npy; {_AGAIN}")
-        return maps[f"{name}.npy"].array
+    def file(name: str, *row: int, dtypes: tuple[str, ...] = ("uint8",)) -> StoredArray:
+        one = files.get(f"{name}.npy")
+        if one is None or one.shape[1:] != row or one.dtype.name not in dtypes:
+            found = "no such file" if one is None else f"{one.dtype} {one.shape}"
+            raise DataError(
+                f"{folder / name}.npy: {found}, expected {' or '.join(dtypes)} (n, ...{row}); {_AGAIN}"
+            )
+        return one
 
-    part, fresh = array("part"), array("fresh")
+    size, depths = record.patch_size, ("uint8", "uint16")
+    part, fresh = file("part", dtypes=("int8",))[:], file("fresh", 2, dtypes=("int16",))[:]
+    z, volume = file("z", dtypes=("int32",))[:], file("volume", dtypes=("int16",))[:]
     parts = {}
     for index, name in enumerate(PARTS):
-        used = tuple(
-            maps[f"{name}_{kind}.npy"] for kind in ("images", "masks") if f"{name}_{kind}.npy" in maps
-        )
-        parts[name] = Patches(array(f"{name}_images"), array(f"{name}_masks"), fresh[part == index], used)
-        if not len(parts[name].images) == len(parts[name].bits) == int((part == index).sum()):
+        images = file(f"{name}_images", size, size, dtypes=depths)
+        bits = file(f"{name}_masks", (size**2 + 7) // 8)
+        chosen = part == index
+        if not len(images) == len(bits) == chosen.sum() or not len(part) == len(fresh) == len(z) == len(
+            volume
+        ):
             raise DataError(
                 f"{folder}: the files of the {name} part have different numbers of patches; {_AGAIN}"
             )
+        parts[name] = Patches(images, bits, fresh[chosen])
     crops = None
     if record.crops is not None:
-        used = maps["train_slices.npy"], maps["train_slice_masks.npy"]
-        crops = Crops(record.crops, used[0].array, used[1].array, array("slices"), array("points"), used)
+        whole = file("train_slices", dtypes=depths), file("train_slice_masks")
+        slices, points = file("slices", 6, dtypes=("int64",))[:], file("points", 3, dtypes=("int32",))[:]
+        crops = Crops(record.crops, *whole, slices, points)
     return PackedData(
-        parts, part, array("z"), array("volume"), record.source, record.split, record.fingerprint, record.notes,
-        record.read, record.intensity, crops, record.test_scoring, record.foreground, tuple(maps.values()),
+        parts, part, z, volume, record.source, record.split, record.fingerprint, record.notes, record.read,
+        record.intensity, crops, record.test_scoring, record.foreground, tuple(files.values()),
     )  # fmt: skip
 
 
@@ -554,7 +560,7 @@ def read_packed(path: Path) -> PackedData:
             f"{path / RECORD} has the version {record.version}, and this program reads version {VERSION}; use the program "
             "that made the run"
         )
-    return _mapped(path, record)
+    return _opened(path, record)
 
 
 def _read_first_version(path: Path) -> PackedData:

@@ -113,9 +113,12 @@ def train(
             on_state,
             say,
         )
-        check.finish()
+        check.finish(on_batch)
+    except tf.errors.OpError:
+        data.look()  # the reason, if it was a batch that could not be read: TensorFlow wraps the error of the read
+        raise
     finally:
-        check.give_up()
+        check.stop()
     return trained
 
 

@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-
-import numpy as np
+from typing import cast
 
 from unet_models.data.errors import DataError
-from unet_models.data.files.description import Description, ImageFile
+from unet_models.data.files.description import ImageFile
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format.
+
+    Attributes:
+        suffixes: of its files, in lower case.
+        starts: the bytes that its files begin with, if all do.
+        module: in this package, with its reader.
+        reader: name of the class in ``module``, which takes a location.
+    """
+
+    suffixes: tuple[str, ...]
+    starts: tuple[bytes, ...]
+    module: str
+    reader: str
+
+
+FORMATS: dict[str, Format] = {
+    "TIFF": Format((".tif", ".tiff"), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "tiff", "Tiff"),
+    "image": Format(
+        (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"),
+        (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"RIFF"),
+        "raster",
+        "Raster",
+    ),
+}
+
+
+def suffixes() -> tuple[str, ...]:
+    """The suffixes of all formats, in lower case."""
+    return tuple(suffix for one in FORMATS.values() for suffix in one.suffixes)
 
 
 def open_image(location: str) -> ImageFile:
@@ -22,26 +57,29 @@ def open_image(location: str) -> ImageFile:
         DataError: the file is missing, damaged, incomplete, of an unknown format, or has something other than grey
             slices: colour, transparency, channels or time points; or its container has several arrays and none is named.
     """
-    return _Pillow(location)
-
-
-class _Pillow(ImageFile):
-    def __init__(self, location: str) -> None:
-        from unet_models.data.images import read_pages
-
-        self._pages = list(read_pages(Path(location)))
-        first = self._pages[0]
-        if any(page.shape != first.shape for page in self._pages):
-            raise DataError(f"{location} has pages of different shapes")
-        self.description = Description(
-            location,
-            "TIFF",
-            len(self._pages),
-            first.shape[0],
-            first.shape[1],
-            str(first.dtype),
-            8 * first.dtype.itemsize,
-        )
-
-    def read(self, index: int) -> np.ndarray:
-        return self._pages[index]
+    path = (
+        Path(location.split(":/", 1)[0])
+        if ":/" in location and not Path(location).exists()
+        else Path(location)
+    )
+    try:
+        if path.is_dir():
+            start = b""
+        else:
+            with path.open("rb") as stream:
+                start = stream.read(16)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); expected an image file") from error
+    if not start and not path.is_dir():
+        raise DataError(f"{path} cannot be read as an image: it is empty; copy it again")
+    by_content = [one for one in FORMATS.values() if any(start.startswith(first) for first in one.starts)]
+    by_name = [one for one in FORMATS.values() if path.name.lower().endswith(one.suffixes)]
+    for one in (*by_content, *(other for other in by_name if not other.starts)):
+        module = import_module(f"unet_models.data.files.{one.module}")
+        return cast(Callable[[str], ImageFile], getattr(module, one.reader))(location)
+    known = (
+        f"it does not begin as {'/'.join(by_name[0].suffixes)} files do"
+        if by_name
+        else "its format is not known"
+    )
+    raise DataError(f"{path} cannot be read as an image: {known}; expected one of {', '.join(suffixes())}")

@@ -1,0 +1,161 @@
+"""PNG, JPEG, BMP, GIF and WebP files: one slice each.
+
+Pillow reads headers and palettes. PNG pixels are decoded by imagecodecs, because Pillow reduces colour of 16 bits to 8.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from unet_models.data.errors import DataError
+from unet_models.data.files.channels import Palette, as_grey, palette_of
+from unet_models.data.files.description import Description, ImageFile
+
+_ORIENTATION = 274  # EXIF
+_LOSSY = ("JPEG", "WEBP", "MPO")
+# One byte of deflate can become 1032 bytes; JPEG and WebP code a block of 8x8 pixels of one grey in less than a bit.
+_RATIOS = {"PNG": 1100}
+_OTHER_RATIO = 20_000
+
+
+@contextlib.contextmanager
+def _guarded(name: str) -> Iterator[None]:
+    """Turn every exception into a :class:`DataError`."""
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = (
+        None  # a section of 200 megapixels is no attack; the size is checked against the file
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(
+            f"{name} needs more memory than there is; is its size in the header right?"
+        ) from error
+    except Exception as error:  # decoders raise many kinds on damaged files
+        words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise DataError(f"{name} cannot be read as an image ({words}); expected a complete file") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+class Raster(ImageFile):
+    """A file of one picture."""
+
+    def __init__(self, location: str) -> None:
+        """Read the header, and the pixels only where the file has a palette."""
+        self._name = location
+        with _guarded(location), Image.open(location) as picture:
+            self._format = str(picture.format)
+            self._check(picture)
+            self._mode = picture.mode
+            self._palette: Palette | None = None
+            notes: list[str] = []
+            if self._mode == "P":
+                colours = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+                self._palette = palette_of(colours, lambda: [np.asarray(picture)])
+                notes += self._palette.notes
+            orientation = picture.getexif().get(_ORIENTATION, 1)
+            if orientation != 1:
+                notes.append(
+                    f"an orientation tag ({orientation}) is ignored: the pixels are used as they are stored"
+                )
+            if self._format in _LOSSY:
+                notes.append("the pixels were compressed, perhaps with loss")
+            bits = self._bits()
+            self.description = Description(
+                name=location,
+                format=self._format,
+                slices=1,
+                height=picture.height,
+                width=picture.width,
+                dtype="uint8" if bits <= 8 else "uint16",
+                bits=bits,
+                white_is_zero=bool(self._palette and self._palette.white_is_zero),
+                compression={"PNG": "deflate", "BMP": "none", "GIF": "lzw"}.get(
+                    self._format, self._format.lower()
+                ),
+                notes=tuple(notes),
+            )
+
+    def _check(self, picture: Image.Image) -> None:
+        name, frames = self._name, getattr(picture, "n_frames", 1)
+        if frames > 1:
+            raise DataError(
+                f"{name} is a moving picture of {frames} frames; expected one slice, or a TIFF stack"
+            )
+        if picture.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "I;16B"):
+            raise DataError(f"{name} is of the kind {picture.mode}; expected grey values")
+        size = Path(name).stat().st_size
+        needed = picture.width * picture.height // (8 if picture.mode in ("1", "P") else 1)
+        if needed > size * _RATIOS.get(self._format, _OTHER_RATIO):
+            raise DataError(
+                f"{name} has {picture.width}x{picture.height} pixels, which do not fit into its {size:,} bytes; the file is "
+                "damaged"
+            )
+
+    def _bits(self) -> int:
+        """Bits per sample: 16 for deep PNG files, else 8. Pillow does not tell for colour."""
+        if self._format != "PNG":
+            return 8
+        with Path(self._name).open("rb") as stream:
+            depth = stream.read(25)[24]
+        return 16 if depth == 16 else 8
+
+    def _decoded(self) -> np.ndarray[Any, Any]:
+        """The samples, (height, width) or (height, width, channels)."""
+        if self._format == "PNG" and self._mode != "P":
+            import imagecodecs
+
+            return np.asarray(imagecodecs.png_decode(Path(self._name).read_bytes()))
+        with Image.open(self._name) as picture:
+            if self._mode == "P":
+                self._check_opaque(picture)
+            array = np.asarray(picture)
+        return array.astype(np.uint8) * 255 if array.dtype.kind == "b" else array
+
+    def _check_opaque(self, picture: Image.Image) -> None:
+        """A palette may have transparent entries."""
+        clear = picture.info.get("transparency")
+        if clear is None:
+            return
+        indices = np.asarray(picture)
+        alpha = np.full(256, 255, np.uint8)
+        if isinstance(clear, int):
+            alpha[clear] = 0
+        else:
+            alpha[: len(clear)] = np.frombuffer(clear, np.uint8)
+        count = int((alpha[indices] != 255).sum())
+        if count:
+            raise DataError(
+                f"{self._name} has {count:,} transparent pixels; expected opaque ones: their grey value is not known. Fill "
+                "the background, then save without transparency"
+            )
+
+    def read(self, index: int) -> np.ndarray:
+        """As :meth:`ImageFile.read`."""
+        if index != 0:
+            raise IndexError(index)
+        with _guarded(self._name):
+            array = self._decoded()
+            if array.ndim == 3:
+                array = as_grey(self._name, array, 1 if array.shape[2] < 3 else 3)
+            if self._palette is not None:
+                array = self._palette.applied(array)
+            described = self.description
+            if array.shape != (described.height, described.width) or array.dtype != described.dtype:
+                raise DataError(
+                    f"{self._name} has {array.dtype} values of the shape {array.shape}, and its header promises "
+                    f"{described.dtype} {(described.height, described.width)}; the file is damaged"
+                )
+            return np.ascontiguousarray(array)

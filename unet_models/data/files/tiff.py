@@ -1,0 +1,545 @@
+"""TIFF files, read by tifffile and imagecodecs, and every count in them checked against every other.
+
+Other readers guess: they take channels, thumbnails or reduced copies for slices, return fewer slices of an interrupted
+copy, or fill missing strips with black. Here, what is not clear is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import re
+import struct
+import warnings
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from tifffile import TiffFile
+
+from unet_models.data.errors import DataError
+from unet_models.data.files.channels import Palette, as_grey, palette_of
+from unet_models.data.files.description import Description, ImageFile
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _MASK, _YCBCR = 0, 1, 2, 3, 4, 6
+_REDUCED, _TRANSPARENCY = 1, 4  # bits of NewSubfileType
+_LOSSY = {6, 7, 34892, 33007, 34712, 33003, 33005, 50001, 50002}
+# The largest number of bytes that one byte can become, by the codecs' formats: LZW's codes of 12 bits stand for 2048
+# bytes on average, deflate's longest match takes 2 bits. Others have no such limit; theirs is a guard against headers
+# that ask for all memory.
+_RATIOS = {1: 1, 5: 3000, 8: 1100, 32946: 1100, 32773: 70}
+_OTHER_RATIO = 100_000
+_NM = {
+    "nm": 1.0, "nanometer": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3, "micrometer": 1e3,
+    "mm": 1e6, "cm": 1e7, "m": 1e9, "pm": 1e-3, "Å": 0.1, "å": 0.1, "angstrom": 0.1, "inch": 2.54e7,
+}  # fmt: skip
+_SMALLEST, _LARGEST = (
+    0.01,
+    10_000.0,
+)  # nm: 300 dots per inch are 85,000 nm, which says nothing of the specimen
+
+
+@contextlib.contextmanager
+def _guarded(name: str) -> Iterator[list[str]]:
+    """Turn every exception into a :class:`DataError`, print nothing, and collect what tifffile logs."""
+    logger = logging.getLogger("tifffile")
+    said: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.ERROR:
+                said.append(record.getMessage())
+
+    collector, before, level = Collector(), logger.propagate, logger.level
+    logger.addHandler(collector)
+    logger.propagate = False
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # Microscopes write odd tags. What matters is checked here, one by one.
+            warnings.simplefilter("ignore")
+            yield said
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(
+            f"{name} needs more memory than there is; is its size in the header right?"
+        ) from error
+    except Exception as error:  # tifffile and its codecs raise more than fifty kinds on damaged files
+        words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise DataError(
+            f"{name} cannot be read as an image ({words}); expected a complete TIFF file"
+        ) from error
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate = before
+        logger.setLevel(level)
+
+
+class Tiff(ImageFile):
+    """An open TIFF file whose full-resolution pages, or the parts of whose one page, are its slices."""
+
+    def __init__(self, location: str) -> None:
+        """Open the file; its chain of pages is followed to the end, but no pixel is read unless it has a palette."""
+        self._name = location
+        with contextlib.ExitStack() as stack:
+            said = stack.enter_context(_guarded(location))
+            offsets = page_offsets(Path(location))
+            self._file = stack.enter_context(TiffFile(location, _multifile=False))
+            if len(self._file.pages) != len(offsets):
+                raise DataError(
+                    f"{location} has {len(offsets)} pages, of which only {len(self._file.pages)} can be read; expected a "
+                    "complete TIFF file: copy it again"
+                )
+            pages = [page for page in map(self._whole, self._file.pages) if _is_full(page)]
+            if said or not pages:
+                raise DataError(
+                    f"{location} cannot be read as an image ({said[0] if said else 'no page at full resolution'}); "
+                    "expected a complete TIFF file"
+                )
+            self._page, self._pages = pages[0], pages
+            self._check_alike()
+            self._notes: list[str] = []
+            self._count, self._order = self._slices()
+            self._check_bytes()
+            self._kind()
+            self.description = self._described()
+            stack.pop_all()
+        self.close = self._file.close  # type: ignore[method-assign]
+
+    def _whole(self, page: Any) -> TiffPage:
+        """``page`` with all its tags; tifffile may keep less of later pages."""
+        whole: TiffPage = page.aspage()
+        return whole
+
+    def _check_alike(self) -> None:
+        """All full pages are of one shape, type and kind."""
+        first = self._page
+        for number, page in enumerate(self._pages):
+            for what in ("shaped", "dtype", "bitspersample", "photometric", "planarconfig", "compression"):
+                one, other = getattr(first, what), getattr(page, what)
+                if one != other and not (what == "compression"):
+                    raise DataError(
+                        f"{self._name}: page {number} has {what} {_plain(other)} and page 0 has {_plain(one)}; expected "
+                        "slices of one shape and type. A thumbnail or reduced copy must be marked as such (NewSubfileType), "
+                        "or be removed"
+                    )
+
+    # The number of slices
+
+    def _slices(self) -> tuple[int, Sequence[int] | None]:
+        """The number of slices, and their pages in order, or ``None`` where they follow each other in the first page."""
+        file = self._file
+        if file.is_imagej:
+            return self._imagej(file.imagej_metadata or {})
+        if file.is_ome:
+            return self._ome(file.ome_metadata or "")
+        self._refuse_special()
+        shapes = [self._shape_of(page) for page in self._pages]
+        if any(shape is not None for shape in shapes):
+            return self._shaped(shapes)
+        return len(self._pages), range(len(self._pages))
+
+    def _refuse_special(self) -> None:
+        """Formats of microscopes keep several planes in a page, or channels as pages; tifffile tells."""
+        flags = {
+            "stk",
+            "lsm",
+            "fluoview",
+            "scanimage",
+            "mmstack",
+            "nih",
+            "flir",
+            "eer",
+            "sis",
+            "scn",
+            "ndtiff",
+        }
+        found = sorted(flags & set(self._file.flags))
+        if not found:
+            return
+        main = self._file.series[0]
+        axes = "".join(
+            axis
+            for axis, length in zip(main.axes, main.shape, strict=True)
+            if length > 1 and axis not in "YX"
+        )
+        planes = math.prod(main.shape) // max(1, self._page.imagewidth * self._page.imagelength)
+        if axes not in ("", "Z", "I", "Q") or planes != len(self._pages):
+            raise DataError(
+                f"{self._name} is of the kind {found[0]}, with the axes {main.axes} {main.shape}; expected grey slices, one "
+                "to a page. Save it as a plain TIFF stack, for example with ImageJ"
+            )
+
+    def _imagej(self, metadata: Mapping[str, Any]) -> tuple[int, Sequence[int] | None]:
+        number = {
+            key: _whole_number(metadata.get(key, 1)) for key in ("images", "channels", "slices", "frames")
+        }
+        for key, advice in (
+            ("channels", "save one channel (Image > Color > Split Channels)"),
+            ("frames", "if they are slices, swap the two in Image > Properties, and save the stack again"),
+        ):
+            if number[key] > 1:
+                raise DataError(
+                    f"{self._name} is an ImageJ stack of {number['channels']} channels, {number['slices']} slices and "
+                    f"{number['frames']} frames; expected slices only: {advice}"
+                )
+        images = max(number["images"], number["slices"])
+        return self._counted(images, f"ImageJ's description says that it has {images}")
+
+    def _ome(self, text: str) -> tuple[int, Sequence[int] | None]:
+        root = ET.fromstring(text)  # noqa: S314 - expat limits the growth of entities
+        space = re.match(r"\{.*\}", root.tag)
+        prefix = space[0] if space else ""
+        images = root.findall(f"{prefix}Image")
+        if root.find(f"{prefix}BinaryOnly") is not None or not images:
+            raise DataError(
+                f"{self._name} is an OME-TIFF file whose description is in another file; expected one complete file"
+            )
+        if len(images) > 1:
+            raise DataError(
+                f"{self._name} is an OME-TIFF file of {len(images)} images; expected one image: save it alone"
+            )
+        pixels = images[0].find(f"{prefix}Pixels")
+        if pixels is None:
+            raise DataError(f"{self._name} is an OME-TIFF file without pixels")
+        names = {one.get("FileName") for one in pixels.iter(f"{prefix}UUID")} - {None}
+        if len(names) > 1:
+            raise DataError(
+                f"{self._name} is one of {len(names)} files of an OME-TIFF data set; expected one complete file: save the "
+                "whole stack in one file"
+            )
+        size = {axis: int(pixels.get(f"Size{axis}", "1")) for axis in "ZCT"}
+        samples = max(1, self._page.samplesperpixel)
+        if size["C"] // samples > 1 or size["T"] > 1:
+            raise DataError(
+                f"{self._name} has {size['C']} channels, {size['Z']} slices and {size['T']} time points (OME); expected "
+                "slices only: save one channel and one time point"
+            )
+        count, order = self._counted(size["Z"], f"its OME description says that it has {size['Z']}")
+        if order is not None:
+            order = self._ome_order(pixels, prefix, count)
+        return count, order
+
+    def _ome_order(self, pixels: ET.Element, prefix: str, count: int) -> Sequence[int]:
+        """The page of each slice, by the ``TiffData`` elements."""
+        pages: dict[int, int] = {}
+        for data in pixels.findall(f"{prefix}TiffData"):
+            first, z = int(data.get("IFD", "0")), int(data.get("FirstZ", "0"))
+            length = int(data.get("PlaneCount", "1" if "IFD" in data.attrib else str(count)))
+            pages |= {z + step: first + step for step in range(min(length, count))}
+        if not pages:
+            return range(count)
+        if sorted(pages) != list(range(count)) or sorted(pages.values()) != list(range(count)):
+            raise DataError(
+                f"{self._name}: its OME description does not give each of its {count} slices a page of its own; expected "
+                "a complete file"
+            )
+        return [pages[z] for z in range(count)]
+
+    @staticmethod
+    def _shape_of(page: TiffPage) -> tuple[tuple[int, ...], str] | None:
+        """The shape and the axes in a description that tifffile wrote, or ``None``."""
+        text = page.description
+        if not text.startswith('{"shape": '):
+            return None
+        import json
+
+        words = json.loads(text)
+        return tuple(int(length) for length in words["shape"]), str(words.get("axes", ""))
+
+    def _shaped(
+        self, shapes: Sequence[tuple[tuple[int, ...], str] | None]
+    ) -> tuple[int, Sequence[int] | None]:
+        """Files of tifffile: each description tells the shape of an array, which may have several pages."""
+        plane = self._page.imagewidth * self._page.imagelength * self._page.samplesperpixel
+        said = 0
+        for number, found in enumerate(shapes):
+            if found is None:
+                said += number >= said
+                continue
+            shape, axes = found
+            leading = [
+                (length, axes[place] if len(axes) == len(shape) else "")
+                for place, length in enumerate(
+                    shape[: max(0, len(shape) - 2 - (self._page.samplesperpixel > 1))]
+                )
+                if length > 1
+            ]
+            if len(leading) > 1 or any(axis in "CTSHLAPREVM" for _, axis in leading if axis):
+                raise DataError(
+                    f"{self._name} has the shape {shape}"
+                    + (f" with the axes {axes}" if axes else "")
+                    + "; expected slices only, (slices, height, width)"
+                )
+            said = max(said, number) + max(1, math.prod(shape) // max(1, plane))
+        return self._counted(said, f"its description says that it has {said}")
+
+    def _counted(self, said: int, words: str) -> tuple[int, Sequence[int] | None]:
+        """``said`` slices are all there: as pages, or one after another in the first page."""
+        if said == len(self._pages):
+            return said, range(said)
+        if len(self._pages) == 1 and said > 1:
+            first = self._page
+            # ImageJ writes stacks above 4 GB with one directory.
+            if (
+                first.is_contiguous
+                and first.compression == 1
+                and first.samplesperpixel == 1
+                and first.bitspersample % 8 == 0
+            ):
+                needed = first.dataoffsets[0] + said * first.nbytes
+                size = Path(self._name).stat().st_size
+                if size >= needed:
+                    return said, None
+                raise DataError(
+                    f"{self._name} ends after {(size - first.dataoffsets[0]) // first.nbytes} of {said} slices ({size:,} of "
+                    f"{needed:,} bytes); expected a complete file: copy it again"
+                )
+        raise DataError(
+            f"{self._name} has {len(self._pages)} slices, but {words}; expected a complete file: copy it again, or save "
+            "the stack anew"
+        )
+
+    # The bytes and the values
+
+    def _check_bytes(self) -> None:
+        """Every strip and tile is in the file, and all of them together can hold the pixels."""
+        size = Path(self._name).stat().st_size
+        for number, page in enumerate(self._pages):
+            expected = math.prod(page.chunked)
+            offsets, counts = page.dataoffsets, page.databytecounts
+            part = "tiles" if page.is_tiled else "strips"
+            if (len(offsets) != expected or len(counts) != expected) and not (
+                page.is_contiguous and offsets and sum(counts) >= page.nbytes
+            ):
+                raise DataError(
+                    f"{self._name}: page {number} has {min(len(offsets), len(counts))} {part}, expected {expected}; the "
+                    "file is damaged"
+                )
+            for offset, count in zip(offsets, counts, strict=False):
+                if offset <= 0 or count <= 0 or offset + count > size:
+                    raise DataError(
+                        f"{self._name}: page {number} has {part} that are not in the file (at byte {offset:,}, {count:,} "
+                        f"bytes, of {size:,}); expected a complete file: copy it again"
+                    )
+            room = sum(counts) * _RATIOS.get(int(page.compression), _OTHER_RATIO)
+            needed = page.nbytes if page.bitspersample % 8 == 0 else page.nbytes // 16
+            if room < needed:
+                raise DataError(
+                    f"{self._name}: page {number} has {page.imagewidth}x{page.imagelength} pixels, which do not fit into its "
+                    f"{sum(counts):,} bytes; the file is damaged"
+                )
+
+    def _kind(self) -> None:
+        """What a stored sample means: grey, palette or colour; refuse anything else."""
+        page = self._page
+        dtype = page.dtype
+        if dtype is None or dtype.kind not in "biuf" or page.imagedepth > 1:
+            kind = page.sampleformat if dtype is None else dtype
+            raise DataError(
+                f"{self._name} has samples of the type {kind} with {page.bitspersample} bits"
+                + (f" and depth {page.imagedepth}" if page.imagedepth > 1 else "")
+                + "; expected whole or floating-point numbers"
+            )
+        photometric = int(page.photometric)
+        if photometric not in (_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _YCBCR):
+            raise DataError(
+                f"{self._name} is of the kind {_plain(page.photometric)}; expected grey values (MINISBLACK or MINISWHITE), "
+                "grey as RGB, or a palette"
+            )
+        colours = 3 if photometric in (_RGB, _YCBCR) else 1
+        self._colours, self._extra = colours, page.samplesperpixel - colours
+        if self._extra < 0 or (self._extra > 1):
+            raise DataError(
+                f"{self._name} has {page.samplesperpixel} samples for each pixel; expected one channel: save each "
+                "channel as a file of its own"
+            )
+        if self._extra and not page.extrasamples and photometric != _RGB:
+            raise DataError(
+                f"{self._name} has 2 channels; expected one: save each channel as a file of its own"
+            )
+        self._palette: Palette | None = None
+        if photometric == _PALETTE:
+            if page.colormap is None:
+                raise DataError(f"{self._name} has a palette image without a palette; the file is damaged")
+            maps = [np.asarray(other.colormap) for other in self._pages]
+            if any(not np.array_equal(maps[0], other) for other in maps[1:]):
+                raise DataError(f"{self._name} has pages with different palettes; expected one palette")
+            self._palette = palette_of(
+                np.asarray(page.colormap).T, lambda: (self._stored(index) for index in range(self._count))
+            )
+
+    def _described(self) -> Description:
+        page, file = self._page, self._file
+        dtype, bits = np.dtype(page.dtype), int(page.bitspersample)
+        if dtype.kind == "b":
+            dtype = np.dtype(np.uint8)
+        notes = []
+        white = int(page.photometric) == _MINISWHITE
+        if "PhotometricInterpretation" not in page.tags:
+            white = False
+            notes.append("the file does not say whether 0 is black or white; black is assumed")
+        if self._palette is not None:
+            dtype, bits, white = (
+                self._palette.dtype or dtype,
+                self._palette.bits or bits,
+                self._palette.white_is_zero,
+            )
+            notes += self._palette.notes
+        orientation = page.tags.valueof("Orientation", 1)
+        if orientation != 1:
+            notes.append(
+                f"an orientation tag ({_plain(orientation)}) is ignored: the pixels are used as they are stored"
+            )
+        if len(file.pages) > len(self._pages):
+            notes.append(
+                f"{len(file.pages) - len(self._pages)} of its pages are reduced copies or masks, and are not used"
+            )
+        if int(page.compression) in _LOSSY:
+            notes.append("the pixels were compressed, perhaps with loss")
+        if self._extra:
+            notes.append("an opaque alpha channel is left out")
+        compression = _plain(page.compression).lower()
+        return Description(
+            name=self._name,
+            format="TIFF",
+            slices=self._count,
+            height=page.imagelength,
+            width=page.imagewidth,
+            dtype=dtype.newbyteorder("=").name,
+            bits=bits,
+            white_is_zero=white,
+            compression="none" if compression in ("none", "1") else compression,
+            pixel_size=self._pixel_size(),
+            notes=tuple(notes),
+        )
+
+    def _pixel_size(self) -> tuple[float | None, float | None, float | None]:
+        page = self._page
+        found: dict[str, float | None] = {"z": None, "y": None, "x": None}
+        with contextlib.suppress(Exception):  # a size that cannot be read is not known
+            imagej = self._file.imagej_metadata if self._file.is_imagej else None
+            if self._file.is_ome:
+                text = self._file.ome_metadata or ""
+                for axis in "xyz":
+                    value = re.search(rf'PhysicalSize{axis.upper()}="([^"]+)"', text)
+                    named = re.search(rf'PhysicalSize{axis.upper()}Unit="([^"]+)"', text)
+                    if value:
+                        found[axis] = float(value[1]) * _NM[named[1] if named else "µm"]
+            else:
+                unit = {2: "inch", 3: "cm"}.get(int(page.tags.valueof("ResolutionUnit", 2)), "")
+                if imagej is not None:
+                    unit = str(imagej.get("unit", "")).replace("\\u00B5", "µ").strip() or unit
+                    if "spacing" in imagej and unit in _NM:
+                        found["z"] = float(imagej["spacing"]) * _NM[unit]
+                for axis in "yx":
+                    number, base = page.tags.valueof(f"{axis.upper()}Resolution", (0, 1))
+                    if number and unit in _NM:
+                        found[axis] = base / number * _NM[unit]
+        kept = {
+            axis: None if size is None or not _SMALLEST <= size <= _LARGEST else float(f"{size:.6g}")
+            for axis, size in found.items()
+        }
+        return kept["z"], kept["y"], kept["x"]
+
+    def _stored(self, index: int) -> np.ndarray:
+        """The samples of a slice as they are stored: (planes or 1, height, width, samples)."""
+        page = self._page
+        if self._order is None:
+            handle = self._file.filehandle
+            handle.seek(page.dataoffsets[0] + index * page.nbytes)
+            dtype = np.dtype(page.dtype).newbyteorder(self._file.byteorder)
+            array = handle.read_array(dtype, page.imagelength * page.imagewidth)
+            return np.asarray(array, dtype.newbyteorder("=")).reshape(page.imagelength, page.imagewidth, 1)
+        page = self._pages[self._order[index]]
+        # tifffile's shape is that of planes, depth, height, width and samples.
+        planes: np.ndarray = np.asarray(page.asarray(squeeze=False)).reshape(page.shaped)[:, 0]
+        return np.moveaxis(planes[..., 0], 0, -1) if len(planes) > 1 else planes[0]
+
+    def read(self, index: int) -> np.ndarray:
+        """As :meth:`ImageFile.read`."""
+        with _guarded(f"{self._name}[{index}]" if self._count > 1 else self._name) as said:
+            array = self._stored(index)
+            if said:
+                raise DataError(
+                    f"{self._name}: slice {index} is damaged ({said[0]}); expected a complete TIFF file"
+                )
+            if array.dtype.kind == "b":
+                array = array.astype(np.uint8)
+            array = as_grey(f"{self._name}[{index}]" if self._count > 1 else self._name, array, self._colours)
+            if self._palette is not None:
+                array = self._palette.applied(array)
+            return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+
+
+def _is_full(page: TiffPage) -> bool:
+    """Whether ``page`` is at full resolution and no mask."""
+    old = page.tags.valueof("OldSubfileType", page.tags.valueof("SubfileType", 1))
+    return (
+        not int(page.subfiletype) & (_REDUCED | _TRANSPARENCY)
+        and int(old) != 2
+        and int(page.photometric) != _MASK
+    )
+
+
+def _plain(value: Any) -> str:
+    """The name of an enumeration's member, or the value."""
+    return str(getattr(value, "name", value))
+
+
+def _whole_number(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) or str(value).isdecimal() else 1
+
+
+def page_offsets(path: Path) -> list[int]:
+    """The position of each page's directory, in bytes, in the order of the chain.
+
+    Raises:
+        DataError: the chain leaves the file or runs in a circle: an interrupted copy.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        order = {b"II": "<", b"MM": ">"}.get(stream.read(2))
+        if order is None:
+            raise DataError(f"{path} is not a TIFF file")
+        (version,) = _fields(path, stream, order + "H")
+        if version == 43:
+            _fields(path, stream, order + "HH")
+            count, entry, pointer = order + "Q", 20, order + "Q"
+        else:
+            count, entry, pointer = order + "H", 12, order + "I"
+        (offset,) = _fields(path, stream, pointer)
+        found: list[int] = []
+        seen: set[int] = set()
+        while offset:
+            if offset in seen or offset >= size:
+                problem = "point back to an earlier one" if offset in seen else "lie beyond its end"
+                raise DataError(
+                    f"{path} is incomplete or damaged: after {len(found)} pages, the directories {problem}; expected a "
+                    "complete TIFF file: copy it again"
+                )
+            seen.add(offset)
+            found.append(offset)
+            stream.seek(offset)
+            (entries,) = _fields(path, stream, count)
+            stream.seek(entry * entries, os.SEEK_CUR)
+            (offset,) = _fields(path, stream, pointer)
+    return found
+
+
+def _fields(path: Path, stream: IO[bytes], layout: str) -> tuple[int, ...]:
+    data = stream.read(struct.calcsize(layout))
+    if len(data) < struct.calcsize(layout):
+        raise DataError(
+            f"{path} ends within a directory of pages; expected a complete TIFF file: copy it again"
+        )
+    fields: tuple[int, ...] = struct.unpack(layout, data)
+    return fields

@@ -66,7 +66,7 @@ packages+=('keras>=3.0.5')
 import importlib.metadata
 import sys
 
-import filelock, jinja2, matplotlib, msgspec, pandas, PIL, rich, scipy, seaborn, statsmodels, yaml  # noqa: E401,F401 - each must import
+import filelock, imagecodecs, jinja2, matplotlib, mrcfile, msgspec, pandas, PIL, rich, scipy, seaborn, statsmodels, tifffile, yaml  # noqa: E401,F401 - each must import
 import keras
 import tensorflow
 

@@ -34,11 +34,13 @@ def test_only_what_computes_with_tensorflow_imports_it():
     """Making a run, its report and the checks at the prompt use these modules: they must not wait for TensorFlow."""
     light = [
         "unet_models.data.dataset",
-        "unet_models.data.images",
+        "unet_models.data.files.raster",
+        "unet_models.data.files.tiff",
+        "unet_models.data.intensity",
+        "unet_models.data.layouts",
         "unet_models.data.packed",
         "unet_models.data.patches",
         "unet_models.data.splits",
-        "unet_models.data.stacks",
         "unet_models.data.synthetic",
         "unet_models.networks.flops",
         "unet_models.networks.parameters",

@@ -23,7 +23,7 @@ class PlannedSlice:
 
     Attributes:
         source: where its pixels are.
-        volume: number of its volume, from 0, those of the test part last.
+        volume: number of its volume, from 0; those of the test part are counted by themselves.
         z: its number in the pack.
         windows: its patches.
         parts: index into :data:`unet_models.data.packed.PARTS` for each patch.
@@ -77,8 +77,8 @@ def make_plan(layout: Layout, data: Mapping[str, Any]) -> Plan:
                 planned.append(PlannedSlice(source, number, z, patches, assigned))
     # Every pixel of a test slice is scored where whole slices are.
     shift = shift or data["test_scoring"] == "slices"
-    for number, volume in enumerate(layout.test, start=len(layout.volumes)):
-        for source, z in zip(volume.slices, numbers[number], strict=True):
+    for number, volume in enumerate(layout.test):
+        for source, z in zip(volume.slices, numbers[len(layout.volumes) + number], strict=True):
             patches = tuple(cut(source, shift=shift))
             planned.append(PlannedSlice(source, number, z, patches, (TEST,) * len(patches)))
     return Plan(tuple(planned), tuple(notes))

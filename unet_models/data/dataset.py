@@ -100,39 +100,42 @@ class _Builder:
             rule = None
             if data["sampling"] == "random":
                 rule = CropRule(data["patch_size"], data["crops_per_epoch"], data["foreground_share"])
-            writer = PackWriter(folder, patch_size=data["patch_size"], dtype=scaler.range.dtype, crops=rule)
-            for one in self.plan.slices:
-                self._pack(writer, scaler, one, None if limits is content else limits)
+            with PackWriter(
+                folder, patch_size=data["patch_size"], dtype=scaler.range.dtype, crops=rule
+            ) as writer:
+                for one in self.plan.slices:
+                    self._pack(writer, scaler, one, None if limits is content else limits)
+                packed = self._finish(writer, scaler, limits)
         if content is None and len({one.dtype for one in self.images}) == 1:
             check_8_bits(self.images[0], data, limits)
         write_table(folder / FILES_TABLE, {"image": self.images, "mask": self.masks}, limits.limits)
-        used = scaler.range
+        _check_masks(packed)
+        return Built(packed, packed.read)
+
+    def _finish(self, writer: PackWriter, scaler: Scaler, limits: Content) -> PackedData:
+        """Complete the pack, with what a reader should know."""
+        data, used, clipped = self.data, scaler.range, scaler.note()
         given = not (data["intensity_min"] is None and data["intensity_max"] is None)
-        read = (
-            summary("images", self.images),
-            summary("masks", self.masks),
-            range_sentence(used, limits.limits, given=given),
-        )
-        clipped = scaler.note()
-        notes = (
-            *self.layout.notes,
-            *self.plan.notes,
-            *differences("images", self.images),
-            *([clipped] if clipped else []),
-            *self.polarity.notes(),
-        )
-        packed = writer.finish(
+        return writer.finish(
             self.layout.source,
             data["split"],
-            notes=notes,
-            read=read,
+            notes=(
+                *self.layout.notes,
+                *self.plan.notes,
+                *differences("images", self.images),
+                *([clipped] if clipped else []),
+                *self.polarity.notes(),
+            ),
+            read=(
+                summary("images", self.images),
+                summary("masks", self.masks),
+                range_sentence(used, limits.limits, given=given),
+            ),
             intensity=Intensity(
                 used.low, used.high, used.levels, scaler.clipped_low, scaler.clipped_high, scaler.pixels
             ),
             test_scoring=data["test_scoring"],
         )
-        _check_masks(packed)
-        return Built(packed, read)
 
     def _contents(self) -> tuple[Content | None, Content | None]:
         """The values of all slices and those of the training part, where the range depends on them."""

@@ -15,7 +15,8 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -23,6 +24,9 @@ import numpy as np
 from unet_models.data.crops import CropRule, Crops, PointSample
 from unet_models.data.errors import DataError
 from unet_models.data.npy_files import NpyWriter, StoredArray
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11
 
 PARTS = ("train", "validation", "test")
 RECORD = "pack.json"
@@ -391,6 +395,8 @@ def _continuous_bits(data: PackedData) -> Iterator[np.ndarray]:
 class PackWriter:
     """Writes a pack slice by slice to the folder ``folder``; nothing is kept in memory but numbers.
 
+    A context manager, which closes the files also where :meth:`finish` was not reached.
+
     Args:
         folder: new or empty. It is not renamed: write to a temporary folder.
         patch_size: side of a patch, in pixels.
@@ -413,6 +419,18 @@ class PackWriter:
         if crops is not None:
             whole = folder / "train_slices.npy", folder / "train_slice_masks.npy"
             self._whole = NpyWriter(whole[0], dtype, ()), NpyWriter(whole[1], np.uint8, ())
+
+    def _writers(self) -> list[NpyWriter]:
+        return [*self._images.values(), *self._bits.values(), *(self._whole or ())]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for one in self._writers():
+            one.abandon()
 
     def add(
         self,
@@ -465,7 +483,7 @@ class PackWriter:
         test_scoring: str = "patches",
     ) -> PackedData:
         """Complete the files, compute the fingerprint and write ``pack.json``; the data, mapped from the files."""
-        written = [*self._images.values(), *self._bits.values(), *(self._whole or ())]
+        written = self._writers()
         for one in written:
             one.close()
         files = {one.path.name: FileRecord(one.size, one.checksums) for one in written}

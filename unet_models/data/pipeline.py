@@ -6,6 +6,9 @@ batches as one that was not interrupted. Each batch is read from the mapped file
 
 from __future__ import annotations
 
+import atexit
+import threading
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -60,16 +63,66 @@ class Samples(Protocol):
         """Images (k, P, P) and masks, bool (k, P, P), of ``rows``, int (k,), of an epoch."""
 
 
-def _read(samples: Samples, rows: tf.Tensor, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The images and masks of ``rows``, int32 (B,), read when the batch is needed."""
+class _Orders:
+    """Counts the batches that TensorFlow's threads are having Python read, so that a process can end in order.
+
+    A thread that needs Python's lock while the interpreter ends never gets it. An iterator that still exists then
+    waits for its threads, and the interpreter for the iterator, for ever.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = 0
+        self._last = 0.0
+        atexit.register(self.wait)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._open += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._open -= 1
+            self._last = time.monotonic()
+
+    def wait(self) -> None:
+        """Wait until no batch is being read and none was for a moment: an iterator orders only a few in advance."""
+        given_up = time.monotonic() + 10.0
+        while time.monotonic() < given_up:
+            with self._lock:
+                if not self._open and time.monotonic() - self._last > 0.1:
+                    return
+            time.sleep(0.01)
+
+
+_ORDERS = _Orders()
+
+
+def _read(
+    samples: Samples, rows: tf.Tensor, epoch: tf.Tensor, codes: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The images and masks of ``rows``, int32 (B,), read when the batch is needed; ``codes`` are their symmetries."""
     kind = tf.as_dtype(samples.dtype)
 
-    def take(rows: np.ndarray, epoch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return samples.take(rows, int(epoch))
+    def take(rows: np.ndarray, epoch: np.ndarray, *codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with _ORDERS:
+            images, masks = samples.take(rows, int(epoch))
+            return (moved(images, *codes), moved(masks, *codes)) if codes else (images, masks)
 
-    images, masks = tf.numpy_function(take, [rows, epoch], (kind, tf.bool), stateful=False)
+    arguments = [rows, epoch] if codes is None else [rows, epoch, codes]
+    images, masks = tf.numpy_function(take, arguments, (kind, tf.bool), stateful=False)
     shape = (rows.shape[0], samples.size, samples.size)
     return tf.ensure_shape(images, shape), tf.ensure_shape(masks, shape)
+
+
+def moved(images: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """:func:`symmetries` of ``images`` (B, P, P) in memory, which takes a tenth of the time."""
+    result = np.empty_like(images)
+    for image, code, place in zip(images, codes.tolist(), result, strict=True):
+        turned = image.T if code & 1 else image
+        turned = turned[:, ::-1] if code & 2 else turned
+        place[...] = turned[::-1] if code & 4 else turned
+    return result
 
 
 _MOVES: tuple[Callable[[tf.Tensor], tf.Tensor], ...] = (
@@ -182,11 +235,7 @@ def training_batches(
             if stored_rows is not None:
                 chosen = tf.gather(stored_rows, chosen)
                 return (chosen,) if codes is None else (chosen, codes)
-            image, mask = _read(samples, chosen, epoch)
-            if codes is not None:
-                both = symmetries(tf.stack([image, tf.cast(mask, image.dtype)], axis=-1), codes)
-                image, mask = both[..., 0], both[..., 1]
-            image, mask = _scale(image, mask, levels)
+            image, mask = _scale(*_read(samples, chosen, epoch, codes), levels)
             return image, mask
 
         return (

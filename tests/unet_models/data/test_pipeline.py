@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from unet_models.data.packed import PackedData, Patches
-from unet_models.data.pipeline import ResidentPatches, evaluation_batches, symmetries, training_batches
+from unet_models.data.pipeline import (
+    ResidentPatches,
+    evaluation_batches,
+    moved,
+    symmetries,
+    training_batches,
+)
 
 
 def arrays(count=10, size=4):
@@ -272,3 +281,34 @@ def test_every_grey_value_is_exact_on_the_device():
     images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     found, _ = ResidentPatches(images, images > 0, "CPU:0").fetch(np.array([0]))
     assert (found.numpy()[0, ..., 0] == images[0] * np.float32(1 / 255)).all()
+
+
+@pytest.mark.parametrize("code", range(8))
+def test_symmetries_in_memory_are_those_of_the_device(code):
+    images = arrays(3)[0]
+    codes = np.full(3, code)
+    assert np.array_equal(moved(images, codes), symmetries(images[..., None], codes).numpy()[..., 0])
+    assert np.array_equal(moved(images > 9, codes), moved(images, codes) > 9)
+
+
+_UNFINISHED = """
+import numpy as np
+from unet_models.data.packed import Patches
+from unet_models.data.pipeline import training_batches
+images = np.zeros((64, 128, 128), np.uint8)
+iterator = iter(training_batches(
+    Patches.of_arrays(images, images > 0), batch_size=16, seed=1, first_epoch=0, epochs=99, augment=True
+))
+next(iterator)
+print("done", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_ends_although_batches_are_being_made():
+    """The interpreter used to wait for a thread that waited for the interpreter, in two of three trials."""
+    for _ in range(4):
+        ended = subprocess.run(
+            [sys.executable, "-c", _UNFINISHED], capture_output=True, timeout=60, check=True
+        )
+        assert ended.stdout == b"done\n"

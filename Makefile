@@ -57,7 +57,7 @@ $(TORCH): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --extra-index-url https://download.pytorch.org/whl/cpu torch==2.13.0
 	@touch $@
 
-bench: $(TORCH)  ## measure training, start-up and 10,000 points on an idle machine (10 to 15 minutes)
+bench: $(TORCH)  ## measure training, start-up, a large volume and 10,000 points on an idle machine (15 minutes)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 # ARGS="noise best-set --replicates 100" is a short form of two scenarios; --list shows all.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import demo, publishers, scale, startup, training_step
+from benchmarks import demo, publishers, scale, size, startup, training_step
 from benchmarks.table import keep, show
 
 ALL = {
@@ -18,6 +18,7 @@ ALL = {
     "startup": startup.main,
     "demo": demo.main,
     "scale": scale.main,
+    "size": size.main,
     "publishers": publishers.main,
 }
 

@@ -98,6 +98,20 @@ def short_training(data: PackedData, settings: dict[str, Any], steps: int) -> tu
     return data.shortened({"train": each * batch, "validation": validation, "test": 0}), epochs
 
 
+def occupied_memory(data: PackedData, part: PackedData) -> list[Any]:
+    """What the patches outside ``part`` occupy on the device in a real training, where patches are resident.
+
+    Elsewhere patches are read when they are needed: the batches are all the memory that they take.
+    """
+    import tensorflow as tf
+
+    from unet_models.data.pipeline import ResidentPatches
+
+    if not tf.config.list_logical_devices("GPU") or not ResidentPatches.fits(data):
+        return []
+    return [tf.zeros((ResidentPatches.bytes(data) - ResidentPatches.bytes(part),), tf.uint8)]
+
+
 class Stopwatch:
     """Measures the seconds between the callbacks of :func:`unet_models.training.training.train`.
 
@@ -176,6 +190,7 @@ def _median(values: Sequence[float]) -> float | None:
 
 def train_shortly(run: Run, entry: Entry, order: Order, reporter: Reporter) -> None:
     """Train ``entry`` for a few steps and report the times of each phase."""
+    from unet_models.data.pipeline import ResidentPatches
     from unet_models.training import training
 
     settings = {**entry.point.settings, "learning_rate": LEARNING_RATE, "early_stopping_patience": None}
@@ -183,6 +198,7 @@ def train_shortly(run: Run, entry: Entry, order: Order, reporter: Reporter) -> N
     data, startup = prepared.data, prepared.startup
     reporter.update(startup=startup, device=training.hardware()["device"])
     part, settings["epochs"] = short_training(data, settings, order.steps)
+    occupied = occupied_memory(data, part)  # until the end
 
     from jobs.point.checkpoints import Checkpoint, Checkpoints
 
@@ -203,6 +219,7 @@ def train_shortly(run: Run, entry: Entry, order: Order, reporter: Reporter) -> N
             settings,
             part,
             model_file=scratch.model,
+            resident=None if ResidentPatches.fits(data) else False,
             on_built=watch.on_built,
             on_batch=watch.on_batch,
             on_epoch=watch.on_epoch,
@@ -222,6 +239,8 @@ def train_shortly(run: Run, entry: Entry, order: Order, reporter: Reporter) -> N
         reporter.update(
             reason=textwrap.shorten(f"its end was not measured ({type(error).__name__}: {error})", 300)
         )
+    finally:
+        del occupied
 
 
 def answer(run: Run, entry: Entry, order: Order, reporter: Reporter) -> None:

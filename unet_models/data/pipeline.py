@@ -9,17 +9,18 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from unet_models.data.packed import PackedData
+from unet_models.data.packed import PARTS, PackedData, Patches
 
 # Batches that are made at the same time, and that wait to be used. This is more than any step needs: one core makes a
 # batch of 32 patches of 256x256 in milliseconds.
 _AT_ONCE, _AHEAD = 4, 4
+_BLOCK = 256  # patches that are copied to a device at a time
 
 
 def _steady(batches: tf.data.Dataset) -> tf.data.Dataset:
@@ -149,6 +150,11 @@ def symmetries(pair: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
     return pair
 
 
+def _exact(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
+    """The smallest type that represents all values of ``dtype`` and has GPU kernels for all that is done with them."""
+    return np.float16 if dtype == np.uint8 else np.float32
+
+
 class ResidentPatches:
     """All patches of a run in the memory of the device that trains.
 
@@ -159,18 +165,36 @@ class ResidentPatches:
 
     LIMIT = 4 * 2**30  # bytes, an eleventh of an A40's memory; larger data are streamed
 
-    def __init__(self, images: np.ndarray, masks: np.ndarray, device: str) -> None:
-        """Copy ``images``, uint8 or uint16 (N, P, P), and ``masks``, bool (N, P, P), to ``device``, for example ``GPU:0``."""
-        self._levels = int(np.iinfo(images.dtype).max)
-        exact = np.float16 if self._levels == 255 else np.float32
+    def __init__(self, parts: Sequence[Patches], device: str) -> None:
+        """Copy all patches of ``parts``, one part after another, to ``device``, for example ``GPU:0``.
+
+        The host needs memory for a block of them only.
+        """
+        self._levels = int(np.iinfo(parts[0].dtype).max)
+        exact = _exact(parts[0].dtype)
+        size = parts[0].size
         with tf.device(device):
-            self._pairs = tf.constant(np.stack([images, masks], axis=-1, dtype=exact, casting="unsafe"))
+            filled = tf.Variable(tf.zeros((sum(map(len, parts)), size, size, 2), exact), trainable=False)
+            done = 0
+            for patches in parts:
+                for start in range(0, len(patches), _BLOCK):
+                    pair = np.stack(
+                        patches.read(slice(start, start + _BLOCK)), axis=-1, dtype=exact, casting="unsafe"
+                    )
+                    filled[done : done + len(pair)].assign(pair)
+                    done += len(pair)
+            self._pairs = filled.read_value()  # of the same memory: nothing is copied
+
+    @staticmethod
+    def bytes(data: PackedData) -> int:
+        """What all patches of ``data`` and their masks take on the device."""
+        pixels = sum(data.patches(part).images.size for part in PARTS)
+        return 2 * np.dtype(_exact(data.dtype)).itemsize * pixels
 
     @classmethod
     def fits(cls, data: PackedData) -> bool:
-        """Whether the patches of ``data`` and their masks take at most :data:`LIMIT` bytes. Random crops are streamed."""
-        pixels = sum(data.patches(part).images.size for part in ("train", "validation", "test"))
-        return data.crops is None and 4 * data.dtype.itemsize * pixels <= cls.LIMIT
+        """Whether the patches of ``data`` take at most :data:`LIMIT` bytes. Random crops are streamed."""
+        return data.crops is None and cls.bytes(data) <= cls.LIMIT
 
     def fetch(self, rows: tf.Tensor, codes: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Image and mask, each float32 (B, P, P, 1), 0 to 1, of the patches ``rows``, int32 (B,).

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from unet_models.data.crops import DrawnCrops
 from unet_models.data.npy_files import BackgroundCheck
-from unet_models.data.packed import PackedData, Patches
+from unet_models.data.packed import PARTS, PackedData, Patches
 from unet_models.data.pipeline import ResidentPatches, evaluation_batches, training_batches
 from unet_models.pictures import choose_samples
 from unet_models.training.callbacks import EpochRecorder, StateRecorder, restore, schedules
@@ -143,7 +143,10 @@ def _train(
     patches = _resident_patches(data, resident=resident)
 
     def rows(part: str) -> np.ndarray | None:
-        return None if patches is None else data.rows(part)
+        if patches is None:
+            return None
+        first = sum(len(data.patches(before)) for before in PARTS[: PARTS.index(part)])
+        return first + np.arange(len(data.patches(part)))
 
     batches = training_batches(
         on_train,
@@ -233,7 +236,8 @@ def _resident_patches(data: PackedData, *, resident: bool | None) -> ResidentPat
     gpus = tf.config.list_logical_devices("GPU")
     if resident is None:
         resident = bool(gpus) and ResidentPatches.fits(data)
-    return ResidentPatches(data.images, data.masks, gpus[0].name if gpus else "CPU:0") if resident else None
+    parts = [data.patches(part) for part in PARTS]
+    return ResidentPatches(parts, gpus[0].name if gpus else "CPU:0") if resident else None
 
 
 def _evaluate(model: keras.Model, batches: tf.data.Dataset) -> dict[str, float]:

@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from jobs.common.schema import Measurement
 from jobs.cost import probe_training
 from jobs.cost.measurements import WARM_STEPS, kind
-from jobs.cost.probe_training import Order, Progress, Reporter, Stopwatch, short_training
+from jobs.cost.probe_training import Order, Progress, Reporter, Stopwatch, occupied_memory, short_training
 from unet_models.data.packed import PackedData
+from unet_models.data.pipeline import ResidentPatches
 
 
 def packed(train, validation):
@@ -35,6 +37,18 @@ def test_a_short_training_has_enough_steps_of_full_batches(train, batch, steps, 
     settings = {"batch_size": batch, "validation_batch_size": 2}
     part, found = short_training(packed(train, 30), settings, steps)
     assert (part.count("train"), part.count("validation"), found) == (patches, 8, epochs)
+
+
+def test_the_device_is_as_full_as_in_a_training_where_patches_are_resident(monkeypatch):
+    """And free of what is read when it is needed."""
+    data = packed(100, 30)
+    part, _ = short_training(data, {"batch_size": 4, "validation_batch_size": 2}, 20)
+    assert occupied_memory(data, part) == []  # a CPU
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0"])
+    (left,) = occupied_memory(data, part)
+    assert left.shape == (4 * 64 * (130 - 56),)
+    monkeypatch.setattr(ResidentPatches, "LIMIT", 4 * 64 * 130 - 1)
+    assert occupied_memory(data, part) == []
 
 
 class Clock:
@@ -236,9 +250,10 @@ def test_the_steps_count_where_only_the_end_of_the_training_fails(
 ):
     from unet_models.training import training
 
-    def fake(settings, data, *, model_file, on_built, on_batch, on_epoch, on_state, say):
+    def fake(settings, data, *, model_file, resident, on_built, on_batch, on_epoch, on_state, say):
         assert (settings["learning_rate"], settings["early_stopping_patience"]) == (1e-4, None)
         assert model_file.parent == tiny_run.paths.probe_scratch
+        assert resident is None  # as in a training
         on_built()
         for epoch in range(epochs):
             for _ in range(6):

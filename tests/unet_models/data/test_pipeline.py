@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from unet_models.data import pipeline
 from unet_models.data.packed import PackedData, Patches
 from unet_models.data.pipeline import (
     ResidentPatches,
@@ -135,7 +136,7 @@ def test_batches_in_parts_are_the_same_batches():
 def test_resident_patches_give_the_streamed_batches_to_the_bit(augment, parts):
     images, masks = arrays(12)
     rows = np.array([2, 3, 5, 6, 7, 8, 9, 10, 11, 1])
-    patches = ResidentPatches(images, masks, "CPU:0")
+    patches = ResidentPatches([Patches.of_arrays(images, masks)], "CPU:0")
     options = {"batch_size": 3, "seed": 4, "first_epoch": 1, "epochs": 3, "augment": augment, "parts": parts}
     streamed = training_batches(Patches.of_arrays(images[rows], masks[rows]), **options)
     fetched = training_batches(Patches.of_arrays(images[rows], masks[rows]), rows=rows, **options).map(
@@ -153,7 +154,7 @@ def test_resident_patches_are_evaluated_as_streamed_ones():
     rows = np.array([7, 1, 2])
     streamed = evaluation_batches(Patches.of_arrays(images[rows], masks[rows]), batch_size=2)
     fetched = evaluation_batches(Patches.of_arrays(images[rows], masks[rows]), batch_size=2, rows=rows).map(
-        ResidentPatches(images, masks, "CPU:0").fetch
+        ResidentPatches([Patches.of_arrays(images, masks)], "CPU:0").fetch
     )
     for one, other in zip(streamed.as_numpy_iterator(), fetched.as_numpy_iterator(), strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
@@ -269,7 +270,7 @@ def test_every_sample_is_left_out_at_times():
 
 def test_resident_patches_are_those_of_the_given_rows():
     images, masks = arrays(6)
-    patches = ResidentPatches(images, masks, "CPU:0")
+    patches = ResidentPatches([Patches.of_arrays(images, masks)], "CPU:0")
     found, mask = patches.fetch(np.array([4, 1]))
     assert (np.rint(found.numpy()[..., 0] * 255) == images[[4, 1]]).all()
     assert (mask.numpy()[..., 0] == masks[[4, 1]]).all()
@@ -279,7 +280,7 @@ def test_resident_patches_are_those_of_the_given_rows():
 
 def test_every_grey_value_is_exact_on_the_device():
     images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
-    found, _ = ResidentPatches(images, images > 0, "CPU:0").fetch(np.array([0]))
+    found, _ = ResidentPatches([Patches.of_arrays(images, images > 0)], "CPU:0").fetch(np.array([0]))
     assert (found.numpy()[0, ..., 0] == images[0] * np.float32(1 / 255)).all()
 
 
@@ -312,3 +313,40 @@ def test_a_process_ends_although_batches_are_being_made():
             [sys.executable, "-c", _UNFINISHED], capture_output=True, timeout=60, check=True
         )
         assert ended.stdout == b"done\n"
+
+
+def test_resident_patches_of_several_parts_come_one_after_another(monkeypatch):
+    """Also where they are copied in several blocks, and with more levels than half precision has."""
+    monkeypatch.setattr(pipeline, "_BLOCK", 3)
+    images = np.random.default_rng(0).integers(0, 65536, (10, 4, 4)).astype(np.uint16)
+    masks = images % 3 == 0
+    parts = [
+        Patches.of_arrays(images[some], masks[some]) for some in (slice(0, 7), slice(7, 7), slice(7, 10))
+    ]
+    found, mask = ResidentPatches(parts, "CPU:0").fetch(np.arange(10))
+    assert np.array_equal(found.numpy()[..., 0], images * np.float32(1 / 65535))
+    assert np.array_equal(mask.numpy()[..., 0], masks)
+
+
+@pytest.mark.parametrize(("dtype", "each"), [(np.uint8, 4), (np.uint16, 8)])
+def test_the_bytes_on_the_device_are_those_of_exact_values(dtype, each):
+    images = np.zeros((6, 4, 4), dtype)
+    data = PackedData.of_arrays(
+        images, images > 0, np.array([0, 0, 0, 1, 1, 2]), np.arange(6), "", "contiguous"
+    )
+    assert ResidentPatches.bytes(data) == each * images.size
+
+
+def test_sixteen_bits_are_scaled_by_their_own_range():
+    images = np.array([[[0, 1], [4095, 65535]]] * 8, np.uint16)
+    order = {"batch_size": 8, "seed": 1, "first_epoch": 0, "epochs": 1, "augment": False}
+    for batches in (
+        training_batches(Patches.of_arrays(images, images > 1), **order),
+        evaluation_batches(Patches.of_arrays(images, images > 1), batch_size=8),
+    ):
+        ((found, mask),) = batches.as_numpy_iterator()
+        assert (
+            found.dtype == np.float32
+            and found[0, ..., 0].tolist() == (images[0] * np.float32(1 / 65535)).tolist()
+        )
+        assert mask[0, ..., 0].tolist() == [[0, 0], [1, 1]]

@@ -9,12 +9,11 @@ Exit codes: 0 written; 4 written, but no point was successful;
 2 no usable summary (write it with: python collect.py RUN).
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path
 
+import jobs  # noqa: F401 - first: it checks Python and prepares the process  # isort: skip
 from analysis.figures.background import drawing_processes
 from analysis.figures.look import FORMATS
 from analysis.report.report import write_report
@@ -84,6 +83,8 @@ def main(argv: list[str] | None = None) -> int:
         report = write_report(summary, output, processes=drawing_processes(), formats=formats)
         for file in report.files:
             print(file)
+        for sentence in report.said:
+            print(sentence)
         for figure in report.not_drawn:
             print(f"not drawn: {figure.file}: {figure.why}")
         if report.best is None:

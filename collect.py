@@ -5,8 +5,6 @@ It can be run at any time; while a run is in progress it writes the results so f
 Exit codes: 0 every point has its result, 3 some are missing, 4 no point has one, 2 bad arguments.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -5,9 +5,8 @@ With --run-dir on an existing run, add points to it: known ones keep their index
 2 something in grid.yaml or in the data must be fixed (nothing was made).
 """
 
-from __future__ import annotations
-
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
@@ -39,7 +38,12 @@ def main(argv: list[str] | None = None) -> int:
             print(explain(config))
             return 0
         root = arguments.run_dir or default_run_directory()
-        made = make_run(config, root)
+        try:
+            made = make_run(config, root)
+        finally:
+            if arguments.run_dir is None:
+                with contextlib.suppress(OSError):  # only an empty folder can be removed
+                    root.rmdir()
         total = len(made.run.entries)
         print(f"{root}: {total} points, {made.added} new, {made.known} known before")
         if made.orphaned:

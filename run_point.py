@@ -8,8 +8,6 @@ point prints is also written to RUN/exp_NN_.../training_log.txt. Exit codes: 0 d
 arguments. SIGTERM, or the end of the walltime, loses nothing: the next attempt continues after the last whole epoch.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

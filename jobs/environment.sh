@@ -24,7 +24,7 @@ find_repository() {
 # RUN_DIR as given, else the newest run. A sub-job that starts a week later must use the run that the first one used,
 # whatever was made since then: the first one writes the number of the array into the run.
 find_run() {
-    local job mark index newest=
+    local job mark index newest= LC_ALL=C
     if [[ -n ${RUN_DIR:-} ]]; then
         [[ $RUN_DIR == /* ]] || RUN_DIR="${PBS_O_WORKDIR:-$PWD}/$RUN_DIR"
         [[ -d $RUN_DIR ]] || fail "RUN_DIR=$RUN_DIR is not a folder on $(hostname); expected a run that make_grid.py made, on a file system that the nodes share"
@@ -38,7 +38,7 @@ find_run() {
             return
         fi
     done
-    # The names contain the time, so the last one in order is the newest.
+    # The names contain the time, so the last one in order is the newest; bytes in order, so that NAME_2 follows NAME.
     for index in "$repository"/hyperparameter_optimization_*/index.csv; do
         [[ -e $index ]] && newest=${index%/index.csv}
     done

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+import unet_models.plotting  # first: it prepares Matplotlib  # isort: skip  # noqa: F401
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import unet_models.plotting  # noqa: F401 - first: it prepares Matplotlib  # isort: skip
 from matplotlib.ticker import MaxNLocator
 
 from analysis.report.page_filters import interval, level_text, number

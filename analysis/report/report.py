@@ -10,6 +10,7 @@ from pathlib import Path
 from analysis.figures.background import in_background
 from analysis.figures.catalogue import PAPER_FOLDER, chart_tasks, paper_tasks, sheet_tasks
 from analysis.figures.drawn import Drawn, Material, NotDrawn
+from analysis.figures.point_pictures import draw_missing_curves
 from analysis.figures.run_files import read_histories
 from analysis.findings import findings
 from analysis.report.methods import methods
@@ -30,7 +31,8 @@ TEXT, PAGE, JSON = "comprehensive_analysis_report.txt", "report.html", "analysis
 class Report:
     """The files written, the number of points, and the best point (``None`` if no point was successful).
 
-    ``not_drawn`` are the figures that could not be drawn, and why.
+    ``not_drawn`` are the figures that could not be drawn, and why. ``said`` are sentences on pictures of points that were
+    missing.
     """
 
     files: tuple[Path, ...]
@@ -38,6 +40,7 @@ class Report:
     successful: int
     best: Point | None
     not_drawn: tuple[NotDrawn, ...] = ()
+    said: tuple[str, ...] = ()
 
 
 def _run_of(summary_file: Path) -> Path | None:
@@ -98,6 +101,7 @@ def write_report(
         found.successful,
         found.best_overall,
         tuple(one for one in (*every, *papers) if isinstance(one, NotDrawn)),
+        tuple(draw_missing_curves(root, frame, histories) if root is not None else ()),
     )
 
 

@@ -5,12 +5,15 @@ The exit codes are documented in ``docs/exit_codes.md``; those of a point are in
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import reprlib
 import sys
 from collections.abc import Callable
 from typing import Any
+
+from jobs.common.startup import output_problem
 
 OK = 0
 USAGE = 2  # bad arguments, grid.yaml or data: the user can fix it
@@ -67,10 +70,57 @@ def run_command(name: str, command: Callable[[], int]) -> int:
             stream.reconfigure(errors="backslashreplace")
     gc.set_threshold(*COLLECTOR)
     try:
-        return command()
+        code = command()
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except MemoryError:
+        print(
+            f"{name}: there is not enough memory here; try it on another node, or inside a job",
+            file=sys.stderr,
+        )
+        return USAGE
+    except OSError as error:
+        if error.errno is None:
+            raise
+        print(f"{name}: {environment_error(error)}", file=sys.stderr)
+        return USAGE
+    problem = output_problem()
+    if problem is not None:
+        print(
+            f"{name}: its output could not be written ({problem.strerror}); what it does besides printing is done",
+            file=sys.stderr,
+        )
+        return code or USAGE
+    return code
+
+
+_ADVICE = {
+    errno.EROFS: "the file system can only be read; copy the run to another place, or name another folder",
+    errno.EACCES: "this user may not do that; ask its owner, or copy the run to a folder of yours",
+    errno.EPERM: "this user may not do that; ask its owner, or copy the run to a folder of yours",
+    errno.ENOSPC: "the disk is full; free some space, then repeat",
+    errno.EDQUOT: "the quota is used up; free some space, then repeat",
+    errno.ENAMETOOLONG: "the path is too long for the file system; use a shorter one",
+    errno.EMFILE: "too many files are open; raise the limit with ulimit -n, then repeat",
+    errno.ENFILE: "too many files are open on this machine; wait, then repeat",
+    errno.ESTALE: "the file was replaced on the server; repeat the command",
+    errno.EIO: "the file system does not work; ask its administrator",
+    errno.ENOENT: "it is not there, or was removed meanwhile",
+    errno.ENOTDIR: "a part of the path is a file; correct the path",
+    errno.EISDIR: "a file was expected; correct the path",
+    errno.ELOOP: "its links point to each other; correct them",
+}
+
+
+def environment_error(error: OSError) -> str:
+    """One sentence on an error of the file system or the operating system: the path, what happened and what to do.
+
+    It is the last resort of every command; where more is known, :class:`UserError` says more.
+    """
+    path = f"{error.filename}: " if error.filename is not None else ""
+    advice = _ADVICE.get(error.errno or 0)
+    return f"{path}{error.strerror or error}" + (f"; {advice}" if advice else "")

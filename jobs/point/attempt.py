@@ -212,13 +212,15 @@ class _Attempt:
                 ))  # fmt: skip
             check = self.claim.check
             title = f"{self.entry.name}\n{data.source}"
-            publish_files(self.paths, trained, data, model_file, title=title, check=check)
+            lacking = publish_files(self.paths, trained, data, model_file, title=title, check=check)
+            for one in lacking:
+                self.log.line(one)
             result = build_result(
                 self.entry,
                 trained,
                 data,
                 self.record,
-                note=remark,
+                note="; ".join(filter(None, [remark, *lacking])),
                 lineage=self.resumption.lineage,
                 resumed=self.resumption.resumed,
                 startup=prepared.startup,

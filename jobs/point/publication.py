@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.common.errors import one_line
 from jobs.common.files import publish, write_bytes_atomically
 from jobs.common.records import DamagedRecord, typed, write, write_once
 from jobs.common.schema import (
@@ -98,23 +99,45 @@ def publish_files(
     *,
     title: str,
     check: Callable[[], None],
-) -> None:
-    """Publish the model and the pictures. ``check`` raises where another process has taken the point over."""
-    from unet_models import pictures
+) -> list[str]:
+    """Publish the model and the pictures. ``check`` raises where another process has taken the point over.
 
+    Returns:
+        A sentence for each picture that is missing. A picture never withholds a result: ``analyze.py`` draws the curves
+        again.
+    """
     chance, best = trained.metrics["chance_jaccard"], trained.metrics["best_epoch"]
-    if trained.outcome == "done":
+    lacking = []
+
+    def picture(path: Path, draw: Callable[[], bytes]) -> None:
+        """Draw and publish a picture, or say why not."""
+        try:
+            content = draw()
+            check()
+            write_bytes_atomically(path, content)
+        except Exception as error:  # noqa: BLE001 - fonts, back ends and file systems raise anything
+            words = one_line(f"{type(error).__name__}: {error}", 200)
+            lacking.append(f"the picture {path.name} is missing ({words})")
+
+    def predictions() -> bytes:
+        from unet_models import pictures
+
         images, masks = data.patches("validation").read(trained.shown)
         if images.dtype != "uint8":
             images = (images // 257).astype("uint8")
-        picture = pictures.predictions(images, masks, trained.probabilities, title=title)
+        return pictures.predictions(images, masks, trained.probabilities, title=title)
+
+    def curves() -> bytes:
+        from unet_models import pictures
+
+        return pictures.curves(trained.history, title=title, chance=chance, best_epoch=best)
+
+    if trained.outcome == "done":
         check()
         publish(model_file, paths.model)
-        check()
-        write_bytes_atomically(paths.predictions, picture)
-    curves = pictures.curves(trained.history, title=title, chance=chance, best_epoch=best)
-    check()
-    write_bytes_atomically(paths.curves, curves)
+        picture(paths.predictions, predictions)
+    picture(paths.curves, curves)
+    return lacking
 
 
 def publish_result(

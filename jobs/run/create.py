@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 from collections.abc import Callable
@@ -41,8 +42,24 @@ class Made:
 
 
 def default_run_directory(now: datetime | None = None) -> Path:
-    """``hyperparameter_optimization_YYYYMMDD_HHMMSS`` in the working directory, by the local time."""
-    return Path(f"{RUN_PREFIX}{(now or datetime.now().astimezone()):%Y%m%d_%H%M%S}")
+    """Make a new folder ``hyperparameter_optimization_YYYYMMDD_HHMMSS`` in the working directory, by the local time.
+
+    Of several processes, each gets a folder of its own: where the name is taken, ``_2``, ``_3``, ... follow it. Raises
+    :class:`UserError` where the working directory cannot be written.
+    """
+    name = f"{RUN_PREFIX}{(now or datetime.now().astimezone()):%Y%m%d_%H%M%S}"
+    for number in itertools.count(1):
+        folder = Path(name if number == 1 else f"{name}_{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(
+                f"{Path.cwd()} cannot be written ({error.strerror}); choose another place with --run-dir"
+            ) from error
+        return folder
+    raise AssertionError("unreachable")
 
 
 _PLACES = ("images", "masks", "test_images", "test_masks")

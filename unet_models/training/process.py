@@ -21,11 +21,20 @@ def prepare_process(settings: Mapping[str, Any], *, threads: int | None = None) 
     Raises:
         RuntimeError: Keras is older than 3, or does not run on TensorFlow.
     """
-    if keras.backend.backend() != "tensorflow" or int(keras.__version__.split(".")[0]) < 3:
+    if int(keras.__version__.split(".")[0]) < 3:
         raise RuntimeError(
-            f"Keras {keras.__version__} on {keras.backend.backend()}: expected Keras 3 on TensorFlow; "
-            "unset KERAS_BACKEND and install keras>=3"
+            f"Keras {keras.__version__} at {keras.__file__}: expected Keras 3; run bash jobs/make_environment.sh. Packages in "
+            "~/.local hide those of an environment: set PYTHONNOUSERSITE=1"
         )
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"Keras runs on {keras.backend.backend()}, because something imported it before this product; expected "
+            "TensorFlow: unset KERAS_BACKEND"
+        )
+    # As Keras comes; unet_models sees to it that no keras.json is read, but something may have imported Keras before.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
     if threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(max(1, min(2, threads)))

@@ -4,7 +4,8 @@ Without a choice: every point without a result whose failure is worth repeating 
 was never submitted. Each sub-job keeps its index. A collect job that still waits is changed to wait for the new
 arrays as well; otherwise a new one follows. Only one process at a time submits a run; a second one waits. Exit
 codes: 0 submitted (or shown, or nothing to do), 2 bad arguments or no usable run, 5 PBS refused, did not answer
-or is not there, 6 a chosen point is queued or running, or the run is being submitted by another process.
+or is not there, 6 a chosen point is queued or running, or the scheduler does not report whether it is, or the run is
+being submitted by another process.
 """
 
 from __future__ import annotations
@@ -142,6 +143,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--max-running", type=int, metavar="N", help="run at most N sub-jobs at a time")
     parser.add_argument("--dry-run", action="store_true", help="print the exact qsub lines; do not submit")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="submit even if the scheduler does not report what is queued",
+    )
     return parser
 
 
@@ -177,9 +183,10 @@ def _command(arguments: argparse.Namespace) -> int:
 def _prepare(run: Run, arguments: argparse.Namespace, scheduler: Scheduler) -> Resubmission | None:
     """What is to be submitted; ``None``, and a line that says so, if nothing is."""
     picture = look(run, scheduler)
-    if picture.answer is not None and picture.answer.problem:
+    problem = picture.answer.problem if picture.answer is not None else ""
+    if problem:
         # No error: a dry run must work where there is no PBS.
-        print(f"note: the scheduler does not report what is queued ({picture.answer.problem})")
+        print(f"note: the scheduler does not report what is queued ({problem})")
     chosen = choose(
         picture, indices=arguments.indices, classes=arguments.classes, all_failed=arguments.all_failed
     )
@@ -187,6 +194,13 @@ def _prepare(run: Run, arguments: argparse.Namespace, scheduler: Scheduler) -> R
         states = Counter(view.state for view in picture.views)
         print(f"{run.paths.root}: nothing to run again ({describe(states, tuple(sorted(states)))})")
         return None
+    if problem and not (arguments.dry_run or arguments.force):
+        raise UserError(
+            f"{run.paths.root}: {len(chosen)} points would be submitted again, and the scheduler does not report whether "
+            f"they are still queued or running ({problem}); nothing was submitted. Check with qstat and repeat the command, "
+            "or submit anyway with --force",
+            exit_code=ACTIVE,
+        )
     finished = [view for view in chosen if view.ended]
     if finished:
         print(
@@ -194,9 +208,9 @@ def _prepare(run: Run, arguments: argparse.Namespace, scheduler: Scheduler) -> R
         )
     number = len(picture.submissions) + 1
     max_running = arguments.max_running or run.site["max_running"]
-    predicted, problem = predict(run, max_running, needed=arguments.proposed)
-    if problem:
-        print(f"note: the longest points are not submitted first: {problem}")
+    predicted, lacking = predict(run, max_running, needed=arguments.proposed)
+    if lacking:
+        print(f"note: the longest points are not submitted first: {lacking}")
     planned = plan_jobs(
         run,
         [view.entry.index for view in chosen],

@@ -8,9 +8,11 @@ from __future__ import annotations
 import errno
 import gc
 import io
+import re
 import reprlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from jobs.common.startup import output_problem
@@ -121,6 +123,9 @@ def environment_error(error: OSError) -> str:
 
     It is the last resort of every command; where more is known, :class:`UserError` says more.
     """
-    path = f"{error.filename}: " if error.filename is not None else ""
+    place = error.filename
+    if isinstance(place, str) and re.fullmatch(r"\..*\.tmp(\..*)?", Path(place).name):
+        place = Path(place).parent  # the name of a temporary file tells nobody anything
+    path = f"{place}: " if place is not None else ""
     advice = _ADVICE.get(error.errno or 0)
     return f"{path}{error.strerror or error}" + (f"; {advice}" if advice else "")

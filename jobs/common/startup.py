@@ -98,10 +98,11 @@ def explain_import_error(
     from jobs.common.requirements import requirements
 
     needed = {one.module: one.package for one in requirements()}
-    missing = (getattr(error, "name", None) or "").split(".")[0]
+    name = getattr(error, "name", None) or ""
+    missing = name.split(".")[0]
     if isinstance(error, KeyboardInterrupt):
         text, code = "interrupted", 130
-    elif isinstance(error, ModuleNotFoundError) and missing in needed:
+    elif isinstance(error, ModuleNotFoundError) and name in needed:
         text = (
             f"the package {needed[missing]} is not installed for {sys.executable}; activate the environment: "
             "source .venv/bin/activate (bash jobs/make_environment.sh makes one), then repeat"

@@ -63,8 +63,10 @@ def parse_qstat(stdout: str, stderr: str, code: int) -> Answer:
     finished = {int(number) for number in _FINISHED.findall(stderr)}
     said = " ".join(stderr.split())[:300]
     try:
-        # PBS does not escape control characters in the values of a job's environment.
-        content = json.loads(stdout, strict=False)
+        # A message of the day may come first. PBS does not escape control characters in the values of a job's environment.
+        content = json.loads(
+            stdout[max(0, stdout.find("{")) :], strict=False, object_pairs_hook=_without_doubles
+        )
     except (ValueError, RecursionError) as error:
         return Answer(
             {}, f"the output of qstat (exit code {code}) is not JSON ({error}){': ' + said if said else ''}"
@@ -80,6 +82,24 @@ def parse_qstat(stdout: str, stderr: str, code: int) -> Answer:
         if number is not None and isinstance(attributes, dict):
             jobs[number, sub_job_index(job_id)] = _job(attributes)
     return Answer(jobs, finished=frozenset(finished))
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of ``pairs``; ``ValueError`` where a job is in it twice, since one of the two states is wrong.
+
+    Some versions of PBS print a block ``Jobs`` for each job; these are put together.
+    """
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        before = result.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            twice = [one for one in value if one in before] if key == "Jobs" else [key]
+            if twice and job_number(twice[0]) is not None:
+                raise ValueError(f"the job {twice[0]} is in it twice")
+            result[key] = {**before, **value}
+        else:
+            result[key] = value
+    return result
 
 
 def _job(attributes: Mapping[str, Any]) -> Job:

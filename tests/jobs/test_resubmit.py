@@ -9,6 +9,7 @@ from jobs import resubmit, submit
 from jobs.common.records import read_record
 from jobs.common.schema import CollectJob, Submission
 from jobs.monitor.scheduler_view import Picture
+from jobs.pbs.commands import Scheduler
 from jobs.pbs.qstat_output import Answer, Job
 from jobs.resubmit import waiting_collect
 from tests.jobs.test_submit import give_result, give_state, qsubs, run, uneven  # noqa: F401 - the fixtures
@@ -162,3 +163,35 @@ def test_resubmit_keeps_the_order_and_a_given_walltime_overrides_the_proposal(un
     assert "walltime=09:00:00" in first and "walltime=09:00:00" in second
     assert "WALLTIME_SECONDS=32400" in first[first.index("-v") + 1]
     assert "mem=12gb" in " ".join(first) and "mem=2gb" in " ".join(second)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"code": 255, "stderr": "qstat: cannot connect to server pbshost (errno=15010)\n"},
+        {"code": 0, "stdout": '{"Jobs":{"1[].pbshost":{"job_state":"B","Variable_List":{"A":005}}}}'},
+        {"code": 0, "stdout": ""},
+    ],
+    ids=["server down", "no JSON", "nothing"],
+)
+def test_nothing_is_submitted_again_where_the_scheduler_is_not_understood(
+    run, pbs, capsys, monkeypatch, answer
+):  # noqa: F811
+    monkeypatch.setitem(Scheduler.__init__.__kwdefaults__, "pauses", (0.0, 0.0, 0.0))
+    submit.main([str(run.paths.root)])
+    before = len(pbs.calls("qsub"))
+    for command in (resubmit, submit):
+        pbs.trouble("qstat", *[answer] * 20)
+        assert command.main([str(run.paths.root)]) == 6
+        printed = capsys.readouterr().err
+        assert "the scheduler does not report whether" in printed and "--force" in printed
+    assert len(pbs.calls("qsub")) == before
+
+
+def test_resubmit_goes_ahead_without_the_scheduler_only_if_told_to(run, pbs, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(Scheduler.__init__.__kwdefaults__, "pauses", (0.0, 0.0, 0.0))
+    submit.main([str(run.paths.root)])
+    before = len(pbs.calls("qsub"))
+    pbs.trouble("qstat", *[{"code": 255, "stderr": "qstat: cannot connect\n"}] * 4)
+    assert resubmit.main([str(run.paths.root), "--force"]) == 0
+    assert len(pbs.calls("qsub")) == before + 2

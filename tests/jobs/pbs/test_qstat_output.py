@@ -139,3 +139,38 @@ def test_a_job_that_ended_does_not_wait(state):
 @pytest.mark.parametrize("state", "REB?")
 def test_a_job_that_runs_neither_waits_nor_has_ended(state):
     assert (Job(state).waits, Job(state).ended) == (False, False)
+
+
+ARRAY, RUNNING = '"1[].srv":{"job_state":"B"}', '"1[1].srv":{"job_state":"R","run_count":1}'
+WHOLE = {(1, None): Job("B"), (1, 1): Job("R", ran=True)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"Jobs":{{{ARRAY},{RUNNING}}}}}',
+        f'Welcome to the cluster!\nMaintenance on Friday\n{{"Jobs":{{{ARRAY},{RUNNING}}}}}',
+        f'{{"Jobs":{{{ARRAY}}},"Jobs":{{{RUNNING}}}}}',
+    ],
+    ids=["as it should be", "after a message of the day", "a block for each job"],
+)
+def test_what_is_odd_but_clear_is_understood(text):
+    assert parse_qstat(text, "", 0) == Answer(WHOLE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"Jobs":{{{ARRAY},{RUNNING},"1[1].srv":{{"job_state":"X"}}}}}}',
+        f'{{"Jobs":{{{ARRAY},{RUNNING}}},"Jobs":{{"1[1].srv":{{"job_state":"X"}}}}}}',
+        f'{{"Jobs":{{{ARRAY}{RUNNING}}}}}',
+        f'{{"Jobs":{{"1[].srv":{{"job_state":"B","x":.5}},{RUNNING}}}}}',
+        f'{{"Jobs":{{"1[].srv":{{"job_state":"B","x":"\\\'"}},{RUNNING}}}}}',
+        '{"Jobs":[]}',
+        "{",
+        "",
+    ],
+)
+def test_what_is_not_clear_is_unknown(text):
+    answer = parse_qstat(text, "", 0)
+    assert answer.problem and answer.jobs == {}

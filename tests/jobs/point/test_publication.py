@@ -80,3 +80,22 @@ def test_a_result_that_was_read_and_written_again_is_the_same_file(tiny_run):
     assert len(scores) == 3
     last = result["history"][result["metrics"]["best_epoch"] - 1]
     assert result["metrics"]["best_val_jaccard"] == last["val_jaccard"]
+
+
+@pytest.mark.parametrize("name", ["curves", "predictions"])
+def test_a_picture_that_cannot_be_drawn_withholds_no_result(tiny_run, monkeypatch, name):
+    from jobs.point.attempt import run_point
+    from unet_models import pictures
+
+    def fail(*arguments, **options):
+        raise RuntimeError("Failed to process string with tex because latex could not be found")
+
+    monkeypatch.setattr(pictures, name, fail)
+    entry = tiny_run.entry(1)
+    paths = tiny_run.point_paths(entry)
+    assert run_point(tiny_run, entry, echo=False, tell=lambda text: None) == "done"
+    result = read(paths.results, Result)
+    missing = getattr(paths, name)
+    assert result.status == "done" and paths.model.exists() and not missing.exists()
+    assert f"the picture {missing.name} is missing (RuntimeError: Failed to process" in result.reason
+    assert "is missing" in paths.log.read_text()

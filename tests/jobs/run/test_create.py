@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
 from jobs.common.errors import UserError
 from jobs.common.records import read_record
 from jobs.grid.config import load_config
-from jobs.run.create import make_run
+from jobs.run.create import default_run_directory, make_run
 from jobs.run.index import read_run
 from tests.conftest import TINY
 
@@ -126,3 +130,81 @@ def test_a_bad_data_folder_is_named_and_nothing_is_made(write_grid, tmp_path):
     with pytest.raises(UserError, match=r"grid.yaml: data: data\.path .*data is not a folder"):
         make_run(load_config(write_grid()), tmp_path / "run", say=lambda text: None)
     assert not (tmp_path / "run").exists()
+
+
+def test_runs_made_within_one_second_are_different_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    now = datetime(2026, 11, 26, 21, 30, 5, tzinfo=timezone.utc)
+    with ThreadPoolExecutor(10) as threads:
+        made = list(threads.map(lambda _: default_run_directory(now), range(10)))
+    name = "hyperparameter_optimization_20261126_213005"
+    assert sorted(map(str, made)) == sorted([name, *(f"{name}_{number}" for number in range(2, 11))])
+    assert all(Path(one).is_dir() for one in made)
+
+
+def test_a_folder_that_is_there_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    now = datetime(2026, 11, 26, 21, 30, 5, tzinfo=timezone.utc)
+    (tmp_path / "hyperparameter_optimization_20261126_213005").write_text("a file")
+    assert str(default_run_directory(now)).endswith("_213005_2")
+
+
+def test_data_that_cannot_be_used_leave_nothing(write_grid, tmp_path):
+    from tests.conftest import write_images
+
+    write_images(tmp_path / "data")
+    (tmp_path / "data" / "masks" / "z003.png").unlink()
+    with pytest.raises(UserError, match="z003.png has no mask"):
+        make_run(load_config(write_grid()), tmp_path / "new" / "run", say=lambda text: None)
+    assert not (tmp_path / "new" / "run").exists()
+
+
+def test_a_run_of_the_first_version_is_trained_and_grows(tiny_run, write_grid, tmp_path):
+    """Its pixels are in one file, with 8 bits each."""
+    import shutil
+
+    from jobs.point.attempt import run_point
+    from tests.unet_models.data.builders import write_first_version
+    from unet_models.data.packed import read_packed
+
+    write_first_version(tiny_run.paths.root / "data.npz", read_packed(tiny_run.paths.data))
+    shutil.rmtree(tiny_run.paths.root / "data")
+    assert tiny_run.paths.data.name == "data.npz"
+    made = grown(write_grid, tmp_path, "[1e-3, 5e-3]", "[1e-4, 1e-3, 5e-3]")
+    assert (made.added, made.known) == (1, 2) and not (tiny_run.paths.root / "data").exists()
+    assert run_point(made.run, made.run.entry(3), echo=False, tell=lambda text: None) == "done"
+
+
+@pytest.mark.parametrize("white", [65535, 4095])
+def test_a_run_of_the_first_version_on_16_bits_grows_with_the_same_pixels(write_grid, tmp_path, white):
+    """The first version kept 8 of the 16 bits."""
+    import shutil
+
+    import numpy as np
+
+    from tests.unet_models.data.builders import block, build, write_first_version
+
+    generator = np.random.default_rng(0)
+    for kind, top in (("images", white), ("masks", 1)):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+        for z in range(8):
+            page = generator.integers(0, top + 1, (64, 64)).astype(np.uint16)
+            Image.fromarray(page).save(tmp_path / "data" / kind / f"z{z}.tif")
+    text = TINY + f"  intensity_max: {white}\n"
+    run = make_run(load_config(write_grid(text)), tmp_path / "run", say=lambda text: None).run
+    assert build(block(path=str(tmp_path / "data"), intensity_max=float(white))).dtype == np.uint16
+    eight = build(block(path=str(tmp_path / "data"), intensity_max=float(white)), depth=8)
+    stated = block(
+        path=str(tmp_path / "data"), intensity_max=float(white), expected_fingerprint=eight.fingerprint
+    )
+    assert build(stated).dtype == np.uint8  # what names the data of the first version still does
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    del run
+    make_run(
+        load_config(write_grid(text + f"  expected_fingerprint: {eight.fingerprint}\n")), tmp_path / "run"
+    )
+    write_first_version(tmp_path / "run" / "data.npz", eight)
+    shutil.rmtree(tmp_path / "run" / "data")
+    made = make_run(load_config(write_grid(text.replace("[1e-3, 5e-3]", "[1e-3, 2e-3]"))), tmp_path / "run")
+    assert (made.added, made.known, made.run.fingerprint) == (1, 1, eight.fingerprint)

@@ -51,7 +51,7 @@ def test_a_probe_measures_through_the_code_that_trains_and_leaves_only_its_recor
     assert measured.peak_host_memory_mb > 50 and measured.peak_memory_mb is None
     after = contents(tiny_run.paths.root)
     assert {name: after[name] for name in before} == before
-    assert {p.name for p in tiny_run.paths.root.iterdir() if p.is_dir()} == {"logs"}
+    assert {p.name for p in tiny_run.paths.root.iterdir() if p.is_dir()} == {"data", "logs"}
     assert measured.packages["keras"] and measured.host and measured.made
     assert (measured.point, measured.steps, measured.threads) == (tiny_run.entries[0].name, 1, 1)
     assert measured.step_seconds_range == (measured.step_seconds, measured.step_seconds)

@@ -91,6 +91,11 @@ def test_other_data_than_those_of_the_run_are_a_failure(tiny_run, quick, capsys,
     object.__setattr__(tiny_run, "fingerprint", "8x8x8-0")
     (_, data_line) = verify.check_run(tiny_run)
     assert data_line[0] == "FAILURE" and data_line[1].endswith("expected 8x8x8-0; make the run again")
+    pixels = tiny_run.paths.data / "train_images.npy"
+    content = bytearray(pixels.read_bytes())
+    pixels.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    (_, data_line) = verify.check_run(tiny_run)
+    assert data_line[0] == "FAILURE" and "train_images.npy is damaged in chunk 0 of 1" in data_line[1]
     (tiny_run.paths.data / "pack.json").write_bytes(b"no data")
     (_, data_line) = verify.check_run(tiny_run)
     assert data_line[0] == "FAILURE" and "cannot be read" in data_line[1]

@@ -14,6 +14,7 @@ import numpy as np
 from unet_models.data.npy_files import StoredArray
 
 MOST_POINTS = 2**20  # foreground pixels that are kept as places for crops
+_BAND = 2**20  # pixels of a mask that are searched for foreground at a time
 _WHOLE_ROWS = 2**13  # bytes of a row up to which one read of whole rows takes less time than one for each row
 
 
@@ -149,13 +150,16 @@ class PointSample:
 
     def add(self, index: int, mask: np.ndarray) -> None:
         """Add the mask, bool (height, width), of the slice ``index``."""
-        found = np.argwhere(mask).astype(np.int32)
-        keys = np.concatenate([self._keys, self._generator.random(len(found))])
-        points = np.concatenate([self._points, np.insert(found, 0, index, axis=1)])
-        if len(keys) > self._limit:  # those with the smallest random keys are a uniform sample of all
-            kept = np.sort(np.argpartition(keys, self._limit)[: self._limit])
-            keys, points = keys[kept], points[kept]
-        self._keys, self._points = keys, points
+        rows = max(1, _BAND // mask.shape[1])
+        for top in range(0, len(mask), rows):  # in bands, whose points take 40 MB at most
+            found = np.argwhere(mask[top : top + rows]).astype(np.int32)
+            found[:, 0] += top
+            keys = np.concatenate([self._keys, self._generator.random(len(found))])
+            points = np.concatenate([self._points, np.insert(found, 0, index, axis=1)])
+            if len(keys) > self._limit:  # those with the smallest random keys are a uniform sample of all
+                kept = np.sort(np.argpartition(keys, self._limit)[: self._limit])
+                keys, points = keys[kept], points[kept]
+            self._keys, self._points = keys, points
 
     def points(self) -> np.ndarray:
         """int32 (m, 3): slice, row, column."""

@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -78,6 +79,7 @@ class PackRecord(msgspec.Struct, frozen=True):
         intensity: see :class:`Intensity`.
         crops: how crops are drawn, where ``data.sampling`` is random.
         test_scoring: ``patches``, or ``slices`` where every pixel of a test slice counts once.
+        checksum: CRC-32 of the record without it, as 8 hexadecimal digits.
     """
 
     version: int
@@ -92,6 +94,7 @@ class PackRecord(msgspec.Struct, frozen=True):
     intensity: Intensity = Intensity()
     crops: CropRule | None = None
     test_scoring: str = "patches"
+    checksum: str = ""
 
 
 @dataclass(frozen=True)
@@ -482,7 +485,7 @@ class PackWriter:
         intensity: Intensity | None = None,
         test_scoring: str = "patches",
     ) -> PackedData:
-        """Complete the files, compute the fingerprint and write ``pack.json``; the data, mapped from the files."""
+        """Complete the files, compute the fingerprint and write ``pack.json``; the data, as :func:`read_packed` gives them."""
         written = self._writers()
         for one in written:
             one.close()
@@ -503,12 +506,19 @@ class PackWriter:
         )  # fmt: skip
         data = _opened(self._folder, record).with_fingerprint()
         record = msgspec.structs.replace(record, fingerprint=data.fingerprint)
+        record = msgspec.structs.replace(record, checksum=_checksum(record))
         text = msgspec.json.format(msgspec.json.encode(record), indent=1)
         with (self._folder / RECORD).open("wb") as stream:
             stream.write(text + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
         return data
+
+
+def _checksum(record: PackRecord) -> str:
+    """The CRC-32 of ``record`` without its own checksum."""
+    content = msgspec.json.encode(msgspec.structs.replace(record, checksum=""))
+    return f"{zlib.crc32(content):08x}"
 
 
 def _save(path: Path, array: np.ndarray) -> FileRecord:
@@ -561,7 +571,7 @@ def _opened(folder: Path, record: PackRecord) -> PackedData:
 def read_packed(path: Path) -> PackedData:
     """The data of a run, from its folder, or from the one file of the first version.
 
-    The files of a folder are mapped; their sizes are compared at once, in milliseconds, and their pixels only by
+    The files of a folder are opened and their sizes compared at once, in milliseconds; their pixels are compared only by
     :meth:`PackedData.verify`. The one file is read whole, and its fingerprint compared.
 
     Raises:
@@ -578,6 +588,8 @@ def read_packed(path: Path) -> PackedData:
             f"{path / RECORD} has the version {record.version}, and this program reads version {VERSION}; use the program "
             "that made the run"
         )
+    if record.checksum != _checksum(record):
+        raise DataError(f"{path / RECORD} is damaged: its checksum is not the one that was written; {_AGAIN}")
     return _opened(path, record)
 
 

@@ -177,6 +177,18 @@ def test_other_data_in_the_packed_file_stop_the_point(tiny_run, tmp_path):
     assert "expected " + tiny_run.fingerprint in read_status(tiny_run, tiny_run.entries[0]).reason
 
 
+def test_a_damaged_file_of_the_pack_stops_the_point_before_it_has_a_result(tiny_run):
+    path = tiny_run.paths.data / "validation_images.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    entry = tiny_run.entries[0]
+    assert quiet(tiny_run, entry) == "error"
+    assert "validation_images.npy is damaged in chunk 0 of 1" in read_status(tiny_run, entry).reason
+    paths = tiny_run.point_paths(entry)
+    assert not paths.results.exists() and not paths.model.exists()
+
+
 def test_a_dead_process_makes_its_point_lost(tiny_run):
     entry = tiny_run.entries[0]
     paths = tiny_run.point_paths(entry)

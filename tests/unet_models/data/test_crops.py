@@ -131,6 +131,16 @@ def test_the_fingerprint_covers_slices_and_rule(tmp_path, change):
     assert other.fingerprint != before == packed(tmp_path / "again").fingerprint
 
 
+def test_points_are_the_same_when_a_mask_is_searched_in_bands(monkeypatch):
+    mask = np.random.default_rng(0).random((50, 30)) < 0.3
+    whole, bands = PointSample(limit=100), PointSample(limit=100)
+    whole.add(3, mask)
+    monkeypatch.setattr(crops_module, "_BAND", 70)
+    bands.add(3, mask)
+    assert np.array_equal(whole.points(), bands.points())
+    assert all(mask[row, column] and index == 3 for index, row, column in bands.points().tolist())
+
+
 def test_a_sample_of_points_is_uniform_over_all_slices():
     """Whatever the order and number of the slices."""
     counts = np.zeros(4)

@@ -83,6 +83,17 @@ def test_a_pack_of_another_version_is_named(folder, tmp_path):
         read_packed(tmp_path / "pack")
 
 
+def test_a_changed_record_is_refused(folder, tmp_path):
+    """A wrong number of foreground pixels would be a wrong chance level."""
+    packs(build(block(path=str(folder))), tmp_path / "pack")
+    record = tmp_path / "pack" / RECORD
+    text = record.read_text()
+    place = text.index('"foreground"') + text[text.index('"foreground"') :].index('"validation"') + 14
+    record.write_text(text[:place] + str((int(text[place]) + 1) % 9 + 1) + text[place + 1 :])
+    with pytest.raises(DataError, match=r"pack.json is damaged: its checksum .* make_grid.py"):
+        read_packed(tmp_path / "pack")
+
+
 def test_the_file_of_the_first_version_is_read(small, tmp_path):
     write_first_version(tmp_path / "data.npz", small)
     again = read_packed(tmp_path / "data.npz")

@@ -174,9 +174,7 @@ def test_resubmit_keeps_the_order_and_a_given_walltime_overrides_the_proposal(un
     ],
     ids=["server down", "no JSON", "nothing"],
 )
-def test_nothing_is_submitted_again_where_the_scheduler_is_not_understood(
-    run, pbs, capsys, monkeypatch, answer
-):  # noqa: F811
+def test_nothing_is_submitted_again_blindly(run, pbs, capsys, monkeypatch, answer):  # noqa: F811
     monkeypatch.setitem(Scheduler.__init__.__kwdefaults__, "pauses", (0.0, 0.0, 0.0))
     submit.main([str(run.paths.root)])
     before = len(pbs.calls("qsub"))

@@ -37,6 +37,10 @@ FORMATS: dict[str, Format] = {
         "raster",
         "Raster",
     ),
+    "NPY": Format((".npy",), (b"\x93NUMPY",), "npy", "Npy"),
+    "HDF5": Format((".h5", ".hdf5", ".hdf"), (b"\x89HDF",), "hdf5", "Hdf5"),
+    "MRC": Format((".mrc", ".rec", ".st", ".map", ".ali"), (), "mrc", "Mrc"),
+    "Zarr": Format((".zarr",), (), "zarr", "Zarr"),
 }
 
 

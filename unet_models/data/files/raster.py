@@ -6,7 +6,6 @@ Pillow reads headers and palettes. PNG pixels are decoded by imagecodecs, becaus
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from PIL import Image
 from unet_models.data.errors import DataError
 from unet_models.data.files.channels import Palette, as_grey, palette_of
 from unet_models.data.files.description import Description, ImageFile
+from unet_models.data.files.guard import guarded
 
 _ORIENTATION = 274  # EXIF
 _LOSSY = ("JPEG", "WEBP", "MPO")
@@ -27,24 +27,14 @@ _OTHER_RATIO = 20_000
 
 @contextlib.contextmanager
 def _guarded(name: str) -> Iterator[None]:
-    """Turn every exception into a :class:`DataError`."""
+    """:func:`guarded`, without Pillow's limit of pixels."""
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = (
         None  # a section of 200 megapixels is no attack; the size is checked against the file
     )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with guarded(name, "a complete file"):
             yield
-    except DataError:
-        raise
-    except MemoryError as error:
-        raise DataError(
-            f"{name} needs more memory than there is; is its size in the header right?"
-        ) from error
-    except Exception as error:  # decoders raise many kinds on damaged files
-        words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise DataError(f"{name} cannot be read as an image ({words}); expected a complete file") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 

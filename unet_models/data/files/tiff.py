@@ -12,7 +12,6 @@ import math
 import os
 import re
 import struct
-import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from tifffile import TiffFile
 from unet_models.data.errors import DataError
 from unet_models.data.files.channels import Palette, as_grey, palette_of
 from unet_models.data.files.description import Description, ImageFile
+from unet_models.data.files.guard import guarded
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -48,7 +48,7 @@ _SMALLEST, _LARGEST = (
 
 @contextlib.contextmanager
 def _guarded(name: str) -> Iterator[list[str]]:
-    """Turn every exception into a :class:`DataError`, print nothing, and collect what tifffile logs."""
+    """:func:`guarded`, with a list of the errors that tifffile logs instead of raising them; it prints nothing."""
     logger = logging.getLogger("tifffile")
     said: list[str] = []
 
@@ -62,21 +62,8 @@ def _guarded(name: str) -> Iterator[list[str]]:
     logger.propagate = False
     logger.setLevel(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            # Microscopes write odd tags. What matters is checked here, one by one.
-            warnings.simplefilter("ignore")
+        with guarded(name, "a complete TIFF file"):
             yield said
-    except DataError:
-        raise
-    except MemoryError as error:
-        raise DataError(
-            f"{name} needs more memory than there is; is its size in the header right?"
-        ) from error
-    except Exception as error:  # tifffile and its codecs raise more than fifty kinds on damaged files
-        words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise DataError(
-            f"{name} cannot be read as an image ({words}); expected a complete TIFF file"
-        ) from error
     finally:
         logger.removeHandler(collector)
         logger.propagate = before

@@ -1,0 +1,150 @@
+"""Arrays of HDF5 files: ``data.h5:/raw``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unet_models.data.errors import DataError
+from unet_models.data.files.axes import ChunkedFile, find_axes, stored_type
+from unet_models.data.files.description import Description
+from unet_models.data.files.guard import guarded
+
+_EXPECTED = "a complete HDF5 file"
+_SHOWN = 10
+
+
+def split_location(location: str) -> tuple[str, str | None]:
+    """The path of the file and the name of the array, ``None`` where the location has none."""
+    if Path(location).exists() or ":/" not in location:
+        return location, None
+    path, name = location.split(":/", 1)
+    return path, name.strip("/") or None
+
+
+class Hdf5(ChunkedFile):
+    """An array of an HDF5 file."""
+
+    def __init__(self, location: str) -> None:
+        """Open the file and find the array."""
+        try:
+            import h5py
+        except ImportError as error:
+            raise DataError(
+                f"{location}: to read HDF5 files, h5py is needed and cannot be imported ({error}); install it: pip install h5py"
+            ) from error
+        path, name = split_location(location)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(guarded(location, _EXPECTED))
+            try:
+                # Its lock needs a file system that allows locks, and a file that may be written.
+                file = h5py.File(path, "r", locking=False)
+            except TypeError:  # h5py before 3.5
+                file = h5py.File(path, "r")
+            stack.callback(file.close)
+            self.array = self._chosen(location, file, name, h5py.Dataset)
+            self._check_stored(location, Path(path))
+            labels = _labels(self.array)
+            self.axes = find_axes(location, self.array.shape, labels)
+            dtype, bits = stored_type(location, self.array.dtype)
+            chunks = self.array.chunks
+            if chunks and self.axes.z is not None:
+                self.depth = chunks[self.axes.z]
+            shown = f"{path}:{self.array.name}"
+            shape = self.array.shape
+            self.description = Description(
+                name=shown,
+                format="HDF5",
+                slices=1 if self.axes.z is None else shape[self.axes.z],
+                height=shape[self.axes.y],
+                width=shape[self.axes.x],
+                dtype=dtype,
+                bits=bits,
+                compression=self.array.compression or "none",
+                pixel_size=_pixel_size(self.array),
+                notes=self.axes.notes,
+            )
+            stack.pop_all()
+        self.close = file.close  # type: ignore[method-assign]
+
+    @staticmethod
+    def _chosen(location: str, file: Any, name: str | None, kind: type) -> Any:
+        """The array ``name``, or the only one of the file."""
+        arrays: list[str] = []
+
+        def visit(path: str, item: Any) -> None:
+            if isinstance(item, kind) and len(item.shape) >= 2:  # type: ignore[attr-defined]
+                arrays.append(path)
+
+        file.visititems(visit)
+        there = ", ".join(f"/{one}" for one in arrays[:_SHOWN]) + (", ..." if len(arrays) > _SHOWN else "")
+        if name is None:
+            if len(arrays) == 1:
+                return file[arrays[0]]
+            raise DataError(
+                f"{location} has {len(arrays)} arrays ({there or 'none of slices'}); expected the name of one after the path, "
+                f"such as {location}:/{arrays[0] if arrays else 'raw'}"
+            )
+        if name not in file or not isinstance(file[name], kind):
+            raise DataError(
+                f"{location}: there is no array /{name}; expected one of {there or 'no array at all'}"
+            )
+        return file[name]
+
+    def _check_stored(self, location: str, path: Path) -> None:
+        """HDF5 gives fill values, without a word, for what is missing."""
+        array = self.array
+        missing: list[str] = []
+        if array.is_virtual:
+            names = [source.file_name for source in array.virtual_sources()]
+            missing = [name for name in names if name != "." and not (path.parent / name).exists()]
+        elif array.external:
+            missing = [str(name) for name, _, _ in array.external if not (path.parent / str(name)).exists()]
+        if missing:
+            raise DataError(f"{location} refers to the file {missing[0]}, which is not there; copy it, too")
+        if array.is_virtual or array.external or array.size == 0:
+            return
+        if array.chunks is not None:
+            expected = math.prod(
+                -(-length // chunk) for length, chunk in zip(array.shape, array.chunks, strict=True)
+            )
+            written = array.id.get_num_chunks()
+            if written < expected:
+                raise DataError(
+                    f"{location}: {expected - written:,} of its {expected:,} chunks were never written and would be read as "
+                    f"{array.fillvalue}; expected a complete array: write it again"
+                )
+        elif array.id.get_storage_size() == 0:
+            raise DataError(
+                f"{location} was never written and would be read as {array.fillvalue}; write it again"
+            )
+
+    def guarded_fetch(self, index: tuple[Any, ...]) -> np.ndarray:
+        """As :meth:`ChunkedFile.guarded_fetch`."""
+        with guarded(self.description.name, _EXPECTED):
+            found: np.ndarray = self.array[index]
+            return found
+
+
+def _labels(array: Any) -> Sequence[str] | None:
+    """The names of the axes, as ilastik (``axistags``) or HDF5's dimension scales give them."""
+    attributes = array.attrs
+    if "axistags" in attributes:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            return [str(axis["key"]) for axis in json.loads(attributes["axistags"])["axes"]]
+    labels = [dimension.label for dimension in array.dims]
+    return labels if all(labels) else None
+
+
+def _pixel_size(array: Any) -> tuple[float | None, float | None, float | None]:
+    """Nm along z, y and x, from ``element_size_um``."""
+    with contextlib.suppress(Exception):  # a size that cannot be read is not known
+        z, y, x = (float(value) * 1000 for value in array.attrs["element_size_um"])
+        return z, y, x
+    return None, None, None

@@ -141,11 +141,17 @@ class Effective(Record, frozen=True):
 
 
 class DataIdentity(Record, frozen=True):
-    """The data that a point was trained on."""
+    """The data that a point was trained on.
+
+    ``intensity_min`` and ``intensity_max`` are the values of the images that were 0 and 1 for the network; ``None`` in
+    results of the first version.
+    """
 
     fingerprint: str = ""
     source: str = ""
     split: str = ""
+    intensity_min: float | None = None
+    intensity_max: float | None = None
 
 
 class Git(Record, frozen=True):

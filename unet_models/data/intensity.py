@@ -122,15 +122,17 @@ class Content:
         return float(np.searchsorted(total, share * total[-1]) + self._offset)
 
 
-def check_finite(name: str, array: np.ndarray) -> None:
-    """:class:`DataError` with their number where values of ``array`` are not finite."""
+def check_finite(
+    name: str, array: np.ndarray, advice: str = "Replace them, for example by the mean of the slice"
+) -> None:
+    """:class:`DataError` with their number and ``advice`` where values of ``array`` are not finite."""
     if array.dtype.kind != "f":
         return
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
         raise DataError(
-            f"{name}: {bad:,} of {array.size:,} values are not finite (NaN or infinite); expected numbers. Replace "
-            "them, for example by the mean of the slice, or cut away the border that has them"
+            f"{name}: {bad:,} of {array.size:,} values are not finite (NaN or infinite); expected numbers. "
+            f"{advice}, or cut away the border that has them"
         )
 
 

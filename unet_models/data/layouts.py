@@ -95,7 +95,7 @@ class _Finder:
         names: dict[str, list[str]] = {}
         for one in self._descriptions.values():
             for note in one.notes:
-                names.setdefault(note, []).append(Path(one.name).name)
+                names.setdefault(note, []).append("/".join(Path(one.name).parts[-2:]))
         for note, files in names.items():
             shown = ", ".join(files[:_NAMED]) + (
                 f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""

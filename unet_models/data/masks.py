@@ -31,7 +31,7 @@ def to_mask(
         DataError: there is no threshold and the array is not binary, as with instance labels or smoothed edges; or a
             value is not finite or negative.
     """
-    check_finite(name, array)
+    check_finite(name, array, "Replace them, for example by 0 for background")
     if white_is_zero:
         if array.dtype.kind != "u":
             raise DataError(

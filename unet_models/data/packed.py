@@ -178,7 +178,7 @@ class PackedData:
         fingerprint: see :func:`fingerprint`.
         notes: what a reader should know about how the data were read and split.
         read: sentences on what was read.
-        intensity: the range that became 0 to 1.
+        intensity: the range that became 0 to 1; ``None`` where it is not known, as in packs of the first version.
         crops: whole training slices from which crops are drawn, where ``data.sampling`` is random.
         test_scoring: as in :class:`PackRecord`.
         foregrounds: number of foreground pixels of each part.
@@ -194,7 +194,7 @@ class PackedData:
     fingerprint: str = ""
     notes: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
-    intensity: Intensity = field(default_factory=Intensity)
+    intensity: Intensity | None = None
     crops: Crops | None = None
     test_scoring: str = "patches"
     foregrounds: Mapping[str, int] = field(default_factory=dict)

@@ -27,7 +27,7 @@ from unet_models.training.metrics import jaccard_index
 from unet_models.training.model import build_model, compiles
 from unet_models.training.process import hardware, prepare_process
 from unet_models.training.read_back import ReadBackError, read_back
-from unet_models.training.saving import write_model
+from unet_models.training.saving import ModelData, write_model
 from unet_models.training.state import ResumeError, Trained, TrainingState
 from unet_models.training.variables import assign, network_variables
 
@@ -212,7 +212,11 @@ def _train(
     assign(network_variables(model), epochs.best_values, "best network")
     shown = choose_samples(on_validation.shares(), SHOWN_PATCHES)
     chosen = on_validation.images[shown].astype(np.float32)[..., None] / float(np.iinfo(data.dtype).max)
-    probabilities = write_model(model, settings, chosen, model_file)
+    known = data.intensity
+    about = ModelData(
+        known.low if known else None, known.high if known else None, patch_size, data.fingerprint
+    )
+    probabilities = write_model(model, settings, chosen, model_file, about)
     on_batch()
     train_scores = _evaluate(model, evaluation_batches(on_train, batch_size=size, rows=rows("train")))
     # The validation of the best epoch was made with these weights, in inference mode: it need not be repeated.

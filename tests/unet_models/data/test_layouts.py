@@ -276,7 +276,7 @@ def test_equal_notes_of_many_files_are_said_once(tmp_path):
     _, notes = read(tmp_path)
     assert notes == (
         (
-            "z000.tif, z001.tif, z002.tif and 2 more: an orientation tag (RIGHTTOP) is ignored: the pixels are used as they are "
+            "images/z000.tif, images/z001.tif, images/z002.tif and 2 more: an orientation tag (RIGHTTOP) is ignored: the pixels are used as they are "
             "stored"
         ),
     )

@@ -50,7 +50,7 @@ def test_precision_is_set():
 
 def test_another_backend_is_refused(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
-    with pytest.raises(RuntimeError, match="on torch: expected Keras 3 on TensorFlow; unset KERAS_BACKEND"):
+    with pytest.raises(RuntimeError, match="runs on torch, .*expected TensorFlow: unset KERAS_BACKEND"):
         prepare_process(SETTINGS)
 
 

@@ -388,3 +388,20 @@ def test_the_first_step_is_counted_from_the_end_of_building(monkeypatch, tmp_pat
     trained = training.train({**SETTINGS, "epochs": 1}, discs(train=16), model_file=tmp_path / "m.keras")
     assert trained.startup == {"build": 1, "first_step": 999}
     assert trained.metrics["training_time_seconds"] == 0
+
+
+@pytest.mark.parametrize("suffix", ["keras", "hdf5"])
+def test_the_model_knows_the_intensity_of_its_images(tmp_path, suffix):
+    from unet_models.data.packed import Intensity
+    from unet_models.training.saving import ModelData, read_model_data
+
+    arrays = discs(train=16)
+    data = PackedData.of_arrays(
+        arrays.images, arrays.masks, arrays.part, arrays.z, "discs", "contiguous",
+        fingerprint="f", intensity=Intensity(low=-10.0, high=4095.0),
+    )  # fmt: skip
+    settings = {**SETTINGS, "epochs": 1, "batch_size": 8}
+    file = tmp_path / f"m.{suffix}"
+    training.train(settings, data, model_file=file)
+    assert read_model_data(file) == ModelData(-10.0, 4095.0, 32, "f")
+    assert keras.saving.load_model(file, compile=False).input_shape == (None, 32, 32, 1)

@@ -253,6 +253,7 @@ class Tiff(ImageFile):
                 said += number >= said
                 continue
             shape, axes = found
+            self._check_shape(shape)
             leading = [
                 (length, axes[place] if len(axes) == len(shape) else "")
                 for place, length in enumerate(
@@ -268,6 +269,21 @@ class Tiff(ImageFile):
                 )
             said = max(said, number) + max(1, math.prod(shape) // max(1, plane))
         return self._counted(said, f"its description says that it has {said}")
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        """A shape in a description of tifffile ends with that of the page: else one of the two is damaged."""
+        page = self._page
+        plane, samples = (page.imagelength, page.imagewidth), page.samplesperpixel
+        padded = (1, 1, *shape)
+        if samples == 1:
+            alike = plane in (padded[-2:], padded[-3:-1] if padded[-1] == 1 else plane[:0])
+        else:
+            alike = padded[-3:] in ((*plane, samples), (samples, *plane))
+        if not alike:
+            raise DataError(
+                f"{self._name} has pages of {page.imagewidth}x{page.imagelength} pixels, but its description says that it "
+                f"has the shape {shape}; the file is damaged"
+            )
 
     def _counted(self, said: int, words: str) -> tuple[int, Sequence[int] | None]:
         """``said`` slices are all there: as pages, or one after another in the first page."""

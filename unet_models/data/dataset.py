@@ -83,8 +83,9 @@ class _Builder:
         self.thinning = np.random.Generator(np.random.Philox(key=[data["split_seed"], 1]))
 
     def _files(self, side: str) -> list[Description]:
-        """Descriptions of the files of one side, in the order of the plan."""
-        locations = dict.fromkeys(getattr(one.source, side).location for one in self.plan.slices)
+        """Descriptions of all files of one side, also of those whose slices are in the gap."""
+        volumes = (*self.layout.volumes, *self.layout.test)
+        locations = dict.fromkeys(getattr(one, side).location for each in volumes for one in each.slices)
         return [self.layout.descriptions[location] for location in locations]
 
     def build(self) -> Built:

@@ -135,6 +135,8 @@ def _parts(
             yield tuple(every[start:end])
         return
     whole = data["validation_volumes"]
+    if whole:
+        notes.append(f"the validation part is the whole of {', '.join(whole)}")
     if data["gap_slices"] == 0 and not whole:
         notes.append("no gap between training and validation: the slices at the border are near copies")
     count = iter(counts)

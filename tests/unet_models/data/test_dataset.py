@@ -111,3 +111,202 @@ def test_the_stated_data_are_accepted(folder):
     packed = build(block(path=str(folder)))
     same = build(block(path=str(folder), expected_patches=28, expected_fingerprint=packed.fingerprint))
     assert same.fingerprint == packed.fingerprint
+
+
+def tiffs(folder, values, mask=None, **options):
+    """TIFF slices of the arrays ``values`` with a disc as mask."""
+    tifffile = pytest.importorskip("tifffile")
+    rows, columns = np.indices(values[0].shape)
+    for z, page in enumerate(values):
+        disc = ((rows - 20 - z) ** 2 + (columns - 30) ** 2 < 150).astype(np.uint8) * 255
+        for kind, array in (("images", page), ("masks", disc if mask is None else mask(disc))):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(folder / kind / f"z{z:03d}.tif", array, **options)
+    return folder
+
+
+def pages(dtype, low, high, count=8, size=(64, 64)):
+    generator = np.random.default_rng(3)
+    return [generator.integers(low, high, size, endpoint=True).astype(dtype) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "changes", "stored"),
+    [
+        (np.uint16, 0, 4095, {"intensity_max": 4095.0}, np.uint16),
+        (np.uint16, 0, 65535, {}, np.uint16),
+        (np.int16, -900, 3000, {"intensity_min": -1000.0, "intensity_max": 3095.0}, np.uint16),
+        (np.int8, -128, 127, {"intensity_min": -128.0, "intensity_max": 127.0}, np.uint8),
+        (np.int32, 0, 255, {"intensity_max": 255.0}, np.uint8),
+        (np.uint8, 0, 255, {}, np.uint8),
+    ],
+)
+def test_the_pixels_of_a_pack_are_those_of_the_files_in_the_stated_range(
+    tmp_path, dtype, low, high, changes, stored
+):
+    values = pages(dtype, low, high)
+    packed = build(block(path=str(tiffs(tmp_path, values)), **changes))
+    assert packed.dtype == stored
+    black, white = packed.intensity.low, packed.intensity.high
+    levels = np.iinfo(stored).max
+    for z in (0, 3, 7):
+        expected = np.rint((values[z][:32, :32].astype(float) - black) / (white - black) * levels)
+        assert (packed.images[np.flatnonzero(packed.z == z)[0]] == expected).all()
+    assert packed.read[2].startswith(f"intensity: {black:g} is black and {white:g} is white")
+
+
+def test_12_bit_values_in_16_bits_are_refused_with_the_line_to_write(tmp_path):
+    with pytest.raises(DataError, match="Write in the block data: intensity_max: 4095"):
+        build(block(path=str(tiffs(tmp_path, pages(np.uint16, 0, 4095)))))
+
+
+def test_where_0_is_white_images_and_masks_are_turned_over_at_every_depth(tmp_path):
+    for dtype in (np.uint8, np.uint16):
+        top = np.iinfo(dtype).max
+        values = pages(dtype, 0, top)
+        plain = build(block(path=str(tiffs(tmp_path / f"{top}", values))))
+        turned = build(
+            block(
+                path=str(
+                    tiffs(
+                        tmp_path / f"white{top}",
+                        [top - page for page in values],
+                        lambda disc: 255 - disc,
+                        photometric="miniswhite",
+                    )
+                )
+            )
+        )
+        assert plain.fingerprint == turned.fingerprint
+        assert any("0 is white" in line for line in turned.read)
+
+
+def test_clipped_pixels_are_counted_in_a_note(tmp_path):
+    values = pages(np.uint8, 0, 255)
+    packed = build(block(path=str(tiffs(tmp_path, values)), intensity_min=10.0, intensity_max=200.0))
+    used = np.concatenate([values[z].ravel() for z in (0, 1, 2, 3, 4, 6, 7)])
+    low, high = int((used < 10).sum()), int((used > 200).sum())
+    assert (packed.intensity.clipped_low, packed.intensity.clipped_high) == (low, high)
+    assert any(f"{low:,} (" in note and f"{high:,} (" in note for note in packed.notes)
+
+
+def test_auto_looks_at_the_training_part_only(tmp_path):
+    values = pages(np.uint16, 1000, 2000)
+    for z in (6, 7):  # the validation part
+        values[z] = values[z] * 20
+    packed = build(block(path=str(tiffs(tmp_path, values)), intensity_min="auto", intensity_max="auto"))
+    assert 1000 <= packed.intensity.low <= 1010 and 1990 <= packed.intensity.high <= 2000
+    assert packed.intensity.clipped_high > 2 * 64 * 64 * 0.9
+
+
+def test_files_of_different_types_are_refused_and_told(tmp_path):
+    values = pages(np.uint8, 0, 255)
+    values[2] = values[2].astype(np.uint16) * 257
+    folder = tiffs(tmp_path, values)
+    with pytest.raises(DataError, match="7 files are uint8 .*; 1 file is uint16 .*z002.tif"):
+        build(block(path=str(folder)))
+    packed = build(block(path=str(folder), intensity_min=0.0, intensity_max=255.0))
+    assert any("the images have different types" in note for note in packed.notes)
+
+
+@pytest.mark.parametrize("side", ["images", "masks"])
+def test_values_that_are_not_finite_are_refused_with_their_file(tmp_path, side):
+    tifffile = pytest.importorskip("tifffile")
+    folder = tiffs(tmp_path, pages(np.float32, 0, 255))
+    page = np.zeros((64, 64), np.float32)
+    page[3, :5] = np.nan
+    tifffile.imwrite(folder / side / "z004.tif", page)
+    with pytest.raises(DataError, match=f"{side}/z004.tif: 5 of 4,096 values are not finite"):
+        build(block(path=str(folder), intensity_max=255.0))
+
+
+def test_masks_that_look_inverted_are_named(tmp_path):
+    values = pages(np.uint8, 0, 255)
+    folder = tiffs(tmp_path, values, lambda disc: 255 - disc)
+    assert any("are they inverted" in note for note in build(block(path=str(folder))).notes)
+    tiffs(tmp_path / "one", values)
+    Image.fromarray(255 - np.asarray(Image.open(tmp_path / "one/masks/z002.tif"))).save(
+        tmp_path / "one/masks/z002.tif"
+    )
+    (note,) = [note for note in build(block(path=str(tmp_path / "one"))).notes if "disagree" in note]
+    assert "1 of 7 files" in note and "z002.tif" in note
+
+
+def test_the_border_can_be_covered_by_shifted_patches(tmp_path):
+    folder = tiffs(tmp_path, pages(np.uint8, 0, 255, size=(70, 100)))
+    packed = build(block(path=str(folder), border="shift"))
+    assert packed.count("validation") == 2 * 12 and packed.notes == ()
+    image = np.asarray(Image.open(folder / "images" / "z000.tif"))
+    assert (packed.images[11] == image[38:70, 68:100]).all()
+    assert packed.parts["train"].fresh[11].tolist() == [26, 28]
+    assert build(block(path=str(folder), overlap=16)).count("validation") == 2 * 3 * 5
+
+
+def test_empty_training_patches_can_be_thinned(tmp_path):
+    folder = tiffs(tmp_path, pages(np.uint8, 0, 255, size=(128, 128)))
+    whole = build(block(path=str(folder)))
+    empty = [not mask.any() for mask in whole.select("train")[1]]
+    none = build(block(path=str(folder), empty_patches_kept=0.0))
+    assert none.count("train") == empty.count(False) < whole.count("train")
+    assert none.count("validation") == whole.count("validation")
+    some = [build(block(path=str(folder), empty_patches_kept=0.5, split_seed=seed)) for seed in (0, 0, 1)]
+    assert some[0].fingerprint == some[1].fingerprint
+    assert none.count("train") <= some[2].count("train") <= whole.count("train")
+
+
+def test_whole_volumes_are_held_out(tmp_path):
+    from tests.conftest import write_images
+
+    for number in range(1, 5):
+        write_images(tmp_path / f"vol{number}", slices=3, seed=number)
+    packed = build(
+        block(path=str(tmp_path), validation_volumes=("vol2",), test_volumes=("vol4",), gap_slices=0)
+    )
+    assert [packed.count(part) for part in PARTS] == [24, 12, 12]
+    assert packed.volume[packed.part == 1].tolist() == [1] * 12
+    assert "the validation part is the whole of vol2" in packed.notes
+    each = build(block(path=str(tmp_path), gap_slices=0, validation_fraction=0.3))
+    assert [each.count(part) for part in PARTS] == [32, 16, 0]  # one slice of each volume
+    assert each.fingerprint != build(block(path=str(tmp_path / "vol1"), gap_slices=0)).fingerprint
+
+
+def test_a_table_tells_what_was_read_from_each_file(tmp_path):
+    import csv
+
+    from unet_models.data import dataset
+
+    folder = tiffs(tmp_path / "data", pages(np.uint16, 0, 65535), compression="deflate")
+    dataset.build(block(path=str(folder)), tmp_path / "pack")
+    rows = list(csv.DictReader((tmp_path / "pack" / "files.csv").read_text().splitlines()))
+    assert [row["kind"] for row in rows] == ["image"] * 8 + ["mask"] * 8
+    assert [row["lowest"] for row in rows].count(
+        ""
+    ) == 1 + 8  # a slice in the gap is not read, masks have no range
+    first = rows[0]
+    assert (first["type"], first["bits"], first["compression"], first["width"]) == (
+        "uint16",
+        "16",
+        "deflate",
+        "64",
+    )
+    page = np.asarray(Image.open(folder / "images" / "z000.tif"))
+    assert (float(first["lowest"]), float(first["highest"])) == (page.min(), page.max())
+
+
+def test_time_stamps_give_the_order_of_slices_only(tmp_path):
+    from tests.conftest import write_images
+
+    write_images(tmp_path / "d", name="slice_202301151230{:02d}.tif")
+    packed = build(block(path=str(tmp_path / "d")))
+    assert sorted(set(packed.z.tolist())) == [0, 1, 2, 3, 4, 6, 7]
+    assert any("like time stamps" in note for note in packed.notes)
+
+
+def test_arrays_of_one_file_are_images_and_masks(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py, an optional package, is not installed")
+    values = np.stack(pages(np.uint8, 0, 255))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["raw"] = values
+        file["labels"] = (values > 200).astype(np.uint32) * 2**31
+    packed = build(block(images=str(tmp_path / "a.h5:/raw"), masks=str(tmp_path / "a.h5:/labels")))
+    assert (packed.masks == (packed.images > 200)).all() and packed.count("train") == 20

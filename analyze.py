@@ -13,6 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+
 import jobs  # noqa: F401 - first: it checks Python and prepares the process  # isort: skip
 from analysis.figures.background import drawing_processes
 from analysis.figures.look import FORMATS

@@ -9,6 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+
 from jobs.common.errors import NOTHING, OK, PARTIAL, run_command
 from jobs.monitor.summary import collect, describe
 from jobs.run.index import read_run

@@ -10,6 +10,8 @@ import contextlib
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+
 from jobs.common.errors import run_command
 from jobs.common.units import plural
 from jobs.grid.config import load_config

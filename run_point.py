@@ -13,6 +13,8 @@ import os
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+
 from jobs.common.errors import OK, UserError, run_command
 from jobs.point.gpus import claimed_gpu
 from jobs.point.worker import train_in_process

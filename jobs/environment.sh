@@ -24,7 +24,7 @@ find_repository() {
 # RUN_DIR as given, else the newest run. A sub-job that starts a week later must use the run that the first one used,
 # whatever was made since then: the first one writes the number of the array into the run.
 find_run() {
-    local job mark index newest= LC_ALL=C
+    local job mark index newest='' LC_ALL=C
     if [[ -n ${RUN_DIR:-} ]]; then
         [[ $RUN_DIR == /* ]] || RUN_DIR="${PBS_O_WORKDIR:-$PWD}/$RUN_DIR"
         [[ -d $RUN_DIR ]] || fail "RUN_DIR=$RUN_DIR is not a folder on $(hostname); expected a run that make_grid.py made, on a file system that the nodes share"

@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import sys
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -48,6 +49,20 @@ def prepare_command() -> None:
         return
     sys.excepthook = explain_import_error
     safe_streams()
+    usual_warnings()
+
+
+def usual_warnings() -> None:
+    """Undo ``PYTHONWARNINGS`` and ``-W``, here and in the processes that this one starts.
+
+    With ``error``, a warning inside TensorFlow or pandas would end a training.
+    """
+    if sys.warnoptions:
+        sys.warnoptions.clear()
+        os.environ.pop("PYTHONWARNINGS", None)
+        warnings.resetwarnings()
+        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", category)
 
 
 def safe_streams() -> None:

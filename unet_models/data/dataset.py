@@ -18,7 +18,7 @@ import numpy as np
 from unet_models.data.crops import CropRule
 from unet_models.data.errors import DataError
 from unet_models.data.files.description import Description
-from unet_models.data.files_table import differences, range_sentence, summary, write_table
+from unet_models.data.files_table import differences, odd_ranges, range_sentence, summary, write_table
 from unet_models.data.intensity import (
     Content,
     Scaler,
@@ -124,6 +124,7 @@ class _Builder:
                 *self.layout.notes,
                 *self.plan.notes,
                 *differences("images", self.images),
+                *odd_ranges(limits.limits),
                 *([clipped] if clipped else []),
                 *self.polarity.notes(),
             ),

@@ -15,6 +15,7 @@ _COLUMNS = (
     "white_is_zero", "compression", "nm_z", "nm_y", "nm_x", "notes",
 )  # fmt: skip
 _SHOWN = 3
+_FAR_BELOW = 8  # a file whose highest value is this many times lower than that of all files is named
 
 
 def write_table(
@@ -82,6 +83,21 @@ def differences(kind: str, files: Sequence[Description]) -> list[str]:
         if len(set(values)) > 1:
             found.append(f"the {kind} have {what}: {_counted(values)}")
     return found
+
+
+def odd_ranges(limits: Mapping[str, tuple[float, float]]) -> list[str]:
+    """A sentence on image files whose values end far below those of the others, as after an export in 8 bits."""
+    highest = max(high for _, high in limits.values())
+    odd = [name for name, (_, high) in limits.items() if high < highest / _FAR_BELOW]
+    if not odd:
+        return []
+    names = ", ".join(odd[:_SHOWN]) + (f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else "")
+    return [
+        (
+            f"the values of {len(odd)} of {len(limits)} image files end far below those of the others ({names}), whose highest "
+            f"is {highest:g}: are they black, or of another range?"
+        )
+    ]
 
 
 def _narrow(one: Description) -> bool:

@@ -109,3 +109,27 @@ def test_nothing_printed_gets_into_a_file_that_is_opened_later(tiny_run):
     """With standard output closed, the next file that is opened would have its number."""
     run(["collect.py", str(tiny_run.paths.root)], redirect=">&- 2>&-")
     assert "rows" not in tiny_run.paths.summary.read_text()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONWARNINGS": "error"},
+        {"PYTHONSAFEPATH": "1"},
+        {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
+        {"TMPDIR": "/dev/null/tmp"},
+        {"HOME": "/dev/null/home"},
+        {"PYTHONOPTIMIZE": "2"},
+        {"COLUMNS": "5", "TERM": "dumb"},
+        {"TZ": "Nowhere/Bad"},
+    ],
+    ids=",".join,
+)
+def test_the_environment_of_the_user_changes_nothing(environment):
+    usual, ended = run(EXPLAIN), run(EXPLAIN, **environment)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, usual.stdout, "")
+
+
+def test_a_training_does_not_end_by_a_warning_of_a_library(tiny_run):
+    point = [str(REPOSITORY / "run_point.py"), str(tiny_run.paths.root), "1"]
+    assert run(point, PYTHONWARNINGS="error", PYTHONSAFEPATH="1").returncode == 0

@@ -310,3 +310,10 @@ def test_arrays_of_one_file_are_images_and_masks(tmp_path):
         file["labels"] = (values > 200).astype(np.uint32) * 2**31
     packed = build(block(images=str(tmp_path / "a.h5:/raw"), masks=str(tmp_path / "a.h5:/labels")))
     assert (packed.masks == (packed.images > 200)).all() and packed.count("train") == 20
+
+
+def test_a_file_whose_values_end_far_below_the_others_is_named(tmp_path):
+    values = pages(np.uint16, 0, 65535)
+    values[3] = values[3] // 257  # exported in 8 bits
+    (note,) = build(block(path=str(tiffs(tmp_path, values)))).notes
+    assert note.startswith("the values of 1 of 7 image files end far below") and "z003.tif" in note

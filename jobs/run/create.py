@@ -125,6 +125,9 @@ def make_run(config: GridConfig, root: Path, say: Callable[[str], None] = print)
         with FileLock(paths.lock, timeout=30):
             if not paths.index.exists():
                 _check_new(paths)
+            # Who has the lock packs; what another process was packing when it was killed may be many gigabytes.
+            for leftover in paths.root.glob(".data.*.tmp*"):
+                shutil.rmtree(leftover, ignore_errors=True)
             # The first version kept 8 bits of everything. Its runs grow with the same pixels.
             built = pack_data(config, temporary, depth=8 if paths.data.suffix else None)
             data = built.data

@@ -26,6 +26,8 @@ _NO_NUMBERS = (
     "order. If several patches come from one slice, set data.slice_pattern, or the split may leak"
 )
 _NAMED = 3  # files in a note
+# Folders of volumes that were meant for validation by their name: they must not be trained on in silence.
+_VALIDATION_NAMES = {"val", "valid", "validation", "dev"}
 
 
 def find_layout(data: Mapping[str, Any]) -> Layout:
@@ -45,6 +47,17 @@ def find_layout(data: Mapping[str, Any]) -> Layout:
         DataError: a file is missing, damaged, without a partner or of another shape, or there are two layouts; the
             message names them.
     """
+    try:
+        return _found(data)
+    except OSError as error:  # no permission, a file system that does not answer, a name that is too long
+        raise DataError(
+            f"{error.filename or data['path'] or data['images']} cannot be read ({error.strerror or error}); expected "
+            "folders and files that you may read"
+        ) from error
+
+
+def _found(data: Mapping[str, Any]) -> Layout:
+    """As :func:`find_layout`."""
     finder = _Finder(data)
     if data["images"] is not None:
         known = [finder.places("", data["images"], data["masks"])]
@@ -77,6 +90,12 @@ class _Finder:
                     raise DataError(
                         f"data.{key}: there is no volume '{wanted}' in {source}; expected some of its volumes: {there}"
                     )
+        meant = [name for name in names if name.lower() in _VALIDATION_NAMES]
+        if meant and len(known) > 1 and not {*self._data["validation_volumes"], *self._data["test_volumes"]}:
+            raise DataError(
+                f"{source} has the volume '{meant[0]}', and data.validation_volumes does not say that it is for validation; "
+                f"set data.validation_volumes: [{meant[0]}], or rename the folder if it is to be trained on, too"
+            )
         held_out = {_composed(name) for name in self._data["test_volumes"]}
         test = [*test, *(volume for volume in known if volume.name in held_out)]
         known = [volume for volume in known if volume.name not in held_out]

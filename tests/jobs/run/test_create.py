@@ -118,6 +118,16 @@ def test_a_run_whose_making_was_cut_off_is_finished(write_grid, tmp_path, tiny_r
     assert tiny_run.paths.index.read_bytes() == before
 
 
+def test_data_that_a_killed_process_was_packing_are_removed(write_grid, tmp_path, tiny_run):
+    """Nobody sees them, and they may be many gigabytes."""
+    leftover = tiny_run.paths.root / ".data.node7.4711.0123abcd.tmp"
+    leftover.mkdir()
+    (leftover / "train_images.npy").write_bytes(bytes(100))
+    make_run(load_config(write_grid()), tmp_path / "run", say=lambda text: None)
+    assert not leftover.exists() and not list(tiny_run.paths.root.glob(".*tmp*"))
+    assert read_run(tmp_path / "run").fingerprint == tiny_run.fingerprint
+
+
 def test_a_batch_larger_than_the_data_is_refused(write_grid, tmp_path, tiny_run):
     with pytest.raises(UserError, match="batch_size 64 is larger than the 20 training patches"):
         make_run(

@@ -289,3 +289,23 @@ def test_the_sample_has_other_data_to_test_on():
         images, masks = synthetic_volume(slices=20, height=32, width=32, seed=seed)
         count = int(part.sum())
         assert (packed.images[part] == images[:count]).all() and (packed.masks[part] == masks[:count]).all()
+
+
+def test_a_folder_for_validation_is_not_trained_on_in_silence(tmp_path):
+    """`train/`, `val/` and `test/`, as other programs want them."""
+    for name in ("train", "val", "test"):
+        write_images(tmp_path / name)
+    with pytest.raises(DataError, match=r"the volume 'val', .* set data.validation_volumes: \[val\]"):
+        find_layout(block(path=str(tmp_path)))
+    layout = find_layout(block(path=str(tmp_path), validation_volumes=("val",)))
+    assert [volume.name for volume in layout.volumes] == ["train", "val"] and len(layout.test) == 1
+
+
+def test_a_folder_that_may_not_be_read_is_named(folder, monkeypatch):
+    def refused(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.iterdir", refused)
+    with pytest.raises(DataError, match=r".* cannot be read \(Permission denied\)") as caught:
+        find_layout(block(path=str(folder)))
+    assert str(folder) in str(caught.value)

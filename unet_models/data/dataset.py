@@ -131,7 +131,7 @@ class _Builder:
             read=(
                 summary("images", self.images),
                 summary("masks", self.masks),
-                range_sentence(used, limits.limits, given=given),
+                range_sentence(scaler, limits.limits, given=given),
             ),
             intensity=Intensity(
                 used.low, used.high, used.levels, scaler.clipped_low, scaler.clipped_high, scaler.pixels

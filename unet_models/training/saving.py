@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +21,9 @@ from unet_models.training.model import network
 
 # The largest difference in probability between the written and the trained network: they add in different orders.
 _TOLERANCE = {"float32": 0.01, "mixed_bfloat16": 0.1, "mixed_float16": 0.1}
+
+
+_ALMOST_NOTHING = 2**18  # free bytes of a file system that is full
 
 
 class ModelData(msgspec.Struct, frozen=True):
@@ -55,12 +61,19 @@ def write_model(
         What the file's network predicts for ``images``: float32 (B, P, P), 0 to 1.
 
     Raises:
+        OSError: the file cannot be written.
         RuntimeError: the file does not contain the weights to the bit, or predicts something else.
     """
     plain = network(settings, images.shape[1])
     copy_weights(model, plain)
-    save(plain, path)
-    _attach(about, path)
+    try:
+        save(plain, path)
+        _attach(about, path)
+    except (OSError, RuntimeError) as error:
+        # On a full disk, HDF5 raises anything, such as "RuntimeError: Slist already enabled".
+        if shutil.disk_usage(path.parent).free < _ALMOST_NOTHING:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     loaded = keras.saving.load_model(path, compile=False)
     for written, expected in zip(loaded.get_weights(), plain.get_weights(), strict=True):
         if not np.array_equal(written, expected):

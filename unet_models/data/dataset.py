@@ -80,6 +80,7 @@ class _Builder:
         self.images = self._files("image")
         self.masks = self._files("mask")
         self.polarity = Polarity()
+        self.turn_masks = False
         self.thinning = np.random.Generator(np.random.Philox(key=[data["split_seed"], 1]))
 
     def _files(self, side: str) -> list[Description]:
@@ -95,6 +96,7 @@ class _Builder:
         folder = self.folder
         folder.mkdir(parents=True, exist_ok=True)
         with self.pages:
+            turned = self._decide_polarity()
             content, training = self._contents()
             scaler = Scaler(decide(self.images[0], data, content, training, depth=self.depth))
             limits = content or Content(len(self.plan.slices), limits_only=True)
@@ -106,15 +108,15 @@ class _Builder:
             ) as writer:
                 for one in self.plan.slices:
                     self._pack(writer, scaler, one, None if limits is content else limits)
-                packed = self._finish(writer, scaler, limits)
+                packed = self._finish(writer, scaler, limits, turned)
         if content is None and len({one.dtype for one in self.images}) == 1:
             check_8_bits(self.images[0], data, limits)
         write_table(folder / FILES_TABLE, {"image": self.images, "mask": self.masks}, limits.limits)
         _check_masks(packed)
         return Built(packed, packed.read)
 
-    def _finish(self, writer: PackWriter, scaler: Scaler, limits: Content) -> PackedData:
-        """Complete the pack, with what a reader should know."""
+    def _finish(self, writer: PackWriter, scaler: Scaler, limits: Content, turned: list[str]) -> PackedData:
+        """Complete the pack, with what a reader should know; ``turned`` are notes on the masks."""
         data, used, clipped = self.data, scaler.range, scaler.note()
         given = not (data["intensity_min"] is None and data["intensity_max"] is None)
         return writer.finish(
@@ -125,6 +127,7 @@ class _Builder:
                 *self.plan.notes,
                 *differences("images", self.images),
                 *odd_ranges(limits.limits),
+                *turned,
                 *([clipped] if clipped else []),
                 *self.polarity.notes(),
             ),
@@ -138,6 +141,33 @@ class _Builder:
             ),
             test_scoring=data["test_scoring"],
         )
+
+    def _decide_polarity(self) -> list[str]:
+        """Whether 0 or the other value is foreground in masks that say that 0 is white; a note on the decision.
+
+        Programs do not agree. tifffile writes boolean arrays as MINISWHITE, and ImageJ binary masks with an inverting
+        look-up table: there, foreground is what is not 0. Others mean what is shown white, which is 0. Mitochondria are
+        the smaller part of every tissue, so the smaller part of all such masks is foreground.
+        """
+        found = size = 0
+        names = set()
+        for one in self.plan.slices:
+            about = self.layout.descriptions[one.source.mask.location]
+            if about.white_is_zero:
+                mask = self._read(one.source.mask) > (self.data["mask_threshold"] or 0)
+                found, size = found + int(mask.sum()), size + mask.size
+                names.add(about.name)
+        if not names:
+            return []
+        self.turn_masks = 2 * found > size
+        share = 100 * ((size - found) if self.turn_masks else found) / size
+        meant = "0" if self.turn_masks else "what is not 0"
+        return [
+            (
+                f"{len(names)} mask files say that 0 is white (MINISWHITE), which programs mean in two ways: {meant} is taken as "
+                f"foreground, since it is the smaller part, {share:.1f} %"
+            )
+        ]
 
     def _contents(self) -> tuple[Content | None, Content | None]:
         """The values of all slices and those of the training part, where the range depends on them."""
@@ -182,7 +212,7 @@ class _Builder:
             name,
             self._read(one.source.mask),
             self.data["mask_threshold"],
-            white_is_zero=about.white_is_zero,
+            white_is_zero=about.white_is_zero and self.turn_masks,
             bits=about.bits,
         )
         self.polarity.add(about.name, mask)

@@ -100,7 +100,9 @@ class Content:
             self._counts += np.bincount(values, minlength=len(self._counts))
 
     def values(self) -> np.ndarray | None:
-        """The different values in ascending order, or ``None`` where there are too many to keep."""
+        """The different values in ascending order, or ``None`` where there are too many to keep, or none was kept."""
+        if self.limits_only:
+            return None
         if self._counts is None:
             return self._distinct
         return np.flatnonzero(self._counts) + self._offset
@@ -339,7 +341,11 @@ def _needs_16_bits(content: Content, low: float, high: float) -> bool:
 def _check_filled(description: Description, content: Content, high: float) -> None:
     """:class:`DataError` where the content ends far below ``high``, the largest value of the type."""
     eight = high == 255
-    top = content.highest if eight or high < 255 else content.quantile(AUTO[1], above_lowest=True)
+    top = (
+        content.highest
+        if eight or high < 255 or content.limits_only
+        else content.quantile(AUTO[1], above_lowest=True)
+    )
     limit = _DARKEST_8_BITS if eight else 0 if high < 255 else _FAR_BELOW * (high + 1)
     if top >= limit:
         return
@@ -388,9 +394,9 @@ def _white(content: Content) -> float:
     top = content.highest
     if not _counted_values(content):
         return 1.0 if 0.5 < top <= 1 and content.lowest >= 0 else float(f"{top:.6g}")
-    robust = content.quantile(AUTO[1], above_lowest=True)
-    if robust < top / 4:
-        top = robust
+    if not content.limits_only:
+        robust = content.quantile(AUTO[1], above_lowest=True)
+        top = robust if robust < top / 4 else top
     return float(2 ** max(1, math.ceil(math.log2(max(1.0, top) + 1))) - 1)
 
 

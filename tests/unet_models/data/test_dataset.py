@@ -179,6 +179,30 @@ def test_where_0_is_white_images_and_masks_are_turned_over_at_every_depth(tmp_pa
         )
         assert plain.fingerprint == turned.fingerprint
         assert any("0 is white" in line for line in turned.read)
+        assert any("0 is taken as foreground, since it is the smaller part" in note for note in turned.notes)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16])
+def test_masks_whose_program_marks_0_as_white_but_means_1_are_understood(tmp_path, dtype):
+    """As tifffile does with boolean arrays, and ImageJ with binary masks."""
+    values = pages(np.uint8, 0, 255)
+    plain = build(block(path=str(tiffs(tmp_path / "plain", values))))
+    tifffile = pytest.importorskip("tifffile")
+    folder = tiffs(tmp_path / "white", values)
+    for path in (folder / "masks").iterdir():
+        mask = tifffile.imread(path) > 0
+        top = 1 if dtype is bool else np.iinfo(dtype).max
+        tifffile.imwrite(path, mask.astype(dtype) * dtype(top), photometric="miniswhite")
+    found = build(block(path=str(folder)))
+    assert found.fingerprint == plain.fingerprint
+    assert any("what is not 0 is taken as foreground" in note for note in found.notes)
+
+
+def test_labels_as_images_are_refused(tmp_path):
+    """A common mistake: images and masks in each other's folder."""
+    values = [page > 128 for page in pages(np.uint8, 0, 255)]
+    with pytest.raises(DataError, match="uint8 with values from 0 to 1; nearly all end at 1, far below 255"):
+        build(block(path=str(tiffs(tmp_path, [page.astype(np.uint8) for page in values]))))
 
 
 def test_clipped_pixels_are_counted_in_a_note(tmp_path):

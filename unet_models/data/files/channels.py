@@ -67,7 +67,7 @@ class Palette:
 def palette_of(colours: np.ndarray, pages: Callable[[], Iterable[np.ndarray]]) -> Palette:
     """What a palette means for all pages of a file.
 
-    A ramp from black to white changes nothing; one from white to black is ``white_is_zero``, as MINISWHITE is. Where all
+    A whole ramp from black to white changes nothing; one from white to black is ``white_is_zero``, as MINISWHITE is. Where all
     colours that are used are grey and different, as in files that a program for the web has shrunk, a value is the grey.
     Else a value is the index: labels, or grey values that are shown in false colours.
 
@@ -82,10 +82,10 @@ def palette_of(colours: np.ndarray, pages: Callable[[], Iterable[np.ndarray]]) -
     ramp = np.arange(entries) * (top / max(1, entries - 1))
     tolerance = top / 255  # the low byte of 16 bits is 0 or repeats the high one
     grey = colours[:, 0].astype(float)
-    if (colours == colours[:, :1]).all():
-        if entries > 1 and np.abs(grey - ramp).max() <= tolerance:
+    if (colours == colours[:, :1]).all() and entries in (256, 65536):
+        if np.abs(grey - ramp).max() <= tolerance:
             return Palette()
-        if entries > 1 and np.abs(grey - ramp[::-1]).max() <= tolerance:
+        if np.abs(grey - ramp[::-1]).max() <= tolerance:
             return Palette(white_is_zero=True)
     used = np.zeros(entries, bool)
     for page in pages():
@@ -99,6 +99,7 @@ def palette_of(colours: np.ndarray, pages: Callable[[], Iterable[np.ndarray]]) -
             greys = greys >> 8
         narrow = greys[used].max(initial=0) <= 255 and (top == 255 or greys.max(initial=0) <= 255)
         dtype = np.dtype(np.uint8 if narrow else np.uint16)
-        note = "a palette of greys in another order: values are the greys"
-        return Palette(greys.astype(dtype), dtype=dtype, bits=8 * dtype.itemsize, notes=(note,))
+        ordered = bool((np.diff(greys[used].astype(int)) > 0).all())
+        notes = () if ordered else ("a palette of greys in another order: values are the greys",)
+        return Palette(greys.astype(dtype), dtype=dtype, bits=8 * dtype.itemsize, notes=notes)
     return Palette(notes=("a palette of colours is ignored: values are the indices into it",))

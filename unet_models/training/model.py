@@ -15,6 +15,8 @@ from unet_models.training.metrics import Jaccard
 
 # Keras accumulates gradients since version 3.5.
 ACCUMULATES = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 5)
+# The number of samples goes with each loss since version 3.3 at the latest.
+_GIVES_SAMPLES = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 3)
 OPTIMIZERS = {
     "adam": FusedAdam,
     "adamw": keras.optimizers.AdamW,
@@ -23,21 +25,47 @@ OPTIMIZERS = {
 }
 
 
+class _MeanOverSamples(keras.metrics.Mean):
+    """The mean of the losses of batches, each with the weight of its samples.
+
+    Newer Keras gives the number of samples with each loss. Keras 3.0 does not: the smaller last batch of an evaluation
+    would count as much as the others, and the loss would depend on the batch size.
+    """
+
+    samples: Any = None
+
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
+        """Add the loss of a batch; ``sample_weight`` is its number of samples, where Keras gives it."""
+        super().update_state(values, self.samples if sample_weight is None else sample_weight)
+
+
 class PatchNetwork(keras.Model):
     """A network whose steps take row numbers of resident patches if ``patches`` is set, else images."""
 
     patches: ResidentPatches | None = None
 
+    def compile(self, **options: Any) -> None:
+        """As Keras does; the loss of an epoch is that of all samples."""
+        super().compile(**options)
+        if not _GIVES_SAMPLES:
+            self._loss_tracker = _MeanOverSamples(name="loss")
+
     def train_step(self, data: Any) -> Any:
         """One step of the optimizer; Keras traces it once."""
-        return super().train_step(self._fetched(data))
+        return super().train_step(self._counted(self._fetched(data)))
 
     def test_step(self, data: Any) -> Any:
         """One batch of an evaluation; Keras traces it once."""
-        return super().test_step(self._fetched(data))
+        return super().test_step(self._counted(self._fetched(data)))
 
     def _fetched(self, data: Any) -> Any:
         return data if self.patches is None else self.patches.fetch(*data)
+
+    def _counted(self, data: Any) -> Any:
+        """``data``, whose number of samples is the weight of its loss."""
+        if isinstance(self._loss_tracker, _MeanOverSamples):
+            self._loss_tracker.samples = tf.shape(data[0])[0]
+        return data
 
 
 def build_optimizer(settings: Mapping[str, Any], accumulation: int = 1) -> keras.optimizers.Optimizer:

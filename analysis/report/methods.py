@@ -143,6 +143,8 @@ def _data(text: _Text, found: Findings, provenance: ProvenanceRecord | None) -> 
     text.say(
         f"The data were {one_line(data.source)} (fingerprint {data.fingerprint}), split {one_line(data.split)}; patches: {patches}"
     )
+    for sentence in data.read:
+        text.say(one_line(sentence))
     for note in data.notes:
         text.say(one_line(note).rstrip("."))
 

@@ -97,7 +97,7 @@ def check_tensorflow() -> Iterator[Check]:
 def check_run(run: Run) -> Iterator[Check]:
     """The packed data are those from which the run was made."""
     from unet_models.data.errors import DataError
-    from unet_models.data.packed import read_packed
+    from unet_models.data.packing import read_packed
 
     yield "ok", f"run: {len(run.entries)} points"
     try:

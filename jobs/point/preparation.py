@@ -27,9 +27,9 @@ def prepare(run: Run, settings: Mapping[str, Any], *, threads: int | None = None
     """Prepare this process to train a point of ``run`` with ``settings``, on at most ``threads`` cores.
 
     Raises :class:`UserError` where the packed data are not those from which the run was made, and what
-    :func:`unet_models.data.packed.read_packed` raises where they cannot be read.
+    :func:`unet_models.data.packing.read_packed` raises where they cannot be read.
     """
-    from unet_models.data.packed import read_packed
+    from unet_models.data.packing import read_packed
     from unet_models.training import training
 
     # Measured from the start of the process: a fork of a server that has imported TensorFlow imports nothing.

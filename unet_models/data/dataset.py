@@ -15,23 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from unet_models.data.content import Content, check_finite
 from unet_models.data.crops import CropRule
 from unet_models.data.errors import DataError
 from unet_models.data.files.description import Description
 from unet_models.data.files_table import differences, odd_ranges, range_sentence, summary, write_table
-from unet_models.data.intensity import (
-    Content,
-    Scaler,
-    check_8_bits,
-    check_finite,
-    check_types,
-    decide,
-    needs_content,
-)
+from unet_models.data.intensity import Scaler, check_8_bits, check_types, decide, needs_content
 from unet_models.data.layout import Layout, Page, Pages, SliceSource, Volume
 from unet_models.data.layouts import find_layout
 from unet_models.data.masks import Polarity, to_mask
-from unet_models.data.packed import PARTS, Intensity, PackedData, PackWriter
+from unet_models.data.packed import PARTS, Intensity, PackedData
+from unet_models.data.packing import PackWriter
 from unet_models.data.planning import PlannedSlice, make_plan
 from unet_models.data.splits import TRAIN
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from unet_models.data.content import check_finite
 from unet_models.data.errors import DataError
-from unet_models.data.intensity import check_finite
 
 
 def to_mask(

@@ -169,7 +169,7 @@ def test_a_second_copy_leaves_at_once_and_names_the_first(tiny_run, monkeypatch)
 
 
 def test_other_data_in_the_packed_file_stop_the_point(tiny_run, tmp_path):
-    from unet_models.data.packed import read_packed
+    from unet_models.data.packing import read_packed
 
     packed = read_packed(tiny_run.paths.data)
     write_first_version(tiny_run.paths.root / "data.npz", packed, masks=~packed.masks)

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.common.errors import UserError
 from jobs.point.preparation import prepare
-from unet_models.data.packed import read_packed
+from unet_models.data.packing import read_packed
 
 
 def test_the_data_are_those_of_the_run_and_the_phases_are_timed(tiny_run):

@@ -175,7 +175,7 @@ def test_a_run_of_the_first_version_is_trained_and_grows(tiny_run, write_grid, t
 
     from jobs.point.attempt import run_point
     from tests.unet_models.data.builders import write_first_version
-    from unet_models.data.packed import read_packed
+    from unet_models.data.packing import read_packed
 
     write_first_version(tiny_run.paths.root / "data.npz", read_packed(tiny_run.paths.data))
     shutil.rmtree(tiny_run.paths.root / "data")

@@ -7,7 +7,7 @@ import pytest
 
 from unet_models.data import crops as crops_module
 from unet_models.data.crops import CropRule, DrawnCrops, PointSample
-from unet_models.data.packed import PackWriter, read_packed
+from unet_models.data.packing import PackWriter, read_packed
 
 SIZE = 8
 

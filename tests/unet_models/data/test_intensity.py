@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tests.unet_models.data.builders import block
+from unet_models.data.content import Content
 from unet_models.data.errors import DataError
 from unet_models.data.files.description import Description
-from unet_models.data.intensity import Content, Range, Scaler, check_types, decide, needs_content
+from unet_models.data.intensity import Range, Scaler, check_types, decide, needs_content
 
 
 def described(array, **changes):

@@ -12,7 +12,8 @@ from tests.unet_models.data.builders import (
     write_first_version,
 )
 from unet_models.data.errors import DataError
-from unet_models.data.packed import PARTS, RECORD, PackedData, PackWriter, read_packed
+from unet_models.data.packed import PARTS, PackedData
+from unet_models.data.packing import RECORD, PackWriter, read_packed
 
 
 def packs(data, folder):

@@ -8,7 +8,8 @@ import pytest
 
 from tests.unet_models.tiny import SETTINGS, discs
 from unet_models.data.errors import DataError
-from unet_models.data.packed import PARTS, PackWriter, read_packed
+from unet_models.data.packed import PARTS
+from unet_models.data.packing import PackWriter, read_packed
 from unet_models.training import training
 
 

@@ -9,13 +9,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 import re
-import struct
-import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tifffile import TiffFile
@@ -24,6 +21,8 @@ from unet_models.data.errors import DataError
 from unet_models.data.files.channels import Palette, as_grey, palette_of
 from unet_models.data.files.description import Description, ImageFile
 from unet_models.data.files.guard import guarded
+from unet_models.data.files.tiff_chain import page_offsets
+from unet_models.data.files.tiff_counts import SliceCounter
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -94,7 +93,7 @@ class Tiff(ImageFile):
             self._page, self._pages = pages[0], pages
             self._check_alike()
             self._notes: list[str] = []
-            self._count, self._order = self._slices()
+            self._count, self._order = SliceCounter(location, self._file, pages).count()
             self._check_bytes()
             self._kind()
             self.description = self._described()
@@ -118,200 +117,6 @@ class Tiff(ImageFile):
                         "slices of one shape and type. A thumbnail or reduced copy must be marked as such (NewSubfileType), "
                         "or be removed"
                     )
-
-    # The number of slices
-
-    def _slices(self) -> tuple[int, Sequence[int] | None]:
-        """The number of slices, and their pages in order, or ``None`` where they follow each other in the first page."""
-        file = self._file
-        if file.is_imagej:
-            return self._imagej(file.imagej_metadata or {})
-        if file.is_ome:
-            return self._ome(file.ome_metadata or "")
-        self._refuse_special()
-        shapes = [self._shape_of(page) for page in self._pages]
-        if any(shape is not None for shape in shapes):
-            return self._shaped(shapes)
-        return len(self._pages), range(len(self._pages))
-
-    def _refuse_special(self) -> None:
-        """Formats of microscopes keep several planes in a page, or channels as pages; tifffile tells."""
-        flags = {
-            "stk",
-            "lsm",
-            "fluoview",
-            "scanimage",
-            "mmstack",
-            "nih",
-            "flir",
-            "eer",
-            "sis",
-            "scn",
-            "ndtiff",
-        }
-        found = sorted(flags & set(self._file.flags))
-        if not found:
-            return
-        main = self._file.series[0]
-        axes = "".join(
-            axis
-            for axis, length in zip(main.axes, main.shape, strict=True)
-            if length > 1 and axis not in "YX"
-        )
-        planes = math.prod(main.shape) // max(1, self._page.imagewidth * self._page.imagelength)
-        if axes not in ("", "Z", "I", "Q") or planes != len(self._pages):
-            raise DataError(
-                f"{self._name} is of the kind {found[0]}, with the axes {main.axes} {main.shape}; expected grey slices, one "
-                "to a page. Save it as a plain TIFF stack, for example with ImageJ"
-            )
-
-    def _imagej(self, metadata: Mapping[str, Any]) -> tuple[int, Sequence[int] | None]:
-        number = {
-            key: _whole_number(metadata.get(key, 1)) for key in ("images", "channels", "slices", "frames")
-        }
-        for key, advice in (
-            ("channels", "save one channel (Image > Color > Split Channels)"),
-            ("frames", "if they are slices, swap the two in Image > Properties, and save the stack again"),
-        ):
-            if number[key] > 1:
-                raise DataError(
-                    f"{self._name} is an ImageJ stack of {number['channels']} channels, {number['slices']} slices and "
-                    f"{number['frames']} frames; expected slices only: {advice}"
-                )
-        images = max(number["images"], number["slices"])
-        return self._counted(images, f"ImageJ's description says that it has {images}")
-
-    def _ome(self, text: str) -> tuple[int, Sequence[int] | None]:
-        root = ET.fromstring(text)  # noqa: S314 - expat limits the growth of entities
-        space = re.match(r"\{.*\}", root.tag)
-        prefix = space[0] if space else ""
-        images = root.findall(f"{prefix}Image")
-        if root.find(f"{prefix}BinaryOnly") is not None or not images:
-            raise DataError(
-                f"{self._name} is an OME-TIFF file whose description is in another file; expected one complete file"
-            )
-        if len(images) > 1:
-            raise DataError(
-                f"{self._name} is an OME-TIFF file of {len(images)} images; expected one image: save it alone"
-            )
-        pixels = images[0].find(f"{prefix}Pixels")
-        if pixels is None:
-            raise DataError(f"{self._name} is an OME-TIFF file without pixels")
-        names = {one.get("FileName") for one in pixels.iter(f"{prefix}UUID")} - {None}
-        if len(names) > 1:
-            raise DataError(
-                f"{self._name} is one of {len(names)} files of an OME-TIFF data set; expected one complete file: save the "
-                "whole stack in one file"
-            )
-        size = {axis: int(pixels.get(f"Size{axis}", "1")) for axis in "ZCT"}
-        samples = max(1, self._page.samplesperpixel)
-        if size["C"] // samples > 1 or size["T"] > 1:
-            raise DataError(
-                f"{self._name} has {size['C']} channels, {size['Z']} slices and {size['T']} time points (OME); expected "
-                "slices only: save one channel and one time point"
-            )
-        count, order = self._counted(size["Z"], f"its OME description says that it has {size['Z']}")
-        if order is not None:
-            order = self._ome_order(pixels, prefix, count)
-        return count, order
-
-    def _ome_order(self, pixels: ET.Element, prefix: str, count: int) -> Sequence[int]:
-        """The page of each slice, by the ``TiffData`` elements."""
-        pages: dict[int, int] = {}
-        for data in pixels.findall(f"{prefix}TiffData"):
-            first, z = int(data.get("IFD", "0")), int(data.get("FirstZ", "0"))
-            length = int(data.get("PlaneCount", "1" if "IFD" in data.attrib else str(count)))
-            pages |= {z + step: first + step for step in range(min(length, count))}
-        if not pages:
-            return range(count)
-        if sorted(pages) != list(range(count)) or sorted(pages.values()) != list(range(count)):
-            raise DataError(
-                f"{self._name}: its OME description does not give each of its {count} slices a page of its own; expected "
-                "a complete file"
-            )
-        return [pages[z] for z in range(count)]
-
-    @staticmethod
-    def _shape_of(page: TiffPage) -> tuple[tuple[int, ...], str] | None:
-        """The shape and the axes in a description that tifffile wrote, or ``None``."""
-        text = page.description
-        if not text.startswith('{"shape": '):
-            return None
-        import json
-
-        words = json.loads(text)
-        return tuple(int(length) for length in words["shape"]), str(words.get("axes", ""))
-
-    def _shaped(
-        self, shapes: Sequence[tuple[tuple[int, ...], str] | None]
-    ) -> tuple[int, Sequence[int] | None]:
-        """Files of tifffile: each description tells the shape of an array, which may have several pages."""
-        plane = self._page.imagewidth * self._page.imagelength * self._page.samplesperpixel
-        said = 0
-        for number, found in enumerate(shapes):
-            if found is None:
-                said += number >= said
-                continue
-            shape, axes = found
-            self._check_shape(shape)
-            leading = [
-                (length, axes[place] if len(axes) == len(shape) else "")
-                for place, length in enumerate(
-                    shape[: max(0, len(shape) - 2 - (self._page.samplesperpixel > 1))]
-                )
-                if length > 1
-            ]
-            if len(leading) > 1 or any(axis in "CTSHLAPREVM" for _, axis in leading if axis):
-                raise DataError(
-                    f"{self._name} has the shape {shape}"
-                    + (f" with the axes {axes}" if axes else "")
-                    + "; expected slices only, (slices, height, width)"
-                )
-            said = max(said, number) + max(1, math.prod(shape) // max(1, plane))
-        return self._counted(said, f"its description says that it has {said}")
-
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
-        """A shape in a description of tifffile ends with that of the page: else one of the two is damaged."""
-        page = self._page
-        plane, samples = (page.imagelength, page.imagewidth), page.samplesperpixel
-        padded = (1, 1, *shape)
-        if samples == 1:
-            alike = plane in (padded[-2:], padded[-3:-1] if padded[-1] == 1 else plane[:0])
-        else:
-            alike = padded[-3:] in ((*plane, samples), (samples, *plane))
-        if not alike:
-            raise DataError(
-                f"{self._name} has pages of {page.imagewidth}x{page.imagelength} pixels, but its description says that it "
-                f"has the shape {shape}; the file is damaged"
-            )
-
-    def _counted(self, said: int, words: str) -> tuple[int, Sequence[int] | None]:
-        """``said`` slices are all there: as pages, or one after another in the first page."""
-        if said == len(self._pages):
-            return said, range(said)
-        if len(self._pages) == 1 and said > 1:
-            first = self._page
-            # ImageJ writes stacks above 4 GB with one directory.
-            if (
-                first.is_contiguous
-                and first.compression == 1
-                and first.samplesperpixel == 1
-                and first.bitspersample % 8 == 0
-            ):
-                needed = first.dataoffsets[0] + said * first.nbytes
-                size = Path(self._name).stat().st_size
-                if size >= needed:
-                    return said, None
-                raise DataError(
-                    f"{self._name} ends after {(size - first.dataoffsets[0]) // first.nbytes} of {said} slices ({size:,} of "
-                    f"{needed:,} bytes); expected a complete file: copy it again"
-                )
-        raise DataError(
-            f"{self._name} has {len(self._pages)} slices, but {words}; expected a complete file: copy it again, or save "
-            "the stack anew"
-        )
-
-    # The bytes and the values
 
     def _check_bytes(self) -> None:
         """Every strip and tile is in the file, and all of them together can hold the pixels."""
@@ -496,53 +301,3 @@ def _is_full(page: TiffPage) -> bool:
 def _plain(value: Any) -> str:
     """The name of an enumeration's member, or the value."""
     return str(getattr(value, "name", value))
-
-
-def _whole_number(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) or str(value).isdecimal() else 1
-
-
-def page_offsets(path: Path) -> list[int]:
-    """The position of each page's directory, in bytes, in the order of the chain.
-
-    Raises:
-        DataError: the chain leaves the file or runs in a circle: an interrupted copy.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        order = {b"II": "<", b"MM": ">"}.get(stream.read(2))
-        if order is None:
-            raise DataError(f"{path} is not a TIFF file")
-        (version,) = _fields(path, stream, order + "H")
-        if version == 43:
-            _fields(path, stream, order + "HH")
-            count, entry, pointer = order + "Q", 20, order + "Q"
-        else:
-            count, entry, pointer = order + "H", 12, order + "I"
-        (offset,) = _fields(path, stream, pointer)
-        found: list[int] = []
-        seen: set[int] = set()
-        while offset:
-            if offset in seen or offset >= size:
-                problem = "point back to an earlier one" if offset in seen else "lie beyond its end"
-                raise DataError(
-                    f"{path} is incomplete or damaged: after {len(found)} pages, the directories {problem}; expected a "
-                    "complete TIFF file: copy it again"
-                )
-            seen.add(offset)
-            found.append(offset)
-            stream.seek(offset)
-            (entries,) = _fields(path, stream, count)
-            stream.seek(entry * entries, os.SEEK_CUR)
-            (offset,) = _fields(path, stream, pointer)
-    return found
-
-
-def _fields(path: Path, stream: IO[bytes], layout: str) -> tuple[int, ...]:
-    data = stream.read(struct.calcsize(layout))
-    if len(data) < struct.calcsize(layout):
-        raise DataError(
-            f"{path} ends within a directory of pages; expected a complete TIFF file: copy it again"
-        )
-    fields: tuple[int, ...] = struct.unpack(layout, data)
-    return fields

@@ -346,7 +346,9 @@ def test_a_full_disk_leaves_the_old_state_and_says_what_is_missing(small_disk, l
     if process.returncode == 0:
         # There was room for the result and not for a picture, which withholds none.
         reason = read_result(run, run.entry(2)).reason
-        assert "_curves.png is missing (DiskFull" in reason or "_predictions.png is missing (DiskFull" in reason
+        assert (
+            "_curves.png is missing (DiskFull" in reason or "_predictions.png is missing (DiskFull" in reason
+        )
         return
     assert process.returncode == 13, output
     assert "are missing" in output or "are free" in output, output

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ _NO_NUMBERS = (
     "order. If several patches come from one slice, set data.slice_pattern, or the split may leak"
 )
 _NAMED = 3  # files in a note
+_SERIES = 8  # steps between slice numbers, from which a gap is noticed
 # Folders of volumes that were meant for validation by their name: they must not be trained on in silence.
 _VALIDATION_NAMES = {"val", "valid", "validation", "dev"}
 
@@ -228,6 +231,8 @@ class _Finder:
         if numbers is None:
             self._notes.append(_NO_NUMBERS)
         slices.sort(key=lambda one: one.z)
+        if numbers is not None:
+            self._notes += _gaps(images, [one.z for one in slices])
         return Volume(name, tuple(slices))
 
     def _stack(self, name: str, image: str, mask: str) -> Volume:
@@ -263,6 +268,22 @@ class _Finder:
                 f"{present} exists but its partner {missing}.tif is not in {folder}; expected both"
             )
         return (str(image), str(mask)) if image and mask else None
+
+
+def _gaps(folder: Path, numbers: list[int]) -> list[str]:
+    """A sentence on numbers that are missing in a series that is regular otherwise, as after an interrupted copy."""
+    distinct = sorted(set(numbers))
+    steps = [after - before for before, after in pairwise(distinct)]
+    if len(steps) < _SERIES:
+        return []
+    usual, often = Counter(steps).most_common(1)[0]
+    missing = [before + usual for before, step in zip(distinct, steps, strict=False) if step > usual]
+    if not missing or often < 0.9 * len(steps):
+        return []
+    shown = ", ".join(map(str, missing[:_NAMED])) + (", ..." if len(missing) > _NAMED else "")
+    return [
+        f"{folder}: slices are missing between {distinct[0]} and {distinct[-1]}, from the numbers {shown} on: were all files copied?"
+    ]
 
 
 def _composed(name: str) -> str:

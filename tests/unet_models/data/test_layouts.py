@@ -309,3 +309,17 @@ def test_a_folder_that_may_not_be_read_is_named(folder, monkeypatch):
     with pytest.raises(DataError, match=r".* cannot be read \(Permission denied\)") as caught:
         find_layout(block(path=str(folder)))
     assert str(folder) in str(caught.value)
+
+
+def test_numbers_that_are_missing_in_a_series_are_noted(tmp_path):
+    files(tmp_path, *range(12))
+    assert read(tmp_path)[1] == ()
+    for kind in ("images", "masks"):
+        (tmp_path / kind / "z005.tif").unlink()
+    (note,) = read(tmp_path)[1]
+    assert note.endswith("slices are missing between 0 and 11, from the numbers 5 on: were all files copied?")
+
+
+def test_every_tenth_slice_is_a_series_without_gaps(tmp_path):
+    files(tmp_path, *range(10), name="z{0:03d}0.tif")
+    assert read(tmp_path)[1] == ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jobs.common.units import plural
 from jobs.grid.config import GridConfig
 from jobs.grid.points import Point, expand, point_name
@@ -14,6 +16,13 @@ def _parameters(point: Point) -> int:
     return parameter_count(
         settings["architecture"], base_filters=settings["base_filters"], levels=settings["levels"]
     )
+
+
+def _written(value: Any) -> str:
+    """``value`` as it is written in ``grid.yaml``."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(value)}]"
+    return "null" if value is None else str(value)
 
 
 def explain(config: GridConfig) -> str:
@@ -36,7 +45,7 @@ def explain(config: GridConfig) -> str:
         if key not in config.axes
     ]
     lines += ["", "data"]
-    lines += [f"  {key:<26} {'null' if value is None else value}" for key, value in config.data.items()]
+    lines += [f"  {key:<26} {_written(value)}" for key, value in config.data.items()]
     lines += ["", "site: the resources that each sub-job requests, and where it runs"]
     lines += [f"  {key:<26} {'null' if value is None else value}" for key, value in config.site.items()]
     lines += ["", f"{'name':<48} {'parameters':>12}"]

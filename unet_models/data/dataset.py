@@ -19,7 +19,14 @@ from unet_models.data.content import Content, check_finite
 from unet_models.data.crops import CropRule
 from unet_models.data.errors import DataError
 from unet_models.data.files.description import Description
-from unet_models.data.files_table import differences, odd_ranges, range_sentence, summary, write_table
+from unet_models.data.files_table import (
+    check_palettes,
+    differences,
+    odd_ranges,
+    range_sentence,
+    summary,
+    write_table,
+)
 from unet_models.data.intensity import Scaler, check_8_bits, check_types, decide, needs_content
 from unet_models.data.layout import Layout, Page, Pages, SliceSource, Volume
 from unet_models.data.layouts import find_layout
@@ -87,6 +94,8 @@ class _Builder:
         """Read, scale and pack."""
         data = self.data
         check_types(self.images, data)
+        check_palettes("images", self.images)
+        check_palettes("masks", self.masks)
         folder = self.folder
         folder.mkdir(parents=True, exist_ok=True)
         with self.pages:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from unet_models.data.errors import DataError
 from unet_models.data.files.description import Description
 from unet_models.data.intensity import Scaler
 
@@ -85,6 +86,21 @@ def differences(kind: str, files: Sequence[Description]) -> list[str]:
         if len(set(values)) > 1:
             found.append(f"the {kind} have {what}: {_counted(values)}")
     return found
+
+
+def check_palettes(kind: str, files: Sequence[Description]) -> None:
+    """:class:`DataError` where some palette images of a ``kind`` are read as greys and others as indices.
+
+    What a palette means is decided by the entries that a file uses. A slice may use only the grey ones of a palette of
+    labels, and its labels would have other values than those of its neighbours.
+    """
+    names = {what: [one.name for one in files if one.palette == what] for what in ("greys", "indices")}
+    if all(names.values()):
+        raise DataError(
+            f"the {kind} have palettes of two kinds: {names['greys'][0]} uses only greys ({len(names['greys'])} files), and "
+            f"{names['indices'][0]} uses colours ({len(names['indices'])} files); expected one kind, since a value would be a "
+            "grey in some and a number of a colour in others. Save all of them as grey values, without a palette"
+        )
 
 
 def odd_ranges(limits: Mapping[str, tuple[float, float]]) -> list[str]:

@@ -341,3 +341,19 @@ def test_a_file_whose_values_end_far_below_the_others_is_named(tmp_path):
     values[3] = values[3] // 257  # exported in 8 bits
     (note,) = build(block(path=str(tiffs(tmp_path, values)))).notes
     assert note.startswith("the values of 1 of 7 image files end far below") and "z003.tif" in note
+
+
+def test_labels_whose_palette_is_read_in_two_ways_are_refused(tmp_path):
+    """One slice uses the grey entries of a palette of labels only, its neighbours use its colours."""
+    for number in range(8):
+        image = np.random.default_rng(number).integers(0, 255, (64, 64)).astype(np.uint8)
+        mask = Image.fromarray(((image > 128) * (2 if number == 3 else 1)).astype(np.uint8))
+        mask.putpalette([0, 0, 0, 255, 0, 0, 128, 128, 128])
+        for kind, picture in (("images", Image.fromarray(image)), ("masks", mask)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            picture.save(tmp_path / kind / f"z{number}.png")
+    with pytest.raises(
+        DataError,
+        match=r"the masks have palettes of two kinds: \S+z3.png uses only greys \(1 files\), and \S+z0.png",
+    ):
+        build(block(path=str(tmp_path)))

@@ -10,6 +10,8 @@ import numpy as np
 
 from unet_models.data.errors import DataError
 
+_INDICES = "a palette of colours is ignored: values are the indices into it"
+
 
 def as_grey(name: str, array: np.ndarray, colours: int) -> np.ndarray:
     """``array`` (height, width, channels) as (height, width), at its full depth.
@@ -47,6 +49,7 @@ class Palette:
         white_is_zero: the palette is an inverted grey ramp.
         dtype: of the values, where it differs from that of the indices.
         bits: likewise.
+        kind: ``indices`` or ``greys`` where the two differ, else empty; all files of a data set must agree.
         notes: for the description.
     """
 
@@ -54,6 +57,7 @@ class Palette:
     white_is_zero: bool = False
     dtype: np.dtype[Any] | None = None
     bits: int | None = None
+    kind: str = ""
     notes: tuple[str, ...] = ()
 
     def applied(self, indices: np.ndarray) -> np.ndarray:
@@ -91,8 +95,12 @@ def palette_of(colours: np.ndarray, pages: Callable[[], Iterable[np.ndarray]]) -
     for page in pages():
         used[np.unique(page[page < entries])] = True
         if (page >= entries).any():
-            return Palette(notes=("indices beyond the palette: values are the indices",))
+            return Palette(kind="indices", notes=("indices beyond the palette: values are the indices",))
     chosen = colours[used]
+    if len(chosen) == 1 and (colours != colours[:, :1]).any():
+        # A slice of background only, in colours: other slices of the set use more of the same palette.
+        same = chosen.tolist() == [[int(np.flatnonzero(used)[0]) * (1 if top == 255 else 257)] * 3]
+        return Palette() if same else Palette(kind="indices", notes=(_INDICES,))
     if (chosen == chosen[:, :1]).all() and len(np.unique(chosen[:, 0])) == len(chosen):
         greys = colours[:, 0]
         if top == 65535 and (((greys & 255) == 0) | ((greys & 255) == greys >> 8))[used].all():
@@ -101,5 +109,6 @@ def palette_of(colours: np.ndarray, pages: Callable[[], Iterable[np.ndarray]]) -
         dtype = np.dtype(np.uint8 if narrow else np.uint16)
         ordered = bool((np.diff(greys[used].astype(int)) > 0).all())
         notes = () if ordered else ("a palette of greys in another order: values are the greys",)
-        return Palette(greys.astype(dtype), dtype=dtype, bits=8 * dtype.itemsize, notes=notes)
-    return Palette(notes=("a palette of colours is ignored: values are the indices into it",))
+        kind = "" if np.array_equal(greys[used], np.flatnonzero(used)) else "greys"
+        return Palette(greys.astype(dtype), dtype=dtype, bits=8 * dtype.itemsize, kind=kind, notes=notes)
+    return Palette(kind="indices", notes=(_INDICES,))

@@ -27,6 +27,7 @@ class Description:
         bits: number of bits per sample that the file uses, at most those of ``dtype``: 12 for packed 12-bit data.
         white_is_zero: the file says that 0 is shown as white: MINISWHITE, or a palette that is an inverted grey ramp.
         compression: as the format names it; ``none`` without one.
+        palette: ``indices`` or ``greys``: what the values of a palette image are, where the two differ; else empty.
         pixel_size: nm along z, y and x; ``None`` for each that the file does not say.
         notes: what was found in the file and not applied, for example an orientation tag; one sentence each, without
             the name of the file, so that equal notes of many files can be said once.
@@ -41,6 +42,7 @@ class Description:
     bits: int
     white_is_zero: bool = False
     compression: str = "none"
+    palette: str = ""
     pixel_size: tuple[float | None, float | None, float | None] = (None, None, None)
     notes: tuple[str, ...] = ()
 

@@ -76,8 +76,14 @@ def open_image(location: str) -> ImageFile:
         raise DataError(f"{path} cannot be read ({error.strerror}); expected an image file") from error
     if not start and not path.is_dir():
         raise DataError(f"{path} cannot be read as an image: it is empty; copy it again")
-    by_content = [one for one in FORMATS.values() if any(start.startswith(first) for first in one.starts)]
     by_name = [one for one in FORMATS.values() if path.name.lower().endswith(one.suffixes)]
+    # The width of an MRC file comes first: one of 19,778 pixels begins with BM, as BMP does.
+    weak = len(b"BM") if any(not one.starts for one in by_name) else 0
+    by_content = [
+        one
+        for one in FORMATS.values()
+        if any(len(first) > weak and start.startswith(first) for first in one.starts)
+    ]
     for one in (*by_content, *(other for other in by_name if not other.starts)):
         module = import_module(f"unet_models.data.files.{one.module}")
         return cast(Callable[[str], ImageFile], getattr(module, one.reader))(location)

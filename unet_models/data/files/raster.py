@@ -23,6 +23,8 @@ _LOSSY = ("JPEG", "WEBP", "MPO")
 # One byte of deflate can become 1032 bytes; JPEG and WebP code a block of 8x8 pixels of one grey in less than a bit.
 _RATIOS = {"PNG": 1100}
 _OTHER_RATIO = 20_000
+_ALWAYS = 2**28  # pixels that are decoded whatever the ratio: WebP stores an empty mask in a few bytes
+_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # chunks of PNG that make pixels
 
 
 @contextlib.contextmanager
@@ -49,6 +51,7 @@ class Raster(ImageFile):
             self._format = str(picture.format)
             self._check(picture)
             self._mode = picture.mode
+            self._transparent = "transparency" in picture.info
             self._palette: Palette | None = None
             notes: list[str] = []
             if self._mode == "P":
@@ -75,6 +78,7 @@ class Raster(ImageFile):
                 compression={"PNG": "deflate", "BMP": "none", "GIF": "lzw"}.get(
                     self._format, self._format.lower()
                 ),
+                palette=self._palette.kind if self._palette else "",
                 notes=tuple(notes),
             )
 
@@ -84,11 +88,18 @@ class Raster(ImageFile):
             raise DataError(
                 f"{name} is a moving picture of {frames} frames; expected one slice, or a TIFF stack"
             )
+        if self._format == "GIF" and any(
+            tile[1] != (0, 0, *picture.size) for tile in getattr(picture, "tile", [])
+        ):
+            raise DataError(
+                f"{name} does not fill its {picture.width}x{picture.height} pixels; expected a complete slice"
+            )
         if picture.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "I;16B"):
             raise DataError(f"{name} is of the kind {picture.mode}; expected grey values")
         size = Path(name).stat().st_size
         needed = picture.width * picture.height // (8 if picture.mode in ("1", "P") else 1)
-        if needed > size * _RATIOS.get(self._format, _OTHER_RATIO):
+        ratio = _RATIOS.get(self._format)
+        if needed > (size * ratio if ratio else max(size * _OTHER_RATIO, _ALWAYS)):
             raise DataError(
                 f"{name} has {picture.width}x{picture.height} pixels, which do not fit into its {size:,} bytes; the file is "
                 "damaged"
@@ -105,14 +116,23 @@ class Raster(ImageFile):
     def _decoded(self) -> np.ndarray[Any, Any]:
         """The samples, (height, width) or (height, width, channels)."""
         if self._format == "PNG" and self._mode != "P":
-            import imagecodecs
+            content = Path(self._name).read_bytes()
+            if not self._by_pillow(content):
+                import imagecodecs
 
-            return np.asarray(imagecodecs.png_decode(Path(self._name).read_bytes()))
+                return np.asarray(imagecodecs.png_decode(_pixel_chunks(content)))
         with Image.open(self._name) as picture:
             if self._mode == "P":
                 self._check_opaque(picture)
             array = np.asarray(picture)
-        return array.astype(np.uint8) * 255 if array.dtype.kind == "b" else array
+        if array.dtype.kind == "b":
+            return array.astype(np.uint8) * 255
+        return array.astype(np.uint16) if self._mode.startswith("I") else array
+
+    def _by_pillow(self, content: bytes) -> bool:
+        """Whether Pillow decodes a PNG file exactly and imagecodecs would print a warning: it is interlaced."""
+        deep_colour = self.description.bits == 16 and not self._mode.startswith("I")
+        return content[28] != 0 and not deep_colour and not self._transparent
 
     def _check_opaque(self, picture: Image.Image) -> None:
         """A palette may have transparent entries."""
@@ -149,3 +169,14 @@ class Raster(ImageFile):
                     f"{described.dtype} {(described.height, described.width)}; the file is damaged"
                 )
             return np.ascontiguousarray(array)
+
+
+def _pixel_chunks(content: bytes) -> bytes:
+    """A PNG file without the chunks that change no pixel: libpng prints a warning about each that it finds odd."""
+    kept, place = [content[:8]], 8
+    while place + 12 <= len(content):
+        end = place + 12 + int.from_bytes(content[place : place + 4], "big")
+        if content[place + 4 : place + 8] in _NEEDED:
+            kept.append(content[place:end])
+        place = end
+    return b"".join(kept)

@@ -35,6 +35,8 @@ _LOSSY = {6, 7, 34892, 33007, 34712, 33003, 33005, 50001, 50002}
 # that ask for all memory.
 _RATIOS = {1: 1, 5: 3000, 8: 1100, 32946: 1100, 32773: 70}
 _OTHER_RATIO = 100_000
+_ALWAYS = 2**28  # bytes that are decoded whatever the ratio: some codecs store an empty mask in a few bytes
+_SMALLEST_PAGE = 256  # bytes; smaller gaps are padding, not a lost page
 _NM = {
     "nm": 1.0, "nanometer": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3, "micrometer": 1e3,
     "mm": 1e6, "cm": 1e7, "m": 1e9, "pm": 1e-3, "Å": 0.1, "å": 0.1, "angstrom": 0.1, "inch": 2.54e7,
@@ -95,6 +97,7 @@ class Tiff(ImageFile):
             self._notes: list[str] = []
             self._count, self._order = SliceCounter(location, self._file, pages).count()
             self._check_bytes()
+            self._check_gaps()
             self._kind()
             self.description = self._described()
             stack.pop_all()
@@ -138,19 +141,52 @@ class Tiff(ImageFile):
                         f"{self._name}: page {number} has {part} that are not in the file (at byte {offset:,}, {count:,} "
                         f"bytes, of {size:,}); expected a complete file: copy it again"
                     )
-            room = sum(counts) * _RATIOS.get(int(page.compression), _OTHER_RATIO)
-            needed = page.nbytes if page.bitspersample % 8 == 0 else page.nbytes // 16
+            ratio = _RATIOS.get(int(page.compression))
+            room = max(sum(counts) * _OTHER_RATIO, _ALWAYS) if ratio is None else sum(counts) * ratio
+            needed = math.prod(page.shaped) * int(page.bitspersample) // 8
             if room < needed:
                 raise DataError(
                     f"{self._name}: page {number} has {page.imagewidth}x{page.imagelength} pixels, which do not fit into its "
                     f"{sum(counts):,} bytes; the file is damaged"
                 )
 
+    def _check_gaps(self) -> None:
+        """No gap in the file has room for a slice.
+
+        A program that was stopped leaves pixels that no directory names; one changed byte in the chain of directories leaves
+        out a page. Both are files of fewer slices that look complete.
+        """
+        size = Path(self._name).stat().st_size
+        used = [np.array([(0, 16), (size, size)], np.int64)]
+        for page in map(self._whole, self._file.pages):
+            if page.subifds:  # reduced copies, whose bytes are not followed
+                return
+            tags = [(tag.valueoffset, tag.valueoffset + tag.valuebytecount) for tag in page.tags]
+            used.append(np.array([(page.offset, page.offset + 20 * (len(tags) + 1)), *tags], np.int64))
+            length = min(len(page.dataoffsets), len(page.databytecounts))
+            starts = np.array(page.dataoffsets[:length], np.int64)
+            used.append(np.stack([starts, starts + np.array(page.databytecounts[:length], np.int64)], axis=1))
+        if self._order is None:
+            start = self._page.dataoffsets[0]
+            used.append(np.array([(start, start + self._count * self._page.nbytes)], np.int64))
+        parts = np.concatenate(used)
+        parts = parts[np.argsort(parts[:, 0])]
+        gap = int((parts[1:, 0] - np.maximum.accumulate(parts[:-1, 1])).max())
+        slice_size = sum(sum(page.databytecounts) for page in self._pages) // len(self._pages)
+        if gap >= max(_SMALLEST_PAGE, slice_size):
+            raise DataError(
+                f"{self._name} has {self._count} {'slice' if self._count == 1 else 'slices'}, and {gap:,} bytes in a row that "
+                "belong to none, as when the program that wrote it was stopped; expected a complete file: write it again, or "
+                "copy it again"
+            )
+
     def _kind(self) -> None:
         """What a stored sample means: grey, palette or colour; refuse anything else."""
         page = self._page
         dtype = page.dtype
-        if dtype is None or dtype.kind not in "biuf" or page.imagedepth > 1:
+        # Programs do not agree on the order of the three bytes of 24 bits.
+        odd = dtype is not None and page.bitspersample % 8 == 0 and page.bitspersample != 8 * dtype.itemsize
+        if dtype is None or dtype.kind not in "biuf" or page.imagedepth > 1 or odd:
             kind = page.sampleformat if dtype is None else dtype
             raise DataError(
                 f"{self._name} has samples of the type {kind} with {page.bitspersample} bits"
@@ -170,7 +206,8 @@ class Tiff(ImageFile):
                 f"{self._name} has {page.samplesperpixel} samples for each pixel; expected one channel: save each "
                 "channel as a file of its own"
             )
-        if self._extra and not page.extrasamples and photometric != _RGB:
+        alpha = {1, 2} & {int(kind) for kind in page.extrasamples}  # premultiplied or not; 0 is unspecified
+        if self._extra and not alpha and photometric != _RGB:
             raise DataError(
                 f"{self._name} has 2 channels; expected one: save each channel as a file of its own"
             )
@@ -213,6 +250,12 @@ class Tiff(ImageFile):
             )
         if int(page.compression) in _LOSSY:
             notes.append("the pixels were compressed, perhaps with loss")
+        calibration = (
+            {key: (file.imagej_metadata or {}).get(key) for key in ("c0", "c1")} if file.is_imagej else {}
+        )
+        if any(value is not None for value in calibration.values()):
+            shown = ", ".join(f"{key}={value}" for key, value in calibration.items())
+            notes.append(f"ImageJ's calibration ({shown}) is ignored: the values are used as they are stored")
         if self._extra:
             notes.append("an opaque alpha channel is left out")
         compression = _plain(page.compression).lower()
@@ -226,6 +269,7 @@ class Tiff(ImageFile):
             bits=bits,
             white_is_zero=white,
             compression="none" if compression in ("none", "1") else compression,
+            palette=self._palette.kind if self._palette is not None else "",
             pixel_size=self._pixel_size(),
             notes=tuple(notes),
         )

@@ -55,6 +55,7 @@ class SliceCounter:
             "sis",
             "scn",
             "ndtiff",
+            "qpi",
         }
         found = sorted(flags & set(self._file.flags))
         if not found:
@@ -85,6 +86,10 @@ class SliceCounter:
                     f"{self._name} is an ImageJ stack of {number['channels']} channels, {number['slices']} slices and "
                     f"{number['frames']} frames; expected slices only: {advice}"
                 )
+        if (
+            not {"images", "slices"} & metadata.keys()
+        ):  # it does not say: a description that another program copied
+            return len(self._pages), range(len(self._pages))
         images = max(number["images"], number["slices"])
         return self._counted(images, f"ImageJ's description says that it has {images}")
 

@@ -78,6 +78,73 @@ def test_one_bit_is_a_mask_of_two_values(tmp_path):
     assert len(np.unique(found)) == 2 and np.array_equal(found > 0, GREY > 99)
 
 
+def chunk(kind, content):
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+def png(array, *chunks, interlaced=False):
+    """A PNG file of grey values, with further chunks before its pixels."""
+    height, width = array.shape
+    passes = [array]
+    if interlaced:
+        starts = (
+            (0, 0, 8, 8),
+            (0, 4, 8, 8),
+            (4, 0, 8, 4),
+            (0, 2, 4, 4),
+            (2, 0, 4, 2),
+            (0, 1, 2, 2),
+            (1, 0, 2, 1),
+        )
+        passes = [array[y::down, x::right] for y, x, down, right in starts]
+    big = array.dtype.newbyteorder(">")
+    pixels = b"".join(b"\0" + np.ascontiguousarray(row, big).tobytes() for one in passes for row in one)
+    header = (
+        width.to_bytes(4, "big")
+        + height.to_bytes(4, "big")
+        + bytes([8 * array.itemsize, 0, 0, 0, interlaced])
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [chunk(b"IHDR", header), *chunks, chunk(b"IDAT", zlib.compress(pixels)), chunk(b"IEND", b"")]
+    )
+
+
+@pytest.mark.parametrize("array", [GREY, DEEP], ids=["8 bits", "16 bits"])
+def test_interlaced_files_and_odd_chunks_are_read_without_a_word(tmp_path, array, capfd):
+    """For each of these, libpng prints a warning."""
+    gamma, white = chunk(b"gAMA", (45455).to_bytes(4, "big")), chunk(b"cHRM", bytes(32))
+    for content in (png(array, interlaced=True), png(array, gamma, gamma, white), png(array) + b"more"):
+        (tmp_path / "a.png").write_bytes(content)
+        assert np.array_equal(opened(tmp_path / "a.png")[1], array)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("array", [GREY, DEEP], ids=["8 bits", "16 bits"])
+def test_a_transparent_grey_is_refused_where_it_is_used(tmp_path, array):
+    used = int(array[3, 4])
+    count = int((array == used).sum())
+    for interlaced in (False, True):
+        clear = chunk(b"tRNS", used.to_bytes(2, "big"))
+        (tmp_path / "a.png").write_bytes(png(array, clear, interlaced=interlaced))
+        refused(tmp_path / "a.png", f"has {count} transparent pixels")
+        other = np.where(array == used, array.dtype.type(used ^ 1), array)
+        (tmp_path / "a.png").write_bytes(png(other, clear, interlaced=interlaced))
+        assert np.array_equal(opened(tmp_path / "a.png")[1], other)
+
+
+def test_a_gif_that_does_not_fill_its_canvas_is_refused(tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "a.gif")
+    content = bytearray((tmp_path / "a.gif").read_bytes())
+    content[6:10] = (60).to_bytes(2, "little") + (50).to_bytes(2, "little")
+    (tmp_path / "a.gif").write_bytes(content)
+    refused(tmp_path / "a.gif", "does not fill its 60x50 pixels")
+
+
+def test_an_empty_mask_in_webp_is_read_however_few_bytes_it_has(tmp_path):
+    Image.new("L", (5000, 5000)).save(tmp_path / "a.webp", lossless=True)
+    assert not opened(tmp_path / "a.webp")[1].any()
+
+
 def palette(indices, colours, path, **options):
     picture = Image.fromarray(indices)
     picture.putpalette(np.asarray(colours, np.uint8).ravel().tolist())
@@ -99,6 +166,34 @@ def test_palettes_are_labels_or_greys_by_what_they_are(tmp_path):
     for name, inverted in (("c.png", False), ("d.png", True)):
         about, found = opened(tmp_path / name)
         assert about.white_is_zero is inverted and np.array_equal(found, GREY)
+
+
+MIXED = [(0, 0, 0), (255, 0, 0), (128, 128, 128), (255, 255, 255)]  # labels, two of them grey
+
+
+def test_a_palette_of_colours_of_which_only_greys_are_used_says_so(tmp_path):
+    """Other slices of the same labels use its colours; the data set compares what each file says."""
+    palette(GREY % 2, MIXED, tmp_path / "colours.png")
+    palette((GREY % 2) * 2, MIXED, tmp_path / "greys.png")
+    about, found = opened(tmp_path / "colours.png")
+    assert about.palette == "indices" and np.array_equal(found, GREY % 2)
+    about, found = opened(tmp_path / "greys.png")
+    assert about.palette == "greys" and np.array_equal(found, (GREY % 2) * 128)
+
+
+def test_a_slice_of_background_only_is_the_index_whatever_its_colour(tmp_path):
+    """0 is white here: as a grey it would be 255, foreground everywhere."""
+    for background, kind in ((255, "indices"), (0, "")):
+        palette(np.zeros_like(GREY), [(background,) * 3, (255, 0, 0)], tmp_path / "a.png")
+        about, found = opened(tmp_path / "a.png")
+        assert about.palette == kind and not found.any()
+
+
+def test_a_mask_in_the_16_colours_of_a_paint_program_is_black_and_white(tmp_path):
+    colours = [(0, 0, 0), (128, 0, 0), (0, 128, 0), *[(0, 0, 255)] * 12, (255, 255, 255)]
+    for name in ("a.bmp", "a.gif", "a.png"):
+        palette((GREY > 99) * np.uint8(15), colours, tmp_path / name)
+        assert np.array_equal(opened(tmp_path / name)[1], (GREY > 99) * np.uint8(255))
 
 
 def test_a_transparent_entry_of_a_palette_is_refused_where_it_is_used(tmp_path):

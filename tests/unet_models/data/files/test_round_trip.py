@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tifffile import imwrite
 
+from unet_models.data.errors import DataError
 from unet_models.data.files.opening import open_image
 
 TYPES = (
@@ -112,28 +113,41 @@ def test_odd_shapes_come_back(tmp_path, shape):
         assert np.array_equal(read(tmp_path / "a.tif")[1], array[None]), name
 
 
-@pytest.mark.parametrize("bits", [1, 2, 4, 10, 12, 14])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 17, 20, 31])
 def test_packed_bits_keep_their_values(tmp_path, bits):
-    dtype = "uint8" if bits <= 8 else "uint16"
-    array = np.random.default_rng(2).integers(0, 2**bits, (24, 40)).astype(dtype)
+    dtype = "uint8" if bits <= 8 else "uint16" if bits <= 16 else "uint32"
+    array = np.random.default_rng(2).integers(0, 2**bits, (24, 41)).astype(dtype)  # rows end within a byte
     array[0, 0], array[-1, -1] = 0, 2**bits - 1
-    (tmp_path / "a.tif").write_bytes(bare_tiff(packed_rows(array, bits), 40, 24, bits))
-    about, found = read(tmp_path / "a.tif")
-    assert np.array_equal(found[0], array)
-    assert (about.dtype, about.bits) == (dtype, bits)
+    rows = packed_rows(array, bits)
+    backwards = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+    for content in (
+        bare_tiff(rows, 41, 24, bits),
+        bare_tiff(rows.translate(backwards), 41, 24, bits, fill_order=2),
+    ):
+        (tmp_path / "a.tif").write_bytes(content)
+        about, found = read(tmp_path / "a.tif")
+        assert np.array_equal(found[0], array)
+        assert (about.dtype, about.bits) == (dtype, bits)
+
+
+def test_24_bits_are_refused(tmp_path):
+    """Libraries do not agree on the order of their bytes."""
+    (tmp_path / "a.tif").write_bytes(bare_tiff(bytes(3 * 24 * 40), 40, 24, 24))
+    with pytest.raises(DataError, match="a.tif has samples of the type uint32 with 24 bits"):
+        read(tmp_path / "a.tif")
 
 
 def packed_rows(array, bits):
     """Rows of big-endian fields of ``bits`` bits, each row filled up to whole bytes."""
-    fields = (array[..., None].astype(np.uint16) >> np.arange(bits - 1, -1, -1)) & 1
+    fields = (array[..., None].astype(np.uint32) >> np.arange(bits - 1, -1, -1)) & 1
     return np.packbits(fields.reshape(len(array), -1).astype(np.uint8), axis=1).tobytes()
 
 
-def bare_tiff(strip, width, height, bits):
+def bare_tiff(strip, width, height, bits, fill_order=1):
     """A little-endian TIFF file of one strip."""
     tags = [
-        (256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, 1), (273, 4, 8 + 2 + 9 * 12 + 4),
-        (277, 3, 1), (278, 4, height), (279, 4, len(strip)),
+        (256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, 1), (266, 3, fill_order),
+        (273, 4, 8 + 2 + 10 * 12 + 4), (277, 3, 1), (278, 4, height), (279, 4, len(strip)),
     ]  # fmt: skip
     content = b"II*\0" + (8).to_bytes(4, "little") + len(tags).to_bytes(2, "little")
     for tag, kind, value in tags:

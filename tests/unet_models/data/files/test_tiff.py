@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from tifffile import TiffWriter, imwrite
+from tifffile import TiffFile, TiffWriter, imwrite
 
 from unet_models.data.errors import DataError
 from unet_models.data.files.opening import open_image
@@ -129,7 +129,151 @@ def test_pages_of_several_types_are_refused(tmp_path):
     refused(tmp_path / "a.tif", "page 1 has dtype uint16 and page 0 has uint8")
 
 
+@pytest.mark.parametrize("options", [{}, {"metadata": None}], ids=["with a description", "without"])
+@pytest.mark.parametrize("big", [False, True])
+def test_a_file_whose_writer_was_stopped_is_refused(tmp_path, big, options):
+    """The directories of all slices but the first are written at the end: before, such a file looks like one slice."""
+    with TiffWriter(tmp_path / "whole.tif", bigtiff=big) as file:
+        for page in STACK:
+            file.write(page, contiguous=True, photometric="minisblack", **options)
+        file._fh.flush()
+        (tmp_path / "a.tif").write_bytes((tmp_path / "whole.tif").read_bytes())
+    refused(tmp_path / "a.tif", "has 1 slice, and .* bytes in a row that belong to none")
+    assert opened(tmp_path / "whole.tif")[0].slices == 5
+
+
+def test_a_chain_that_leaves_out_a_page_is_refused(tmp_path):
+    """One changed byte, or two, can do that."""
+    with TiffWriter(tmp_path / "a.tif") as file:
+        for page in STACK:
+            file.write(page, contiguous=False, metadata=None, photometric="minisblack")
+    with TiffFile(tmp_path / "a.tif") as file:
+        offsets = [page.offset for page in file.pages]
+        pointer = offsets[1] + 2 + 12 * len(file.pages[1].tags)
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[pointer : pointer + 4] = offsets[3].to_bytes(4, "little")
+    (tmp_path / "a.tif").write_bytes(content)
+    refused(tmp_path / "a.tif", "has 4 slices, and .* bytes in a row that belong to none")
+
+
+def test_an_imagej_description_that_counts_nothing_leaves_the_count_to_the_pages(tmp_path):
+    with TiffWriter(tmp_path / "a.tif") as file:
+        for page in STACK:
+            file.write(
+                page,
+                contiguous=False,
+                metadata=None,
+                photometric="minisblack",
+                description="ImageJ=1.53t\nunit=nm\n",
+            )
+    assert np.array_equal(opened(tmp_path / "a.tif")[1], STACK)
+
+
+def test_an_ome_description_may_give_the_pages_in_another_order(tmp_path):
+    write_ome(
+        tmp_path / "a.tif",
+        "".join(f'<TiffData IFD="{4 - z}" FirstZ="{z}" PlaneCount="1"/>' for z in range(5)),
+    )
+    assert np.array_equal(opened(tmp_path / "a.tif")[1], STACK[::-1])
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ('<TiffData IFD="0" FirstZ="0" PlaneCount="4"/>', "does not give each of its 5 slices a page"),
+        (
+            "".join(f'<TiffData FirstZ="{z}"><UUID FileName="z{z}.tif">urn:uuid:{z}</UUID></TiffData>' for z in range(5)),
+            "is one of 5 files of an OME-TIFF data set",
+        ),
+    ],
+)  # fmt: skip
+def test_an_ome_description_of_planes_that_are_elsewhere_is_refused(tmp_path, data, words):
+    write_ome(tmp_path / "a.tif", data)
+    refused(tmp_path / "a.tif", words)
+
+
+def write_ome(path, data):
+    text = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="48" SizeY="32" SizeC="1" SizeZ="5" SizeT="1">'
+        f"{data}</Pixels></Image></OME>"
+    )
+    with TiffWriter(path) as file:
+        for z, page in enumerate(STACK):
+            file.write(
+                page,
+                contiguous=False,
+                metadata=None,
+                photometric="minisblack",
+                description=None if z else text,
+            )
+
+
+def test_channels_as_pages_of_a_slide_scanner_are_no_slices(tmp_path):
+    imwrite(
+        tmp_path / "a.tif", STACK, photometric="minisblack", metadata=None, software="PerkinElmer-QPI",
+        description="<?xml version='1.0'?><PerkinElmer-QPI-ImageDescription/>",
+    )  # fmt: skip
+    refused(tmp_path / "a.tif", "is of the kind qpi")
+
+
+def test_a_reduced_copy_after_each_slice_is_no_slice(tmp_path):
+    """Marked by the tag of today, or by that of TIFF 5."""
+    for options in ({"subfiletype": 1}, {"extratags": [(255, 3, 1, 2, True)]}):
+        with TiffWriter(tmp_path / "a.tif") as file:
+            for page in STACK:
+                file.write(page, contiguous=False, metadata=None, photometric="minisblack")
+                file.write(
+                    page[::2, ::2], contiguous=False, metadata=None, photometric="minisblack", **options
+                )
+        assert np.array_equal(opened(tmp_path / "a.tif")[1], STACK)
+
+
 # What a value means
+
+
+def test_a_second_channel_is_no_transparency(tmp_path):
+    both = np.dstack([STACK[0], np.full_like(STACK[0], 255)])
+    imwrite(
+        tmp_path / "a.tif",
+        both,
+        photometric="minisblack",
+        planarconfig="contig",
+        extrasamples=["unspecified"],
+    )
+    refused(tmp_path / "a.tif", "has 2 channels")
+
+
+def test_a_calibration_of_imagej_is_noted_and_not_applied(tmp_path):
+    """ImageJ stores signed 16 bits without a sign, 32,768 higher."""
+    text = "ImageJ=1.53t\nimages=1\nslices=1\ncf=0\nc0=-32768.0\nc1=1.0\nvunit=Gray Value\n"
+    array = STACK[0].astype(np.uint16) + 32768
+    imwrite(tmp_path / "a.tif", array, photometric="minisblack", metadata=None, description=text)
+    about, found = opened(tmp_path / "a.tif")
+    assert np.array_equal(found[0], array) and about.dtype == "uint16"
+    assert about.notes == (
+        "ImageJ's calibration (c0=-32768.0, c1=1.0) is ignored: the values are used as they are stored",
+    )
+
+
+def test_fax_compression_of_masks_is_read_or_refused(tmp_path):
+    """By tifffile from 2026 on."""
+    mask = STACK[0] > 99
+    for compression in ("group3", "group4", "tiff_ccitt"):
+        Image.fromarray(mask).save(tmp_path / "a.tif", compression=compression)
+        try:
+            about, found = opened(tmp_path / "a.tif")
+        except DataError as error:
+            assert "not supported" in str(error)
+        else:
+            assert np.array_equal(found[0], mask) and about.bits == 1
+
+
+@pytest.mark.parametrize("compression", ["lerc", "zstd", "jpeg2000", "lzw", "deflate"])
+def test_an_empty_mask_is_read_however_few_bytes_it_has(tmp_path, compression):
+    mask = np.zeros((3000, 3000), np.uint8)
+    imwrite(tmp_path / "a.tif", mask, photometric="minisblack", compression=compression, rowsperstrip=3000)
+    assert not opened(tmp_path / "a.tif")[1].any()
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32])

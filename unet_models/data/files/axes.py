@@ -12,9 +12,9 @@ import numpy as np
 from unet_models.data.errors import DataError
 from unet_models.data.files.description import ImageFile
 
-_SLAB = (
-    2**28
-)  # bytes of a layer of chunks that are kept, so that each chunk is decoded once and not for every slice
+# Bytes of slices that are read at once and kept, so that a chunk of 64 slices is decoded once or twice and not 64 times.
+# An image and its mask are open at the same time.
+_SLAB = 2**29
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class ChunkedFile(ImageFile):
         if not 0 <= index < about.slices:
             raise IndexError(index)
         size = about.height * about.width * np.dtype(about.dtype).itemsize
-        depth = self.depth if self.depth * size <= _SLAB else 1
+        depth = min(self.depth, max(1, _SLAB // size))
         if self._layer is None or not self._first <= index < self._first + len(self._layer):
             self._layer = None  # before the next is read: only one is in memory
             self._first = index // depth * depth

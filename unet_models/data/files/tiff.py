@@ -37,6 +37,8 @@ _RATIOS = {1: 1, 5: 3000, 8: 1100, 32946: 1100, 32773: 70}
 _OTHER_RATIO = 100_000
 _ALWAYS = 2**28  # bytes that are decoded whatever the ratio: some codecs store an empty mask in a few bytes
 _SMALLEST_PAGE = 256  # bytes; smaller gaps are padding, not a lost page
+_LONGEST_TEXT = 2**20  # bytes of a description
+_NO_BREAKS = str.maketrans("", "", "\t\n\r")
 _NM = {
     "nm": 1.0, "nanometer": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3, "micrometer": 1e3,
     "mm": 1e6, "cm": 1e7, "m": 1e9, "pm": 1e-3, "Å": 0.1, "å": 0.1, "angstrom": 0.1, "inch": 2.54e7,
@@ -171,14 +173,28 @@ class Tiff(ImageFile):
             used.append(np.array([(start, start + self._count * self._page.nbytes)], np.int64))
         parts = np.concatenate(used)
         parts = parts[np.argsort(parts[:, 0])]
-        gap = int((parts[1:, 0] - np.maximum.accumulate(parts[:-1, 1])).max())
+        ends = np.maximum.accumulate(parts[:-1, 1])
+        gaps = parts[1:, 0] - ends
         slice_size = sum(sum(page.databytecounts) for page in self._pages) // len(self._pages)
-        if gap >= max(_SMALLEST_PAGE, slice_size):
-            raise DataError(
-                f"{self._name} has {self._count} {'slice' if self._count == 1 else 'slices'}, and {gap:,} bytes in a row that "
-                "belong to none, as when the program that wrote it was stopped; expected a complete file: write it again, or "
-                "copy it again"
-            )
+        for place in np.flatnonzero(gaps >= max(_SMALLEST_PAGE, slice_size)):
+            if not self._is_text(int(ends[place]), int(gaps[place])):
+                raise DataError(
+                    f"{self._name} has {self._count} {'slice' if self._count == 1 else 'slices'}, and {int(gaps[place]):,} "
+                    "bytes in a row that belong to none, as when the program that wrote it was stopped; expected a complete "
+                    "file: write it again, or copy it again"
+                )
+
+    def _is_text(self, place: int, length: int) -> bool:
+        """Whether the bytes are, or were, a text: a description that a program replaced by a longer one elsewhere."""
+        if length > _LONGEST_TEXT:
+            return False
+        with Path(self._name).open("rb") as stream:
+            stream.seek(place)
+            text = stream.read(length).strip(b"\0")
+        # Zeros are an erased text; at the end of the file, or in place of pixels, they are an interrupted copy.
+        if not text:
+            return int(self._page.compression) != 1 and place + length < Path(self._name).stat().st_size
+        return text.isascii() and text.decode("ascii").translate(_NO_BREAKS).isprintable()
 
     def _kind(self) -> None:
         """What a stored sample means: grey, palette or colour; refuse anything else."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from tifffile import TiffFile, TiffWriter, imwrite
+from tifffile import TiffFile, TiffWriter, imwrite, tiffcomment
 
 from unet_models.data.errors import DataError
 from unet_models.data.files.opening import open_image
@@ -154,6 +154,27 @@ def test_a_chain_that_leaves_out_a_page_is_refused(tmp_path):
     content[pointer : pointer + 4] = offsets[3].to_bytes(4, "little")
     (tmp_path / "a.tif").write_bytes(content)
     refused(tmp_path / "a.tif", "has 4 slices, and .* bytes in a row that belong to none")
+
+
+@pytest.mark.parametrize("erased", [True, False])
+def test_a_description_that_was_replaced_by_a_longer_one_is_no_lost_slice(tmp_path, erased):
+    """The empty slice has fewer bytes than its first description."""
+    empty = np.zeros((64, 64), np.uint8)
+    imwrite(
+        tmp_path / "a.tif",
+        empty,
+        photometric="minisblack",
+        compression="deflate",
+        metadata=None,
+        description="a\n" * 500,
+    )
+    tiffcomment(tmp_path / "a.tif", "b" * 2000)
+    if not erased:
+        content = bytearray((tmp_path / "a.tif").read_bytes())
+        place = content.rindex(bytes(900))
+        content[place : place + 900] = b"a\n" * 450
+        (tmp_path / "a.tif").write_bytes(content)
+    assert np.array_equal(opened(tmp_path / "a.tif")[1], empty[None])
 
 
 def test_an_imagej_description_that_counts_nothing_leaves_the_count_to_the_pages(tmp_path):

@@ -114,7 +114,7 @@ def test_an_archive_whose_directory_lists_fewer_arrays_is_told(store):
 
 
 @given(place=st.integers(0, 10**6), flip=st.integers(1, 255), which=st.integers(0, 3))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80)
 def test_a_changed_byte_is_found_or_changes_nothing(store, place, flip, which):
     store.discard()
     save(store, state(2, 2), state(3, 2))
@@ -139,7 +139,7 @@ def test_a_changed_byte_is_found_or_changes_nothing(store, place, flip, which):
         min_size=1,
     )
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80)
 def test_a_record_of_unexpected_types_never_crashes(store, changes):
     save(store, state(2, 2), state(3, 2))
     write_record(store.paths.checkpoint, {**read_record(store.paths.checkpoint), **changes})

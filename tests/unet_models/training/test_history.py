@@ -80,7 +80,7 @@ def test_of_a_damaged_history_what_can_be_understood_is_read(tmp_path, damage, e
 
 
 @given(cut=st.integers(0, 400), place=st.integers(0, 400), junk=st.binary(max_size=6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=120)
 def test_no_history_file_crashes_its_reader(tmp_path, cut, place, junk):
     path = tmp_path / "h.csv"
     whole = history_csv(written()).encode()

@@ -322,14 +322,19 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def fill(place: Path, leave: int) -> Path:
+def keep_full(place: Path, leave: int, process: subprocess.Popen) -> tuple[Path, str]:
+    """Leave at most ``leave`` bytes free until the process ends; the file that fills the disk, and what was said.
+
+    Filling once is not enough: a checkpoint that is being replaced has two files at that moment, and frees one later.
+    """
     ballast = place / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x" * 4096)
-    free = shutil.disk_usage(place).free
-    os.truncate(ballast, max(0, ballast.stat().st_size - max(0, leave - free)))
-    return ballast
+    with ballast.open("wb", buffering=0) as file:
+        while process.poll() is None:
+            with contextlib.suppress(OSError):
+                while shutil.disk_usage(place).free > leave:
+                    file.write(b"x" * 4096)
+            time.sleep(0.002)
+    return ballast, process.communicate(timeout=60)[0]
 
 
 @pytest.mark.parametrize("leave", [0, 4096, 8192, 12288, 16384])
@@ -340,8 +345,7 @@ def test_a_full_disk_leaves_the_old_state_and_says_what_is_missing(small_disk, l
     whole = run.point_paths(run.entry(1)).results.read_bytes()
     process = start(*arguments, "2", "stand_in=0.1")
     wait_for(process, lambda: epoch_of(run, run.entry(2)) > 2)
-    ballast = fill(small_disk, leave)
-    output, _ = process.communicate(timeout=60)
+    ballast, output = keep_full(small_disk, leave, process)
     assert "No space left on device" in output and str(run.point_paths(run.entry(2)).folder) in output, output
     if process.returncode == 0:
         # There was room for the result and not for a picture, which withholds none.
@@ -370,8 +374,7 @@ def test_a_full_disk_stops_a_real_training_in_order(small_disk):
     run = make(small_disk / "run", epochs=60)
     process = start("run_point.py", str(run.paths.root), "1")
     wait_for(process, lambda: epoch_of(run, run.entry(1)) > 2)
-    ballast = fill(small_disk, 8192)
-    output, _ = process.communicate(timeout=60)
+    ballast, output = keep_full(small_disk, 8192, process)
     assert process.returncode == 13 and "No space left on device" in output, output
     ballast.unlink()
     code, output = run_to_end("run_point.py", str(run.paths.root), "1")

@@ -60,13 +60,11 @@ def make_plan(layout: Layout, data: Mapping[str, Any]) -> Plan:
     cut = _Cutter(layout, data["patch_size"], overlap)
     known = [tuple(cut(one, shift=shift)) for volume in layout.volumes for one in volume.slices]
     unused = cut.unused()
-    if unused > 0:
+    if unused > 0 and data["sampling"] == "grid":
         notes.append(
             f"{100 * unused:.1f} % of the pixels, at the right and lower borders, fill no patch"
             + ("" if data["split"] == "random" else "; data.border: shift would cover them")
         )
-    if data["sampling"] == "random":
-        notes.clear()
     parts = iter(_parts(layout.volumes, numbers, [len(one) for one in known], data, notes))
     planned = []
     places = iter(known)

@@ -357,3 +357,12 @@ def test_labels_whose_palette_is_read_in_two_ways_are_refused(tmp_path):
         match=r"the masks have palettes of two kinds: \S+z3.png uses only greys \(1 files\), and \S+z0.png",
     ):
         build(block(path=str(tmp_path)))
+
+
+def test_random_crops_keep_the_note_on_time_stamps(tmp_path):
+    from tests.conftest import write_images
+
+    write_images(tmp_path / "d", name="slice_202301151230{:02d}.tif")
+    packed = build(block(path=str(tmp_path / "d"), sampling="random", crops_per_epoch=8, patch_size=48))
+    assert any("like time stamps" in note for note in packed.notes)
+    assert not any("fill no patch" in note for note in packed.notes)

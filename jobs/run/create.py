@@ -25,7 +25,7 @@ from jobs.run.index import Run, make_entry, read_provenance, read_run, write_ind
 from jobs.run.paths import RUN_PREFIX, RunPaths
 from jobs.run.provenance import provenance
 from jobs.run.site_file import write_site
-from unet_models.data.dataset import Built, build
+from unet_models.data.dataset import build
 from unet_models.data.errors import DataError
 from unet_models.data.packed import PackedData
 
@@ -87,7 +87,7 @@ def data_block(config: GridConfig) -> dict[str, Any]:
     return data
 
 
-def pack_data(config: GridConfig, folder: Path, *, depth: int | None = None) -> Built:
+def pack_data(config: GridConfig, folder: Path, *, depth: int | None = None) -> PackedData:
     """The data of ``config``, packed in ``folder``; :class:`UserError` where they cannot be used.
 
     ``depth`` is that of :func:`unet_models.data.dataset.build`.
@@ -129,9 +129,8 @@ def make_run(config: GridConfig, root: Path, say: Callable[[str], None] = print)
             for leftover in paths.root.glob(".data.*.tmp*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             # The first version kept 8 bits of everything. Its runs grow with the same pixels.
-            built = pack_data(config, temporary, depth=8 if paths.data.suffix else None)
-            data = built.data
-            for line in (data.describe(), *built.read, *(f"note: {note}" for note in data.notes)):
+            data = pack_data(config, temporary, depth=8 if paths.data.suffix else None)
+            for line in (data.describe(), *data.read, *(f"note: {note}" for note in data.notes)):
                 say(line)
             check_batches(points, data)
             made = _make_locked(config, points, data, temporary, paths)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from unet_models.data.content import Content, check_finite
+from unet_models.data.content import Content
 from unet_models.data.crops import CropRule
 from unet_models.data.errors import DataError
 from unet_models.data.files.description import Description
@@ -39,15 +38,7 @@ from unet_models.data.splits import TRAIN
 FILES_TABLE = "files.csv"
 
 
-@dataclass(frozen=True)
-class Built:
-    """Packed data, and sentences on what was read: the images, the masks and the intensity range."""
-
-    data: PackedData
-    read: tuple[str, ...]
-
-
-def build(data: Mapping[str, Any], folder: Path, *, depth: int | None = None) -> Built:
+def build(data: Mapping[str, Any], folder: Path, *, depth: int | None = None) -> PackedData:
     """Read, check, cut and split the data that ``grid.yaml`` names, and pack them in ``folder``.
 
     Args:
@@ -59,15 +50,15 @@ def build(data: Mapping[str, Any], folder: Path, *, depth: int | None = None) ->
         DataError: the data cannot be used, or are not those that ``expected_patches`` or ``expected_fingerprint``
             describe. ``folder`` may then contain an unfinished pack.
     """
-    built = _Builder(data, folder, depth).build()
+    packed = _Builder(data, folder, depth).build()
     expected = data["expected_fingerprint"]
-    if expected not in (None, built.data.fingerprint) and depth is None and built.data.dtype == np.uint16:
+    if expected not in (None, packed.fingerprint) and depth is None and packed.dtype == np.uint16:
         # The first version kept 8 bits of everything; a fingerprint of that time still names these data.
         shutil.rmtree(folder)
         eight = _Builder(data, folder, 8).build()
-        built = eight if eight.data.fingerprint == expected else built
-    _check_expected(built.data, data)
-    return built
+        packed = eight if eight.fingerprint == expected else packed
+    _check_expected(packed, data)
+    return packed
 
 
 class _Builder:
@@ -90,7 +81,7 @@ class _Builder:
         locations = dict.fromkeys(getattr(one, side).location for each in volumes for one in each.slices)
         return [self.layout.descriptions[location] for location in locations]
 
-    def build(self) -> Built:
+    def build(self) -> PackedData:
         """Read, scale and pack."""
         data = self.data
         check_types(self.images, data)
@@ -111,12 +102,16 @@ class _Builder:
             ) as writer:
                 for one in self.plan.slices:
                     self._pack(writer, scaler, one, None if limits is content else limits)
+                if content is None and self._one_type():
+                    check_8_bits(self.images[0], data, limits)
                 packed = self._finish(writer, scaler, limits, turned)
-        if content is None and len({one.dtype for one in self.images}) == 1:
-            check_8_bits(self.images[0], data, limits)
         write_table(folder / FILES_TABLE, {"image": self.images, "mask": self.masks}, limits.limits)
         _check_masks(packed)
-        return Built(packed, packed.read)
+        return packed
+
+    def _one_type(self) -> bool:
+        """Whether all images have values of one type."""
+        return len({one.dtype for one in self.images}) == 1
 
     def _finish(self, writer: PackWriter, scaler: Scaler, limits: Content, turned: list[str]) -> PackedData:
         """Complete the pack, with what a reader should know; ``turned`` are notes on the masks."""
@@ -175,8 +170,7 @@ class _Builder:
     def _contents(self) -> tuple[Content | None, Content | None]:
         """The values of all slices and those of the training part, where the range depends on them."""
         data = self.data
-        one_type = len({one.dtype for one in self.images}) == 1
-        if not one_type or not needs_content(self.images[0], data):
+        if not self._one_type() or not needs_content(self.images[0], data):
             return None, None
         content, training = Content(len(self.plan.slices)), None
         # With a random split of patches, each slice has both parts.
@@ -205,7 +199,6 @@ class _Builder:
         """Read a slice and its mask, and add its patches to the pack."""
         described = {side: self.layout.descriptions[page.location] for side, page in one.source.pages()}
         stored = self._read(one.source.image)
-        check_finite(described["image"].name, stored)
         if limits is not None:
             limits.add(described["image"].name, stored)
         image = scaler(stored, white_is_zero=described["image"].white_is_zero)

@@ -138,15 +138,12 @@ def _stated(data: Mapping[str, Any]) -> bool:
     return isinstance(data["intensity_min"], float) and isinstance(data["intensity_max"], float)
 
 
-def type_range(description: Description) -> tuple[float, float] | None:
-    """The range of the type of a file, or ``None`` where the type has none that is used: fractions, 32 bits and more.
-
-    Signed types count from 0.
-    """
+def usual_white(description: Description) -> float | None:
+    """The largest value of the type of a file, or ``None`` where it is not used as white: fractions, 32 bits and more."""
     kind = np.dtype(description.dtype).kind
     if kind == "f" or description.bits > 16:
         return None
-    return 0.0, float(2 ** (description.bits - (kind == "i")) - 1)
+    return float(2 ** (description.bits - (kind == "i")) - 1)
 
 
 def needs_content(description: Description, data: Mapping[str, Any]) -> bool:
@@ -175,16 +172,15 @@ def decide(
     Raises:
         DataError: the range cannot be known without ``data.intensity_min`` and ``data.intensity_max``, with the lines to write.
     """
-    of_type = type_range(description)
     low, high = (_limit(data[key], training, share) for key, share in zip(_KEYS, AUTO, strict=True))
     if low is None:
         low = 0.0
         if content is not None and content.lowest < 0:
             raise _refusal(description, content, "some are negative, and data.intensity_min is not set")
     if high is None:
-        if of_type is None:
+        high = usual_white(description)
+        if high is None:
             raise _refusal(description, content, f"the type {description.dtype} has no usual white")
-        high = of_type[1]
         if content is not None:
             _check_filled(description, content, high)
     if not low < high:
@@ -193,10 +189,8 @@ def decide(
             + (", which all or nearly all training pixels have" if "auto" in _written(data) else "")
             + "; expected a range"
         )
-    fine = content is not None and depth != 8 and _needs_16_bits(content, low, high)
-    if content is None and high - low > 255 and depth != 8:
-        fine = True
-    return Range(low, high, 65535 if fine else 255)
+    lossy = high - low > 255 if content is None else _needs_16_bits(content, low, high)
+    return Range(low, high, 65535 if lossy and depth != 8 else 255)
 
 
 _KEYS = ("intensity_min", "intensity_max")

@@ -11,16 +11,13 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from unet_models.data.crops import Crops
 from unet_models.data.npy_files import StoredArray
-
-if TYPE_CHECKING:
-    pass  # in typing from Python 3.11
 
 PARTS = ("train", "validation", "test")
 _BLOCK = 2**24  # bytes that are hashed at a time
@@ -129,9 +126,9 @@ class PackedData:
         read: sentences on what was read.
         intensity: the range that became 0 to 1; ``None`` where it is not known, as in packs of the first version.
         crops: whole training slices from which crops are drawn, where ``data.sampling`` is random.
-        test_scoring: as in :class:`PackRecord`.
+        test_scoring: as in :class:`unet_models.data.packing.PackRecord`.
         foregrounds: number of foreground pixels of each part.
-        files: what is mapped, with its checksums; empty in memory.
+        files: all files of the pack, with their checksums; empty for data in memory.
     """
 
     parts: Mapping[str, Patches]

@@ -1,7 +1,7 @@
 """From packed data to batches. Shuffling and augmentation depend only on the seed, the epoch and the sample.
 
 An epoch is therefore the same whether the process starts with it or before it, and a resumed point gets the same
-batches as one that was not interrupted. Each batch is read from the mapped files when it is needed.
+batches as one that was not interrupted. Each batch is read from the files of the pack when it is needed.
 """
 
 from __future__ import annotations

@@ -13,10 +13,11 @@ from unet_models.networks.networks import build_network
 from unet_models.training.fused_adam import FusedAdam
 from unet_models.training.metrics import Jaccard
 
+_KERAS = tuple(map(int, keras.__version__.split(".")[:2]))
 # Keras accumulates gradients since version 3.5.
-ACCUMULATES = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 5)
+ACCUMULATES = _KERAS >= (3, 5)
 # The number of samples goes with each loss since version 3.3 at the latest.
-_GIVES_SAMPLES = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 3)
+_GIVES_SAMPLES = _KERAS >= (3, 3)
 OPTIMIZERS = {
     "adam": FusedAdam,
     "adamw": keras.optimizers.AdamW,

@@ -28,7 +28,7 @@ def block(**changes):
 def build(data, **options):
     """The packed data of a block; the maps of its files outlive the folder."""
     with tempfile.TemporaryDirectory() as folder:
-        return dataset.build(data, Path(folder) / "data", **options).data
+        return dataset.build(data, Path(folder) / "data", **options)
 
 
 def fingerprint_of_the_first_version(images, masks, part, z):

@@ -96,7 +96,6 @@ class Tiff(ImageFile):
                 )
             self._page, self._pages = pages[0], pages
             self._check_alike()
-            self._notes: list[str] = []
             self._count, self._order = SliceCounter(location, self._file, pages).count()
             self._check_bytes()
             self._check_gaps()
@@ -114,9 +113,9 @@ class Tiff(ImageFile):
         """All full pages are of one shape, type and kind."""
         first = self._page
         for number, page in enumerate(self._pages):
-            for what in ("shaped", "dtype", "bitspersample", "photometric", "planarconfig", "compression"):
+            for what in ("shaped", "dtype", "bitspersample", "photometric", "planarconfig"):
                 one, other = getattr(first, what), getattr(page, what)
-                if one != other and not (what == "compression"):
+                if one != other:
                     raise DataError(
                         f"{self._name}: page {number} has {what} {_plain(other)} and page 0 has {_plain(one)}; expected "
                         "slices of one shape and type. A thumbnail or reduced copy must be marked as such (NewSubfileType), "
@@ -334,7 +333,8 @@ class Tiff(ImageFile):
 
     def read(self, index: int) -> np.ndarray:
         """As :meth:`ImageFile.read`."""
-        with _guarded(f"{self._name}[{index}]" if self._count > 1 else self._name) as said:
+        name = f"{self._name}[{index}]" if self._count > 1 else self._name
+        with _guarded(name) as said:
             array = self._stored(index)
             if said:
                 raise DataError(
@@ -342,7 +342,7 @@ class Tiff(ImageFile):
                 )
             if array.dtype.kind == "b":
                 array = array.astype(np.uint8)
-            array = as_grey(f"{self._name}[{index}]" if self._count > 1 else self._name, array, self._colours)
+            array = as_grey(name, array, self._colours)
             if self._palette is not None:
                 array = self._palette.applied(array)
             return np.ascontiguousarray(array, array.dtype.newbyteorder("="))

@@ -27,6 +27,7 @@ from analysis.schema import (
 )
 from jobs.common.errors import one_line
 from jobs.common.units import gigabytes, plural, whole_duration
+from unet_models.wording import first_of
 
 WIDTH = 100
 SHOWN = 10
@@ -87,11 +88,6 @@ def _interval(bounds: Interval | None, pattern: str = "{:.2f}") -> str:
     return NONE if bounds is None else f"[{pattern.format(bounds[0])}, {pattern.format(bounds[1])}]"
 
 
-def _names(names: Sequence[str], most: int = 12) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def _configurations(rows: pd.DataFrame) -> list[str]:
     lines = []
     for (_, row), no_better in zip(rows.iterrows(), near_chance(rows), strict=True):
@@ -117,7 +113,7 @@ def _best(found: Findings, frame: pd.DataFrame) -> list[str]:
     if same is None:
         return lines + _paragraph('The reasons are under "Points without success".')
     if len(same.settings) > 1:
-        lines += _paragraph(f"Not distinguishable from the best: {_names(same.settings)}.")
+        lines += _paragraph(f"Not distinguishable from the best: {first_of(same.settings, 12)}.")
     if same.basis:
         critical = same.critical_difference
         least = f"; a difference below {critical:.4f} may be chance" if critical else ""
@@ -136,13 +132,13 @@ def _best(found: Findings, frame: pd.DataFrame) -> list[str]:
         settings = one.indistinguishable.settings
         if len(settings) > 1:
             lines += _paragraph(
-                f"{name}, not distinguishable from its best: {_names(settings, 6)}.", "    ", "  "
+                f"{name}, not distinguishable from its best: {first_of(settings, 6)}.", "    ", "  "
             )
     front = found.pareto
     lines += [
         "",
-        *_paragraph(f"Pareto front of score and stability: {_names(front.stability) or 'none'}."),
-        *_paragraph(f"Pareto front of score and training time: {_names(front.time) or 'none'}."),
+        *_paragraph(f"Pareto front of score and stability: {first_of(front.stability, 12) or 'none'}."),
+        *_paragraph(f"Pareto front of score and training time: {first_of(front.time, 12) or 'none'}."),
     ]
     return lines
 

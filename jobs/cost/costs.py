@@ -10,6 +10,7 @@ from jobs.common.schema import CostSettings, Measurement
 from jobs.cost.prediction import Source, Times
 from jobs.cost.requests import MARGINS, SLOWEST_MARGIN, mem_for, walltime_for
 from jobs.run.index import Entry
+from unet_models.wording import first_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Cost:
 def listed(costs: Sequence[Cost]) -> str:
     """The names of at most four kinds, and how many more there are."""
     names = list(dict.fromkeys(cost.named for cost in costs))
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return first_of(names, 4)
 
 
 def fewest_epochs(entry: Entry) -> int:

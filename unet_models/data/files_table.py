@@ -10,12 +10,12 @@ from pathlib import Path
 from unet_models.data.errors import DataError
 from unet_models.data.files.description import Description
 from unet_models.data.intensity import Scaler
+from unet_models.wording import first_of
 
 _COLUMNS = (
     "kind", "file", "format", "slices", "height", "width", "type", "bits", "lowest", "highest",
     "white_is_zero", "compression", "nm_z", "nm_y", "nm_x", "notes",
 )  # fmt: skip
-_SHOWN = 3
 _FAR_BELOW = 8  # a file whose highest value is this many times lower than that of all files is named
 
 
@@ -109,10 +109,9 @@ def odd_ranges(limits: Mapping[str, tuple[float, float]]) -> list[str]:
     odd = [name for name, (_, high) in limits.items() if high < highest / _FAR_BELOW]
     if not odd:
         return []
-    names = ", ".join(odd[:_SHOWN]) + (f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else "")
     return [
         (
-            f"the values of {len(odd)} of {len(limits)} image files end far below those of the others ({names}), whose highest "
+            f"the values of {len(odd)} of {len(limits)} image files end far below those of the others ({first_of(odd)}), whose highest "
             f"is {highest:g}: are they black, or of another range?"
         )
     ]
@@ -133,5 +132,4 @@ def _counted(values: Iterable[str]) -> str:
     counts = Counter(values)
     if len(counts) == 1:
         return str(next(iter(counts)))
-    shown = [f"{number} {value}" for value, number in counts.most_common(_SHOWN)]
-    return " and ".join(shown) + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
+    return first_of([f"{number} {value}" for value, number in counts.most_common()], joined=" and ")

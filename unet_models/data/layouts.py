@@ -11,7 +11,7 @@ from typing import Any
 
 from unet_models.data.errors import DataError
 from unet_models.data.files.description import Description
-from unet_models.data.files.opening import open_image, suffixes
+from unet_models.data.files.opening import is_array_folder, open_image, suffixes
 from unet_models.data.layout import Layout, Page, SliceSource, Volume
 from unet_models.data.pairing import (
     is_system,
@@ -21,6 +21,7 @@ from unet_models.data.pairing import (
     slice_numbers,
     stem,
 )
+from unet_models.wording import first_of
 
 VOLUME_NAMES = {"train": ("training", "training_groundtruth"), "test": ("testing", "testing_groundtruth")}
 _NO_NUMBERS = (
@@ -119,10 +120,7 @@ class _Finder:
             for note in one.notes:
                 names.setdefault(note, []).append("/".join(Path(one.name).parts[-2:]))
         for note, files in names.items():
-            shown = ", ".join(files[:_NAMED]) + (
-                f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
-            )
-            yield f"{shown}: {note}"
+            yield f"{first_of(files)}: {note}"
 
     def folder(self, folder: Path, name: str = "") -> tuple[list[Volume], list[Volume]]:
         """The volumes to train and validate on, and those of the test part, in ``folder``."""
@@ -171,9 +169,9 @@ class _Finder:
 
     def places(self, name: str, images: str, masks: str) -> Volume:
         """The volume whose images and masks are each a folder, a file or an array in a file."""
-        if Path(images).is_dir() and Path(images).suffix.lower() != ".zarr":
+        if Path(images).is_dir() and not is_array_folder(Path(images)):
             return self._folders(name, Path(images), Path(masks))
-        if Path(masks).is_dir() and Path(masks).suffix.lower() != ".zarr":
+        if Path(masks).is_dir() and not is_array_folder(Path(masks)):
             raise DataError(
                 f"data.images {images} is one file and data.masks {masks} is a folder; expected two of a kind"
             )

@@ -9,6 +9,7 @@ import numpy as np
 
 from unet_models.data.content import check_finite
 from unet_models.data.errors import DataError
+from unet_models.wording import first_of
 
 
 def to_mask(
@@ -80,7 +81,7 @@ class Polarity:
         total = sum(found for found, _ in self._counts.values()) / sum(
             size for _, size in self._counts.values()
         )
-        names = ", ".join(above[:3]) + (f" and {len(above) - 3} more" if len(above) > 3 else "")
+        names = first_of(above)
         if len(above) == len(shares):
             return [
                 (

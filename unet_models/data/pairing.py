@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unet_models.data.errors import DataError
-from unet_models.data.files.opening import suffixes
+from unet_models.data.files.opening import is_image, suffixes
 
 _SYSTEM_NAMES = {
     "thumbs.db",
@@ -73,19 +73,18 @@ def list_images(folder: Path) -> Listing:
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; expected one that contains {', '.join(suffixes())} files")
-    known = suffixes()
     files, others = [], []
     for path in folder.iterdir():
         if is_system(path.name):
             continue
-        if not path.name.lower().endswith(known) or (path.is_dir() and path.suffix.lower() != ".zarr"):
+        if not is_image(path):
             others.append(path.name)
         elif not path.exists():
             raise DataError(f"{path} is a link to nothing; expected a file: copy it, or remove the link")
         else:
             files.append(path)
     if not files:
-        raise DataError(f"{folder} contains no image; expected {', '.join(known)} files")
+        raise DataError(f"{folder} contains no image; expected {', '.join(suffixes())} files")
     files.sort(key=lambda path: natural_key(path.name))
     by_stem: dict[str, Path] = {}
     for path in files:

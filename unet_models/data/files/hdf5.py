@@ -15,17 +15,10 @@ from unet_models.data.errors import DataError
 from unet_models.data.files.axes import ChunkedFile, find_axes, stored_type
 from unet_models.data.files.description import Description
 from unet_models.data.files.guard import guarded
+from unet_models.data.files.opening import split_location
 
 _EXPECTED = "a complete HDF5 file"
 _SHOWN = 10
-
-
-def split_location(location: str) -> tuple[str, str | None]:
-    """The path of the file and the name of the array, ``None`` where the location has none."""
-    if Path(location).exists() or ":/" not in location:
-        return location, None
-    path, name = location.split(":/", 1)
-    return path, name.strip("/") or None
 
 
 class Hdf5(ChunkedFile):

@@ -49,6 +49,24 @@ def suffixes() -> tuple[str, ...]:
     return tuple(suffix for one in FORMATS.values() for suffix in one.suffixes)
 
 
+def split_location(location: str) -> tuple[str, str | None]:
+    """The path of the file and the name of the array, ``None`` where the location has none."""
+    if Path(location).exists() or ":/" not in location:
+        return location, None
+    path, name = location.split(":/", 1)
+    return path, name.strip("/") or None
+
+
+def is_image(path: Path) -> bool:
+    """Whether ``path`` has the name of an image file, and is a file or, for Zarr, a folder."""
+    return path.name.lower().endswith(suffixes()) and (not path.is_dir() or is_array_folder(path))
+
+
+def is_array_folder(path: Path) -> bool:
+    """Whether ``path`` is a Zarr folder, which is one image rather than a folder of images."""
+    return path.is_dir() and path.name.lower().endswith(FORMATS["Zarr"].suffixes)
+
+
 def open_image(location: str) -> ImageFile:
     """Open the image file, or the array of a container, at ``location``.
 
@@ -61,11 +79,7 @@ def open_image(location: str) -> ImageFile:
         DataError: the file is missing, damaged, incomplete, of an unknown format, or has something other than grey
             slices: colour, transparency, channels or time points; or its container has several arrays and none is named.
     """
-    path = (
-        Path(location.split(":/", 1)[0])
-        if ":/" in location and not Path(location).exists()
-        else Path(location)
-    )
+    path = Path(split_location(location)[0])
     try:
         if path.is_dir():
             start = b""

@@ -13,7 +13,7 @@ from unet_models.data.errors import DataError
 from unet_models.data.files.axes import ChunkedFile, find_axes, stored_type
 from unet_models.data.files.description import Description
 from unet_models.data.files.guard import guarded
-from unet_models.data.files.hdf5 import split_location
+from unet_models.data.files.opening import split_location
 
 _EXPECTED = "a complete Zarr array"
 _SHOWN = 10

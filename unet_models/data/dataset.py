@@ -119,7 +119,7 @@ class _Builder:
         given = not (data["intensity_min"] is None and data["intensity_max"] is None)
         return writer.finish(
             self.layout.source,
-            data["split"],
+            "volume-wise" if data["validation_volumes"] else data["split"],
             notes=(
                 *self.layout.notes,
                 *self.plan.notes,

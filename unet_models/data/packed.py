@@ -120,7 +120,7 @@ class PackedData:
         z: int32 (N,), slice number.
         volume: int16 (N,), number of the volume.
         source: where the data come from, in words.
-        split: the name of the split, ``contiguous`` or ``random``.
+        split: the name of the split: ``contiguous``, ``random``, or ``volume-wise`` where whole volumes validate.
         fingerprint: see :func:`fingerprint`.
         notes: what a reader should know about how the data were read and split.
         read: sentences on what was read.

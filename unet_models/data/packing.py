@@ -45,7 +45,7 @@ class PackRecord(msgspec.Struct, frozen=True):
         version: of the format.
         fingerprint: see :func:`fingerprint`.
         source: where the data come from, in words.
-        split: ``contiguous`` or ``random``.
+        split: ``contiguous``, ``random`` or ``volume-wise``.
         patch_size: side of a patch, in pixels.
         foreground: number of foreground pixels of each part.
         files: by name.

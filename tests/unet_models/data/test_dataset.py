@@ -289,6 +289,7 @@ def test_whole_volumes_are_held_out(tmp_path):
     assert [packed.count(part) for part in PARTS] == [24, 12, 12]
     assert packed.volume[packed.part == 1].tolist() == [1] * 12
     assert "the validation part is the whole of vol2" in packed.notes
+    assert "volume-wise split" in packed.describe()
     each = build(block(path=str(tmp_path), gap_slices=0, validation_fraction=0.3))
     assert [each.count(part) for part in PARTS] == [32, 16, 0]  # one slice of each volume
     assert each.fingerprint != build(block(path=str(tmp_path / "vol1"), gap_slices=0)).fingerprint

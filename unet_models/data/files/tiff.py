@@ -110,8 +110,14 @@ class Tiff(ImageFile):
         return whole
 
     def _check_alike(self) -> None:
-        """All full pages are of one shape, type and kind."""
+        """All full pages are of one shape, type and kind, and of one slice each."""
         first = self._page
+        depth = max(page.imagedepth for page in self._pages)
+        if depth > 1:
+            raise DataError(
+                f"{self._name} is a volumetric TIFF: one page has {depth} slices (ImageDepth); expected a page for each slice: "
+                "save it as a stack, for example with ImageJ, or with tifffile.imwrite without volumetric=True"
+            )
         for number, page in enumerate(self._pages):
             for what in ("shaped", "dtype", "bitspersample", "photometric", "planarconfig"):
                 one, other = getattr(first, what), getattr(page, what)
@@ -201,12 +207,11 @@ class Tiff(ImageFile):
         dtype = page.dtype
         # Programs do not agree on the order of the three bytes of 24 bits.
         odd = dtype is not None and page.bitspersample % 8 == 0 and page.bitspersample != 8 * dtype.itemsize
-        if dtype is None or dtype.kind not in "biuf" or page.imagedepth > 1 or odd:
+        if dtype is None or dtype.kind not in "biuf" or odd:
             kind = page.sampleformat if dtype is None else dtype
             raise DataError(
-                f"{self._name} has samples of the type {kind} with {page.bitspersample} bits"
-                + (f" and depth {page.imagedepth}" if page.imagedepth > 1 else "")
-                + "; expected whole or floating-point numbers"
+                f"{self._name} has samples of the type {kind} with {page.bitspersample} bits; "
+                "expected whole or floating-point numbers"
             )
         photometric = int(page.photometric)
         if photometric not in (_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _YCBCR):

@@ -371,6 +371,11 @@ def test_complex_numbers_are_refused(tmp_path):
     refused(tmp_path / "a.tif", "expected whole or floating-point numbers")
 
 
+def test_a_volume_in_one_page_is_refused_by_its_name(tmp_path):
+    imwrite(tmp_path / "a.tif", np.zeros((16, 32, 48), np.uint8), volumetric=True, tile=(16, 16, 16))
+    refused(tmp_path / "a.tif", r"volumetric TIFF: one page has 16 slices .* save it as a stack")
+
+
 @pytest.mark.parametrize("orientation", [3, 6, 8])
 def test_an_orientation_tag_turns_nothing_and_is_noted(tmp_path, orientation):
     imwrite(tmp_path / "a.tif", STACK[0], extratags=[(274, 3, 1, orientation, True)])

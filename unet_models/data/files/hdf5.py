@@ -42,7 +42,7 @@ class Hdf5(ChunkedFile):
                 file = h5py.File(path, "r")
             stack.callback(file.close)
             self.array = self._chosen(location, file, name, h5py.Dataset)
-            self._check_stored(location, Path(path))
+            _check_stored(location, Path(path).parent, self.array)
             labels = _labels(self.array)
             self.axes = find_axes(location, self.array.shape, labels)
             dtype, bits = stored_type(location, self.array.dtype)
@@ -90,39 +90,85 @@ class Hdf5(ChunkedFile):
             )
         return file[name]
 
-    def _check_stored(self, location: str, path: Path) -> None:
-        """HDF5 gives fill values, without a word, for what is missing."""
-        array = self.array
-        missing: list[str] = []
-        if array.is_virtual:
-            names = [source.file_name for source in array.virtual_sources()]
-            missing = [name for name in names if name != "." and not (path.parent / name).exists()]
-        elif array.external:
-            missing = [str(name) for name, _, _ in array.external if not (path.parent / str(name)).exists()]
-        if missing:
-            raise DataError(f"{location} refers to the file {missing[0]}, which is not there; copy it, too")
-        if array.is_virtual or array.external or array.size == 0:
-            return
-        if array.chunks is not None:
-            expected = math.prod(
-                -(-length // chunk) for length, chunk in zip(array.shape, array.chunks, strict=True)
-            )
-            written = array.id.get_num_chunks()
-            if written < expected:
-                raise DataError(
-                    f"{location}: {expected - written:,} of its {expected:,} chunks were never written and would be read as "
-                    f"{array.fillvalue}; expected a complete array: write it again"
-                )
-        elif array.id.get_storage_size() == 0:
-            raise DataError(
-                f"{location} was never written and would be read as {array.fillvalue}; write it again"
-            )
-
     def guarded_fetch(self, index: tuple[Any, ...]) -> np.ndarray:
         """As :meth:`ChunkedFile.guarded_fetch`."""
         with guarded(self.description.name, _EXPECTED):
             found: np.ndarray = self.array[index]
             return found
+
+
+def _check_stored(location: str, folder: Path, array: Any) -> None:
+    """Every element is stored: HDF5 gives fill values, without a word, for what is missing. ``folder`` is the file's."""
+    if array.is_virtual:
+        _check_virtual(location, folder, array)
+        return
+    if array.external:
+        # HDF5 looks for them in the current directory, and gives zeros where one is shorter than the array.
+        names = ", ".join(str(name) for name, _, _ in array.external[:_SHOWN])
+        raise DataError(
+            f"{location} keeps its values in other files ({names}); expected an array of its own: copy its values into a new file"
+        )
+    if array.size == 0:
+        return
+    if array.chunks is not None:
+        expected = math.prod(
+            -(-length // chunk) for length, chunk in zip(array.shape, array.chunks, strict=True)
+        )
+        written = array.id.get_num_chunks()
+        if written > expected:
+            raise DataError(
+                f"{location} has {written:,} chunks, and its shape {array.shape} needs {expected:,}; the file is damaged: copy it "
+                "again"
+            )
+        if written < expected:
+            raise DataError(
+                f"{location}: {expected - written:,} of its {expected:,} chunks were never written and would be read as "
+                f"{array.fillvalue}; expected a complete array: write it again"
+            )
+        return
+    stored = array.id.get_storage_size()
+    if stored == 0:
+        raise DataError(
+            f"{location} was never written and would be read as {array.fillvalue}; write it again"
+        )
+    if stored != array.nbytes:
+        raise DataError(
+            f"{location} has {stored:,} bytes, and its shape {array.shape} needs {array.nbytes:,}; the file is damaged: copy it "
+            "again"
+        )
+
+
+def _check_virtual(location: str, folder: Path, array: Any) -> None:
+    """The sources of a virtual array are there and cover it."""
+    import h5py
+
+    covered = 0
+    for source in array.virtual_sources():
+        covered += source.vspace.get_select_npoints()
+        own = source.file_name == "."
+        if "%" in source.file_name + source.dset_name:
+            raise DataError(
+                f"{location} takes its values from a series of files ({source.file_name}:{source.dset_name}); expected an array of "
+                "its own: copy its values into a new file"
+            )
+        path = Path(array.file.filename) if own else folder / source.file_name
+        if not path.is_file():
+            raise DataError(
+                f"{location} refers to the file {source.file_name}, which is not there; copy it, too"
+            )
+        with contextlib.nullcontext(array.file) if own else h5py.File(path, "r") as file:
+            if not isinstance(file.get(source.dset_name), h5py.Dataset):
+                raise DataError(
+                    f"{location} refers to the array {source.dset_name} of {path.name}, which is not there; expected the file that "
+                    "it was made with: copy it, too"
+                )
+            if not own:  # a source in the same file may be the array itself
+                _check_stored(f"{path}:/{source.dset_name.strip('/')}", path.parent, file[source.dset_name])
+    if covered < array.size:
+        raise DataError(
+            f"{location}: {array.size - covered:,} of its {array.size:,} values come from no file and would be read as "
+            f"{array.fillvalue}; expected a complete array: write it again"
+        )
 
 
 def _labels(array: Any) -> Sequence[str] | None:

@@ -32,6 +32,7 @@ class Mrc(ImageFile):
         """Read the header."""
         self._path = Path(location)
         with guarded(location, _EXPECTED):
+            _check_length(self._path)
             with mrcfile.open(location, header_only=True, permissive=True) as opened:
                 header = opened.header.copy()
             if header is None:
@@ -69,6 +70,13 @@ class Mrc(ImageFile):
                 raise DataError(
                     f"{location} has {size:,} of {needed:,} bytes; expected a complete file: copy it again"
                 )
+            section = columns * rows * self._dtype.itemsize
+            if size - needed >= section:
+                raise DataError(
+                    f"{location} has {sections} sections and {size - needed:,} bytes after them, which hold "
+                    f"{(size - needed) // section} more of its size; expected a header with the right number, which a program that "
+                    "was stopped does not write: save the stack anew"
+                )
             notes = (
                 () if size == needed else (f"{size - needed:,} bytes after the last section are not used",)
             )
@@ -94,6 +102,20 @@ class Mrc(ImageFile):
             offset = self._start + index * count * self._dtype.itemsize
             found = np.fromfile(self._path, self._dtype, count, offset=offset)
             return np.ascontiguousarray(found.reshape(about.height, about.width), about.dtype)
+
+
+def _check_length(path: Path) -> None:
+    """The extended header fits into the file. mrcfile takes the memory that it asks for, up to 2 GB, before it reads it."""
+    with path.open("rb") as stream:
+        start = stream.read(96)
+    lengths = (
+        [int(np.frombuffer(start, order + "i4", 1, 92)[0]) for order in "<>"] if len(start) == 96 else []
+    )
+    size = path.stat().st_size
+    if lengths and not any(0 <= length <= size for length in lengths):
+        raise DataError(
+            f"{path} has {size:,} bytes, and its extended header alone has more; expected a complete file: copy it again"
+        )
 
 
 def _signed(location: str, header: Any) -> bool:

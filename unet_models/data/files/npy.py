@@ -38,6 +38,11 @@ class Npy(ImageFile):
                 raise DataError(
                     f"{location} has {size:,} of {needed:,} bytes; expected a complete file: copy it again"
                 )
+            if size > needed:
+                raise DataError(
+                    f"{location} has {size - needed:,} bytes after its array of the shape {self._shape}, as when several arrays "
+                    "were saved one after the other; expected one array: numpy.save(path, numpy.stack(slices))"
+                )
             axes = find_axes(location, self._shape, None)
             if len(self._shape) > 3:
                 raise DataError(f"{location} has the shape {self._shape}; expected (slices, height, width)")

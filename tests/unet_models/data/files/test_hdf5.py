@@ -120,6 +120,48 @@ def test_a_virtual_array_needs_its_files(tmp_path):
         read(tmp_path / "a.h5")
 
 
+def test_what_the_sources_of_a_virtual_array_lack_is_not_read_as_black(tmp_path):
+    write(tmp_path / "part.h5", raw=values((4, 5, 6)))
+    with h5py.File(tmp_path / "part.h5", "r+") as file:
+        file.create_dataset("none", (4, 5, 6), "u1")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, source, slices in (("half", "raw", 2), ("other", "others", 4), ("unwritten", "none", 4)):
+            layout = h5py.VirtualLayout((4, 5, 6), "u1")
+            layout[:slices] = h5py.VirtualSource("part.h5", source, (4, 5, 6))[:slices]
+            file.create_virtual_dataset(name, layout)
+        file["own"] = values((4, 5, 6))
+        layout = h5py.VirtualLayout((4, 5, 6), "u1")
+        layout[:] = h5py.VirtualSource(".", "own", (4, 5, 6))
+        file.create_virtual_dataset("same", layout)
+    for name, words in (
+        ("half", "60 of its 120 values come from no file"),
+        ("other", "refers to the array others of part.h5, which is not there"),
+        ("unwritten", "part.h5:/none was never written"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read(tmp_path / f"a.h5:/{name}")
+    assert (read(tmp_path / "a.h5:/same")[1] == values((4, 5, 6))).all()
+
+
+def test_values_in_raw_files_are_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        raw = str(tmp_path / "raw.bin")
+        file.create_dataset("raw", (4, 5, 6), "u1", external=[(raw, 8, 120)])[:] = values((4, 5, 6))
+    with pytest.raises(
+        DataError, match=r"keeps its values in other files .*raw.bin.*; expected an array of its own"
+    ):
+        read(tmp_path / "a.h5")
+
+
+def test_an_array_of_another_size_than_its_shape_is_refused(tmp_path):
+    path = write(tmp_path / "a.h5", raw=values((6, 16, 16)))
+    content = path.read_bytes()
+    shape, damaged = (np.array(lengths, "<u8").tobytes() for lengths in ((6, 16, 16), (6, 16, 1)))
+    path.write_bytes(content.replace(shape, damaged))
+    with pytest.raises(DataError, match="1,536 bytes, and its shape .6, 16, 1. needs 96"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     "array", [np.zeros((3, 4), complex), np.zeros((3, 4), [("a", "i4")]), np.array([[b"a"]])]
 )

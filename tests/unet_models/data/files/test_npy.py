@@ -51,6 +51,16 @@ def test_other_arrays_are_refused(tmp_path, array, words):
         read(tmp_path / "a.npy")
 
 
+def test_arrays_saved_one_after_the_other_are_refused(tmp_path):
+    with (tmp_path / "a.npy").open("wb") as stream:
+        for _ in range(3):
+            np.save(stream, values((4, 5), "uint16"))
+    with pytest.raises(
+        DataError, match="a.npy has 336 bytes after its array of the shape .4, 5., as when several"
+    ):
+        read(tmp_path / "a.npy")
+
+
 def test_a_cut_off_file_is_refused_at_every_length(tmp_path):
     np.save(tmp_path / "a.npy", values((3, 4, 5), "uint16"))
     whole = (tmp_path / "a.npy").read_bytes()

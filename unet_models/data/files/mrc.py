@@ -5,12 +5,13 @@ The format: Cheng et al., Journal of Structural Biology 192, 146 (2015), doi:10.
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
 
-import mrcfile
 import numpy as np
+from mrcfile.mrcinterpreter import MrcInterpreter
 
 from unet_models.data.errors import DataError
 from unet_models.data.files.description import Description, ImageFile
@@ -18,6 +19,7 @@ from unet_models.data.files.guard import guarded
 
 _EXPECTED = "a complete MRC file"
 _HEADER = 1024  # bytes
+_LENGTH = 92  # where the header has the number of bytes of the extended one
 _TYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _OTHERS = {3: "complex", 4: "complex", 16: "RGB", 101: "4-bit"}
 _IMOD = 1146047817  # the stamp of IMOD, "IMOD" as a number
@@ -32,11 +34,7 @@ class Mrc(ImageFile):
         """Read the header."""
         self._path = Path(location)
         with guarded(location, _EXPECTED):
-            _check_length(self._path)
-            with mrcfile.open(location, header_only=True, permissive=True) as opened:
-                header = opened.header.copy()
-            if header is None:
-                raise DataError(f"{location} has no header; expected a complete MRC file")
+            header, extended = _header(location, self._path)
             mode = int(header.mode)
             if mode not in _TYPES:
                 kind = _OTHERS.get(mode, "unknown")
@@ -63,10 +61,10 @@ class Mrc(ImageFile):
             self._dtype = np.dtype(_TYPES[mode]).newbyteorder(order)
             if mode == 0:
                 self._dtype = np.dtype(np.int8 if _signed(location, header) else np.uint8)
-            self._start = _HEADER + int(header.nsymbt)
+            self._start = _HEADER + extended
             size = self._path.stat().st_size
             needed = self._start + math.prod((columns, rows, sections)) * self._dtype.itemsize
-            if size < needed or int(header.nsymbt) < 0:
+            if size < needed or extended < 0:
                 raise DataError(
                     f"{location} has {size:,} of {needed:,} bytes; expected a complete file: copy it again"
                 )
@@ -104,18 +102,15 @@ class Mrc(ImageFile):
             return np.ascontiguousarray(found.reshape(about.height, about.width), about.dtype)
 
 
-def _check_length(path: Path) -> None:
-    """The extended header fits into the file. mrcfile takes the memory that it asks for, up to 2 GB, before it reads it."""
+def _header(location: str, path: Path) -> tuple[Any, int]:
+    """The header and the length of the extended one, which is not read: mrcfile takes the memory that it asks for first."""
     with path.open("rb") as stream:
-        start = stream.read(96)
-    lengths = (
-        [int(np.frombuffer(start, order + "i4", 1, 92)[0]) for order in "<>"] if len(start) == 96 else []
-    )
-    size = path.stat().st_size
-    if lengths and not any(0 <= length <= size for length in lengths):
-        raise DataError(
-            f"{path} has {size:,} bytes, and its extended header alone has more; expected a complete file: copy it again"
-        )
+        start = stream.read(_HEADER)
+    alone = start[:_LENGTH] + bytes(4) + start[_LENGTH + 4 :]
+    header = MrcInterpreter(io.BytesIO(alone), permissive=True, header_only=True).header
+    if header is None:
+        raise DataError(f"{location} has no header; expected a complete MRC file")
+    return header, int(np.frombuffer(start, header.dtype["nsymbt"], 1, _LENGTH)[0])
 
 
 def _signed(location: str, header: Any) -> bool:

@@ -88,8 +88,8 @@ def test_bytes_of_which_nobody_says_whether_they_have_a_sign_are_refused(tmp_pat
         (8, (40,), "expected a complete file"),
         (8, (1,), "has 1 sections and .* bytes after them, which hold 3 more"),
         (8, (-1,), "sections; expected at least one"),
-        (92, (10**6,), "its extended header alone has more; expected a complete file"),
-        (92, (2**31 - 1,), "its extended header alone has more; expected a complete file"),
+        (92, (10**6,), "expected a complete file"),
+        (92, (2**31 - 1,), "expected a complete file"),
     ],
 )
 def test_what_cannot_be_read_exactly_is_refused(tmp_path, offset, fields, words):

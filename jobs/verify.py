@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from jobs.common.errors import UserError, run_command
-from jobs.common.requirements import Requirement, release, requirements
+from jobs.common.requirements import PROJECT, Requirement, release, requirements
 
 if TYPE_CHECKING:
     from jobs.run.index import Run
@@ -30,8 +30,11 @@ Level = Literal["ok", "warning", "FAILURE"]
 Check = tuple[Level, str]  # and the line to print
 REPAIR = "bash jobs/make_environment.sh"
 
-_TENSORFLOW = """
-import keras, tensorflow as tf
+# The first import prepares the process as that of a point, whatever the user's keras.json and matplotlibrc are.
+_TENSORFLOW = f"""
+import sys
+sys.path.insert(0, {str(PROJECT.parent)!r})
+import unet_models, keras, tensorflow as tf
 print(tf.__version__, keras.__version__, ",".join(d.name for d in tf.config.list_physical_devices("GPU")) or "-")
 """
 

@@ -25,3 +25,10 @@ for _name in (
     "TF_DETERMINISTIC_OPS",  # `deterministic` decides
 ):
     os.environ.pop(_name, None)
+
+# Keras imports Matplotlib, whose import ends at a backend that it does not know and at a matplotlibrc that is not UTF-8.
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["MATPLOTLIBRC"] = os.devnull
+# No variable keeps it from reading the one in the working directory.
+if os.path.lexists("matplotlibrc"):
+    import unet_models.plotting  # noqa: F401

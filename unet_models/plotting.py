@@ -9,12 +9,17 @@ from __future__ import annotations
 import logging
 import os
 
-# Names of a backend that Matplotlib does not know end its import.
-os.environ["MPLBACKEND"] = "Agg"
 # It would print what it dislikes in the user's file, and that it has no folder for its cache of fonts.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
-import matplotlib as mpl  # noqa: E402 - after what it reads
+_exists = os.path.exists
+# A file that is not UTF-8, or that the user may not read, ends the import of Matplotlib. The one in the working directory
+# comes before the one that MATPLOTLIBRC names, which this package has set.
+os.path.exists = lambda path: path != "matplotlibrc" and _exists(path)
+try:
+    import matplotlib as mpl
+finally:
+    os.path.exists = _exists
 
 mpl.rcdefaults()
 mpl.use("Agg")

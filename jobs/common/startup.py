@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from typing import Any
 
 SCRIPTS = ("make_grid.py", "run_point.py", "collect.py", "analyze.py")
 _MISSING = 2  # the exit code of everything that the user can fix
+_MEMORY = "/dev/shm"  # noqa: S108 - the files in it get names of their own
 
 
 class DiscardingFile(io.FileIO):
@@ -50,19 +52,31 @@ def prepare_command() -> None:
     sys.excepthook = explain_import_error
     safe_streams()
     usual_warnings()
+    temporary_folder()
 
 
 def usual_warnings() -> None:
-    """Undo ``PYTHONWARNINGS`` and ``-W``, here and in the processes that this one starts.
+    """Undo ``PYTHONWARNINGS``, ``-W`` and the filters of a ``sitecustomize``, here and in the processes that this one starts.
 
     With ``error``, a warning inside TensorFlow or pandas would end a training.
     """
-    if sys.warnoptions:
-        sys.warnoptions.clear()
-        os.environ.pop("PYTHONWARNINGS", None)
-        warnings.resetwarnings()
-        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
-            warnings.simplefilter("ignore", category)
+    sys.warnoptions.clear()
+    os.environ.pop("PYTHONWARNINGS", None)
+    warnings.resetwarnings()
+    for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", category)
+
+
+def temporary_folder() -> None:
+    """Use memory for temporary files where ``TMPDIR``, ``/tmp`` and the working directory are full or read-only.
+
+    Matplotlib and the processes of :mod:`multiprocessing` need a few small ones, and a result must not wait for them.
+    """
+    try:
+        tempfile.gettempdir()
+    except OSError:
+        if os.access(_MEMORY, os.W_OK | os.X_OK):
+            os.environ["TMPDIR"] = tempfile.tempdir = _MEMORY
 
 
 def safe_streams() -> None:
@@ -129,6 +143,11 @@ def explain_import_error(
             f"the package {needed[missing]} of {sys.executable} cannot be imported ({words}); it was installed for another "
             "Python or is incomplete: make the environment again with bash jobs/make_environment.sh"
         )
+        code = _MISSING
+    elif isinstance(error, OSError) and error.errno is not None:
+        # Before a command is run, there is only the import of packages.
+        place = "" if error.filename is None else f"{error.filename}: "
+        text = f"{place}{error.strerror}; expected the files of the environment, and a folder for temporary files (TMPDIR)"
         code = _MISSING
     else:
         sys.__excepthook__(kind, error, trace)

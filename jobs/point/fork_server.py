@@ -9,10 +9,14 @@ million objects that stay.
 
 import gc
 
-import jobs.point.attempt
-import unet_models.pictures
-import unet_models.training.training
 from jobs.common.errors import COLLECTOR
+from jobs.common.startup import usual_warnings
+
+usual_warnings()  # a sitecustomize has set them in this process, too
+
+import jobs.point.attempt  # noqa: E402 - after what a warning could end
+import unet_models.pictures  # noqa: E402
+import unet_models.training.training  # noqa: E402
 
 gc.collect()
 gc.freeze()

@@ -26,10 +26,10 @@ print(keras.backend.backend(), keras.config.image_data_format(), keras.config.fl
 """
 
 
-def output(program, **environment):
+def output(program, folder=REPOSITORY, **environment):
     ended = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=REPOSITORY,
+        cwd=folder,
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
@@ -47,16 +47,15 @@ def usual():
     "settings",
     [
         "text.usetex: True",
-        "savefig.dpi: 30\nfont.size: 40\naxes.facecolor: black",
-        "backend: TkAgg",
-        "no.such.key: 1\naxes.labelsize: nonsense",
-        "font.family: NoSuchFont\naxes.formatter.use_locale: True",
+        "not.utf8: \udcff",
+        "savefig.dpi: 30\nfont.size: 40\naxes.facecolor: black\nfont.family: NoSuchFont\naxes.formatter.use_locale: True",
+        "backend: TkAgg\nno.such.key: 1\naxes.labelsize: nonsense",
     ],
 )
 def test_a_picture_does_not_depend_on_matplotlibrc(tmp_path, usual, settings):
-    (tmp_path / "matplotlibrc").write_text(settings + "\n")
+    (tmp_path / "matplotlibrc").write_text(settings + "\n", errors="surrogateescape")
     place = {"MPLCONFIGDIR": str(tmp_path), "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
-    assert output(DRAW, **place) == usual
+    assert output(DRAW, tmp_path, **place) == usual  # found there, too, and before all others
 
 
 @pytest.mark.parametrize("environment", [{"MPLBACKEND": "nonsense"}, {"MPLCONFIGDIR": "/proc/nothing"}])

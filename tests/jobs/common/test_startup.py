@@ -6,10 +6,13 @@ import ast
 import os
 import subprocess
 import sys
+import tempfile
+import warnings
 from pathlib import Path
 
 import pytest
 
+from jobs.common import startup
 from tests.conftest import REPOSITORY
 
 SCRIPTS = ("make_grid.py", "run_point.py", "collect.py", "analyze.py")
@@ -133,3 +136,32 @@ def test_the_environment_of_the_user_changes_nothing(environment):
 def test_a_training_does_not_end_by_a_warning_of_a_library(tiny_run):
     point = [str(REPOSITORY / "run_point.py"), str(tiny_run.paths.root), "1"]
     assert run(point, PYTHONWARNINGS="error", PYTHONSAFEPATH="1").returncode == 0
+
+
+def test_no_filter_of_the_user_turns_a_warning_into_an_error():
+    """A sitecustomize can set one without PYTHONWARNINGS."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        startup.usual_warnings()
+        warnings.warn("an old name", DeprecationWarning, stacklevel=1)
+
+
+def test_temporary_files_are_kept_in_memory_where_no_disk_takes_any(monkeypatch, tmp_path):
+    def none_usable():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setenv("TMPDIR", "/dev/null/tmp")
+    monkeypatch.setattr(tempfile, "gettempdir", none_usable)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(startup, "_MEMORY", str(tmp_path))
+    startup.temporary_folder()
+    assert tempfile.tempdir == os.environ["TMPDIR"] == str(tmp_path)
+
+
+def test_a_file_that_an_import_cannot_read_is_one_line(monkeypatch, capsys):
+    codes = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    error = PermissionError(13, "Permission denied", "/tmp/matplotlib-x")
+    startup.explain_import_error(PermissionError, error, None)
+    assert codes == [2]
+    assert "/tmp/matplotlib-x: Permission denied; expected" in capsys.readouterr().err

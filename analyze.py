@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leave
 import jobs  # noqa: F401 - first: it checks Python and prepares the process  # isort: skip
 from analysis.figures.background import drawing_processes
 from analysis.figures.look import FORMATS
-from analysis.report.report import write_report
+from analysis.report.report import Report, write_report
 from jobs.common.errors import NOTHING, OK, UserError, run_command, shown
 from jobs.common.units import plural
 from jobs.run.paths import RunPaths
@@ -36,6 +36,21 @@ def _formats(text: str | None) -> tuple[str, ...]:
             "such as --figures svg,pdf"
         )
     return formats
+
+
+def _answer(report: Report) -> str:
+    """The best configuration in one line."""
+    example, first = report.best, report.configuration
+    if example is None or first is None:
+        return "no point was successful; the report gives the reasons"
+    level = "" if example.chance_jaccard is None else f" (chance level {example.chance_jaccard:.3f})"
+    of, runs = plural(report.successful, "point"), len(first.names)
+    if runs > 1:
+        return (
+            f"best configuration of {of}: {first.settings}: mean val_jaccard {first.mean:.3f} over {runs} runs{level}, "
+            f"for example {example.name}: {example.best_val_jaccard:.3f}"
+        )
+    return f"best of {of}: {example.name}: val_jaccard {example.best_val_jaccard:.3f}{level}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,15 +104,8 @@ def main(argv: list[str] | None = None) -> int:
             print(sentence)
         for figure in report.not_drawn:
             print(f"not drawn: {figure.file}: {figure.why}")
-        if report.best is None:
-            print("no point was successful; the report gives the reasons")
-            return NOTHING
-        best, chance = report.best, report.best.chance_jaccard
-        level = "" if chance is None else f" (chance level {chance:.3f})"
-        print(
-            f"best of {plural(report.successful, 'point')}: {best.name}: val_jaccard {best.best_val_jaccard:.3f}{level}"
-        )
-        return OK
+        print(_answer(report))
+        return NOTHING if report.best is None else OK
 
     return run_command("analyze", command)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
-from jobs.common.errors import run_command
+from jobs.common.errors import UserError, pasted, run_command
 from jobs.common.units import plural
 from jobs.grid.config import load_config
 from jobs.grid.explain import explain
@@ -52,10 +52,14 @@ def main(argv: list[str] | None = None) -> int:
             print(
                 f"note: {plural(made.orphaned, 'point')} of the run no longer in {config.path}; results are kept"
             )
-        print(f"\nOn this machine:\n  python -m jobs.local {root}")
-        print(f"On a PBS cluster:\n  python -m jobs.submit {root}\nor, by hand:")
-        for line in by_hand(made.run):
-            print(f"  {line}")
+        print(f"\nOn this machine:\n  python -m jobs.local {pasted(root)}")
+        print(f"On a PBS cluster:\n  python -m jobs.submit {pasted(root)}")
+        try:
+            lines = by_hand(made.run)
+        except UserError as error:  # the run is made, and can be trained here
+            print(f"note: it cannot be submitted to PBS: {error}")
+            return 0
+        print("or, by hand:", *lines, sep="\n  ")
         return 0
 
     return run_command("make_grid", command)

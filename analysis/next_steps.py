@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pandas as pd
 from analysis.cautions import at_the_border
 from analysis.configurations import Ranking
 from analysis.schema import Configuration, Indistinguishable, NextStep
-from jobs.common.errors import UserError
+from jobs.common.errors import UserError, pasted
 from jobs.common.states import STATES
 from jobs.common.units import plural
 from jobs.grid.settings import POINT
@@ -52,14 +51,14 @@ def next_steps(
 
 
 def _then(root: Path, *before: str) -> str:
-    run = shlex.quote(str(root))
+    run = pasted(root)
     return "\n".join(
         [*before, f"python -m jobs.local {run}   # on a PBS cluster: python -m jobs.submit {run}"]
     )
 
 
 def _grown(root: Path, output: Path, file: str) -> str:
-    grid, run = shlex.quote(str(output / file)), shlex.quote(str(root))
+    grid, run = pasted(output / file), pasted(root)
     return _then(root, f"python make_grid.py {grid} --run-dir {run}")
 
 
@@ -71,7 +70,7 @@ def _finish(frame: pd.DataFrame, root: Path) -> NextStep | None:
         kind="finish",
         title="finish the run",
         why=f"{plural(open_points, 'point')} of {len(frame)} have no result yet, so the ranking may change.",
-        command=f"python -m jobs.status {shlex.quote(str(root))}\n{_then(root)}",
+        command=f"python -m jobs.status {pasted(root)}\n{_then(root)}",
     )
 
 
@@ -82,7 +81,7 @@ def _rerun(frame: pd.DataFrame, root: Path) -> NextStep | None:
         return None
     classes = frame.loc[failed, "status"].value_counts()
     counted = ", ".join(f"{classes[name]} {name}" for name in STATES if name in classes)
-    run = shlex.quote(str(root))
+    run = pasted(root)
     memory = " For oom, request more with --mem." if "oom" in classes else ""
     return NextStep(
         kind="rerun",

@@ -33,7 +33,7 @@ from rich.progress import (
 )
 
 from jobs.common.cores import usable_cores
-from jobs.common.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
+from jobs.common.errors import INTERRUPTED, OK, PARTIAL, UserError, pasted, run_command
 from jobs.common.signals import answered_by, held_back
 from jobs.common.states import STATES
 from jobs.common.units import plural
@@ -224,7 +224,7 @@ def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display
                     process = context.Process(
                         target=_work, args=(str(run.paths.root), entry.index, slot, session)
                     )
-                    process.start()
+                    _start(process, run)
                     at_work[process.sentinel] = (process, entry, slot, kills)
                 display.begun(entry)
             for sentinel in wait(list(at_work)):
@@ -245,6 +245,17 @@ def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display
                 record_death(run, entry, process.pid, process.exitcode, ended=ended)
         return False
     return True
+
+
+def _start(process: Any, run: Run) -> None:
+    """Start the process of a point. Raises :class:`UserError` where the fork server has ended, as by a TensorFlow that crashes."""
+    try:
+        process.start()
+    except (ConnectionError, EOFError) as error:
+        raise UserError(
+            f"the process that imports TensorFlow and starts the points has ended ({error}); what it printed is in "
+            f"{run.paths.workers_log}. Check this Python with: python -m jobs.verify {pasted(run.paths.root)}"
+        ) from error
 
 
 def _stop(processes: Sequence[Any]) -> None:
@@ -275,6 +286,17 @@ def choose(run: Run, indices: str | None) -> tuple[list[Entry], Counter[str]]:
     return chosen, skipped
 
 
+def _check_working_directory() -> None:
+    """The processes of the points start there. Raises :class:`UserError` where this user may not enter it."""
+    here = Path.cwd()
+    try:
+        os.chdir(here)
+    except PermissionError as error:
+        raise UserError(
+            f"the working directory {here} cannot be entered ({error.strerror}); change to another one with cd, then repeat"
+        ) from error
+
+
 def _raise_interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -295,6 +317,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.workers is not None and arguments.workers < 1:
             raise UserError(f"--workers: received {arguments.workers}, expected at least 1")
         run = read_run(arguments.run)
+        _check_working_directory()
         chosen, skipped = choose(run, arguments.indices)
         if skipped:
             print(f"skipped: {describe(skipped)}")
@@ -318,11 +341,11 @@ def main(argv: list[str] | None = None) -> int:
         states = Counter(read_status(run, entry).state for entry in run.entries)
         print(f"{run.paths.root}: {describe(states)}")
         if not finished:
-            print(f"interrupted; nothing is lost. To continue: python -m jobs.local {run.paths.root}")
+            print(f"interrupted; nothing is lost. To continue: python -m jobs.local {pasted(run.paths.root)}")
             return INTERRUPTED
         if any(not STATES[read_status(run, entry).state].ended for entry in chosen):
             print(
-                f"some points have no result; to list them with their reasons: python collect.py {run.paths.root}"
+                f"some points have no result; to list them with their reasons: python collect.py {pasted(run.paths.root)}"
             )
             return PARTIAL
         return OK

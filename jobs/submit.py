@@ -15,7 +15,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.common.errors import ACTIVE, OK, UserError, one_line, run_command
+from jobs.common.errors import ACTIVE, OK, UserError, one_line, pasted, run_command
 from jobs.common.units import clock
 from jobs.cost.estimate import Estimate, estimate, proposals
 from jobs.cost.measurements import kinds
@@ -137,7 +137,7 @@ def _command(arguments: argparse.Namespace) -> int:
     ids = ", ".join(job.id for job in submission.jobs)
     collect = submission.collect.id if submission.collect is not None else ""
     print(f"\n{len(run.entries)} points submitted as {ids}; collected by {collect}")
-    print(f"to follow the progress: python -m jobs.status {arguments.run}")
+    print(f"to follow the progress: python -m jobs.status {pasted(arguments.run)}")
     return OK
 
 
@@ -169,10 +169,11 @@ def _check_inactive(run: Run, record: LockedSubmissions, scheduler: Scheduler, *
     active = [view for view in picture.views if view.active]
     if active:
         states = ", ".join(sorted({view.state for view in active}))
+        root = pasted(run.paths.root)
         raise UserError(
             f"{run.paths.root} is active: {len(active)} points are {states}, the first {active[0].entry.name}; "
-            "expected a run that is neither queued nor running. To follow it: python -m jobs.status; to repeat failed points: "
-            "python -m jobs.resubmit; to submit anyway: --force",
+            f"expected a run that is neither queued nor running. To follow it: python -m jobs.status {root}; to repeat failed "
+            f"points: python -m jobs.resubmit {root} --all-failed; to submit anyway: --force",
             exit_code=ACTIVE,
         )
     unsure = any(view.scheduler == "unknown" and not view.ended for view in picture.views)

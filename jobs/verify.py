@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,6 +86,8 @@ def check_tensorflow() -> Iterator[Check]:
     words = answer.stdout.split()
     if answer.returncode != 0 or len(words) != 3:
         last = (answer.stderr.strip() or "no output").splitlines()[-1]
+        if answer.returncode < 0:
+            last += f", ended by {signal.Signals(-answer.returncode).name}"
         yield "FAILURE", f"TensorFlow: cannot be imported ({last}); {REPAIR}"
         return
     tensorflow, keras, gpus = words

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import sys
 
 import pytest
 
@@ -10,6 +13,8 @@ import analyze
 import collect
 import make_grid
 import run_point
+from analysis.report.report import Report
+from analysis.schema import Configuration, Point
 from tests.conftest import TINY, write_images
 
 
@@ -42,6 +47,23 @@ def test_from_grid_to_report(place, monkeypatch, capsys):
         analyze.main(["--summary_file", "run/hyperparameter_summary.csv", "--output_dir", "elsewhere"]) == 0
     )
     assert (place / "elsewhere" / "detailed_heatmaps.png").is_file()
+
+
+def test_a_run_that_qsub_cannot_name_is_made_nevertheless(place, capsys):
+    assert make_grid.main(["--run-dir", "it's a run"]) == 0
+    output = capsys.readouterr().out
+    line = next(line for line in output.splitlines() if "jobs.local" in line)
+    assert shlex.split(line) == ["python", "-m", "jobs.local", "it's a run"]
+    assert "note: it cannot be submitted to PBS: the path" in output and "by hand" not in output
+
+
+def test_a_run_whose_name_is_no_text_can_be_read(place, capsys):
+    name = os.fsdecode(b"r\xff")
+    argv = ["--run-dir", name]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["make_grid.py", *argv])
+        assert make_grid.main(argv) == 0
+    assert collect.main([name]) == 4
 
 
 def test_explain_makes_nothing(place, capsys):
@@ -85,3 +107,17 @@ def test_an_array_index_that_is_no_number_is_refused(place, monkeypatch, capsys)
     monkeypatch.setenv("PBS_ARRAY_INDEX", "x")
     assert run_point.main(["run"]) == 2
     assert "PBS_ARRAY_INDEX: received 'x'" in capsys.readouterr().err
+
+
+def test_the_best_of_several_seeds_is_a_configuration():
+    """Its example may have a low score, which "the best of 4 points" would contradict."""
+    example = Point(
+        name="exp_02", architecture="UNet", learning_rate=1e-3, batch_size=8, best_val_jaccard=0.002
+    )
+    first = Configuration(
+        settings="UNet lr 0.001 bs 8", names=("exp_02", "exp_04"), architecture="UNet", learning_rate=1e-3, batch_size=8,
+        axes={}, seeds=2, diverged=0, failed=0, mean=0.12,
+    )  # fmt: skip
+    assert analyze._answer(Report((), 4, 4, example, first)) == (
+        "best configuration of 4 points: UNet lr 0.001 bs 8: mean val_jaccard 0.120 over 2 runs, for example exp_02: 0.002"
+    )

@@ -16,7 +16,7 @@ from analysis.findings import findings
 from analysis.report.methods import methods
 from analysis.report.page import html_page
 from analysis.report.text import report_text
-from analysis.schema import Point
+from analysis.schema import Configuration, Point
 from analysis.summary import load_summary
 from jobs.common.errors import UserError
 from jobs.common.files import write_bytes_atomically, write_text_atomically
@@ -29,7 +29,9 @@ TEXT, PAGE, JSON = "comprehensive_analysis_report.txt", "report.html", "analysis
 
 @dataclass(frozen=True)
 class Report:
-    """The files written, the number of points, and the best point (``None`` if no point was successful).
+    """The files written, the number of points, and the best one (``None`` if no point was successful).
+
+    ``configuration`` is the one that is best; ``best`` is an example of it.
 
     ``not_drawn`` are the figures that could not be drawn, and why. ``said`` are sentences on pictures of points that were
     missing.
@@ -39,6 +41,7 @@ class Report:
     points: int
     successful: int
     best: Point | None
+    configuration: Configuration | None = None
     not_drawn: tuple[NotDrawn, ...] = ()
     said: tuple[str, ...] = ()
 
@@ -100,6 +103,7 @@ def write_report(
         len(frame),
         found.successful,
         found.best_overall,
+        found.best.configuration,
         tuple(one for one in (*every, *papers) if isinstance(one, NotDrawn)),
         tuple(draw_missing_curves(root, frame, histories) if root is not None else ()),
     )

@@ -10,6 +10,7 @@ import gc
 import io
 import re
 import reprlib
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,16 @@ def one_line(value: Any, limit: int = 1000) -> str:
     if not text.isprintable():
         text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def pasted(path: Path | str) -> str:
+    """``path`` in a command that a user pastes into a shell: quoted where necessary, and never an option.
+
+    >>> pasted("runs/a b"), pasted("-x")
+    ("'runs/a b'", './-x')
+    """
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 class UserError(Exception):
@@ -124,6 +135,8 @@ def environment_error(error: OSError) -> str:
     It is the last resort of every command; where more is known, :class:`UserError` says more.
     """
     place = error.filename
+    if place is None and error.errno == errno.ENOENT:  # only os.getcwd has no name to give
+        return "the working directory was removed; change to another one with cd, then repeat"
     if isinstance(place, str) and re.fullmatch(r"\..*\.tmp(\..*)?", Path(place).name):
         place = Path(place).parent  # the name of a temporary file tells nobody anything
     path = f"{place}: " if place is not None else ""

@@ -169,8 +169,8 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """:func:`write_bytes_atomically` for UTF-8 text."""
-    write_bytes_atomically(path, text.encode("utf-8"))
+    """:func:`write_bytes_atomically` for UTF-8 text; bytes of a path in it that are no text become ``?``."""
+    write_bytes_atomically(path, text.encode("utf-8", errors="replace"))
 
 
 def quarantine(path: Path, folder: Path) -> Path | None:

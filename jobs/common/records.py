@@ -104,7 +104,12 @@ def canonical_json(value: Any) -> str:
 
 
 def without_nan(value: Any) -> Any:
-    """``value`` with every NaN and infinity replaced by ``None``: JSON has no literal for them."""
+    """``value`` with every NaN and infinity replaced by ``None``: JSON has no literal for them.
+
+    Bytes of a path that are no text, which Python reads as halves of surrogate pairs, become ``?``: JSON cannot have them.
+    """
+    if isinstance(value, str) and not value.isascii():
+        return value.encode(errors="replace").decode()
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

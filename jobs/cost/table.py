@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobs.common.errors import pasted
 from jobs.common.units import duration, gigabytes
 from jobs.cost.costs import Cost
 from jobs.cost.estimate import Estimate
@@ -145,7 +146,12 @@ def render(run: Run, found: Estimate) -> Group:
                 "dim",
             )
         )
-    parts += [Text(f"! {text.replace(' RUN', f' {run.paths.root}')}", "yellow") for text in found.warnings]
+    for text in found.warnings:
+        sentence, _, command = text.partition(" python -m ")
+        parts.append(Text(f"! {sentence}", "yellow"))
+        if command:  # on a line of its own, however long: one that is broken at the edge cannot be pasted
+            line = f"  python -m {command.replace('RUN', pasted(run.paths.root))}"
+            parts.append(Text(line, no_wrap=True, overflow="ignore"))
     return Group(*parts)
 
 
@@ -154,7 +160,7 @@ def show(run: Run, found: Estimate) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
-    console.print(render(run, found), highlight=False, soft_wrap=False)
+    console.print(render(run, found), highlight=False, crop=False)
 
 
 def as_json(found: Estimate) -> str:

@@ -11,14 +11,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from jobs.common.errors import one_line
+from jobs.common.errors import one_line, pasted
 from jobs.common.schema import PointRecord
 from jobs.common.states import STATES
 from jobs.common.units import clock
 from jobs.grid.sites import seconds
 from jobs.monitor.scheduler_view import QUEUED, Picture, View
 from jobs.monitor.usage import span
-from jobs.pbs.qsub_arguments import shell_line
 from jobs.pbs.submissions import jobs_of
 from jobs.point.log import last_lines
 from jobs.run.index import Entry, Run
@@ -211,7 +210,7 @@ def summarise(
     failed = tuple(_failed(run, view, with_log=place < with_logs) for place, view in enumerate(failed_views))
     present = sorted({view.state for view in failed_views}, key=_FAILED.index)
     resubmit = {
-        state: shell_line("python", ["-m", "jobs.resubmit", str(run.paths.root), "--class", state])
+        state: f"python -m jobs.resubmit {pasted(run.paths.root)} --class {state}"
         + _more_time(run.site, state)
         for state in present
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobs.common.errors import ACTIVE, UserError
+from jobs.common.errors import ACTIVE, UserError, pasted
 from jobs.common.records import DamagedRecord, read, write
 from jobs.common.schema import Requested, Submission, Submissions, SubmittedJob
 from jobs.pbs.index_ranges import indices_of
@@ -132,7 +132,7 @@ def locked_submissions(
     except Timeout:
         raise UserError(
             f"another process is still submitting {run.paths.root} after {limit:g} s; expected one at a time. "
-            f"To see what it has submitted: python -m jobs.status {run.paths.root} --live",
+            f"To see what it has submitted: python -m jobs.status {pasted(run.paths.root)} --live",
             exit_code=ACTIVE,
         ) from None
     except OSError as error:

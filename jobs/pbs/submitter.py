@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from jobs.common.errors import UserError
+from jobs.common.errors import UserError, pasted
 from jobs.common.schema import CollectJob, Submission, SubmittedJob
 from jobs.pbs.commands import Scheduler
 from jobs.pbs.index_ranges import expression
@@ -107,7 +107,7 @@ def _half_submitted(run: Run, record: LockedSubmissions, submission: Submission,
         lines.append(
             f"already submitted, but not on record: {', '.join(lost)}. Delete them: {shell_line('qdel', lost)}"
         )
-    lines.append(f"then submit the points that are missing: python -m jobs.resubmit {run.paths.root}")
+    lines.append(f"then submit the points that are missing: python -m jobs.resubmit {pasted(run.paths.root)}")
     if kept:
         follow = collect_arguments(run, kept, submission=submission.number)
         lines.append(f"or only collect after the jobs that are on record:\n  {shell_line('qsub', follow)}")

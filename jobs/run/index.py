@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from jobs.common.errors import UserError, one_line, shown
+from jobs.common.errors import UserError, one_line, pasted, shown
 from jobs.common.files import write_text_atomically
 from jobs.common.records import DamagedRecord, read
 from jobs.common.schema import ProvenanceRecord
@@ -212,7 +212,7 @@ def read_run(root: Path) -> Run:
     if missing:
         raise UserError(
             f"{root} is not a complete run directory: {', '.join(missing)} missing; "
-            f"complete or make it with: python make_grid.py --run-dir {root}"
+            f"complete or make it with: python make_grid.py --run-dir {pasted(root)}"
         )
     config = load_config(paths.grid)
     data = read_provenance(paths).data

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from jobs import local as local_run
+from jobs.common.errors import UserError
 from jobs.common.records import write_record
 from jobs.local import Slot, TimeLeft, choose, share_out
 from jobs.point.status import read_status
@@ -42,6 +43,19 @@ def local(run, *arguments, **options):
 )
 def test_cores_and_gpus_are_shared_out(workers, cores, gpus, slots):
     assert share_out(workers, cores, gpus) == slots
+
+
+def test_a_fork_server_that_has_died_is_one_sentence(tiny_run):
+    """As where TensorFlow was built for another processor."""
+
+    class Process:
+        def start(self):
+            raise EOFError("unexpected EOF")
+
+    with pytest.raises(
+        UserError, match="has ended .unexpected EOF.; what it printed is in .* -m jobs.verify"
+    ):
+        local_run._start(Process(), tiny_run)
 
 
 def test_points_to_run_again_are_chosen_by_their_state(tiny_run):

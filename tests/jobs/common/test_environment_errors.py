@@ -38,6 +38,14 @@ def test_a_temporary_file_is_not_named():
     assert environment_error(error).startswith("/run: Read-only file system; ")
 
 
+def test_a_working_directory_that_was_removed_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        os.getcwd()  # noqa: PTH109 - as multiprocessing calls it
+    assert environment_error(caught.value).startswith("the working directory was removed; change to")
+
+
 def test_too_little_memory_is_one_line(capsys):
     def command():
         raise MemoryError

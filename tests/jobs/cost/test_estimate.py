@@ -9,7 +9,7 @@ import statistics
 import pytest
 
 from jobs import submit
-from jobs.common.errors import UserError
+from jobs.common.errors import UserError, pasted
 from jobs.common.records import read_record, write_record
 from jobs.cost.estimate import _wall_seconds, estimate, longest_first, proposals
 from jobs.cost.measurements import kind
@@ -54,7 +54,9 @@ def test_without_any_measurement_it_is_a_guess_that_says_so(make, capsys):
     assert "counted FLOPs at 25 % of an NVIDIA A40, not measured: 4 of 4 combinations" in said.replace(
         "\n", " "
     )
-    assert max(map(len, said.splitlines())) <= 110
+    lines = said.splitlines()
+    assert f"  python -m jobs.submit --probe {pasted(run.paths.root)}" in lines
+    assert max(len(line) for line in lines if "--probe" not in line) <= 110
 
 
 def test_the_guess_depends_on_the_precision(make):

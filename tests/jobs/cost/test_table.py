@@ -217,7 +217,9 @@ def test_each_row_names_its_source(tiny_run, more, words):
 
 def test_proposals_and_warnings_are_shown_where_there_are_any(tiny_run):
     shown = text_of(tiny_run, estimate(warnings=("Measure: python -m jobs.submit --probe RUN",)), 400)
-    assert f"! Measure: python -m jobs.submit --probe {tiny_run.paths.root}" in shown
+    assert f"! Measure:\n  python -m jobs.submit --probe {tiny_run.paths.root}" in "\n".join(
+        line.rstrip() for line in shown.splitlines()
+    )
     assert "--proposed submits with them" in shown
     shown = text_of(tiny_run, estimate(some_cost(source="flops", walltime=None)), 400)
     assert "--proposed" not in shown and "!" not in shown

@@ -14,6 +14,7 @@ from unet_models.data.files.description import Description
 from unet_models.data.files.opening import is_array_folder, open_image, suffixes
 from unet_models.data.layout import Layout, Page, SliceSource, Volume
 from unet_models.data.pairing import (
+    check_name,
     is_system,
     list_images,
     natural_key,
@@ -164,6 +165,7 @@ class _Finder:
             if is_system(path.name) or path.name in ("test", "images", "masks") or not path.is_dir():
                 continue
             if ((path / "images").is_dir() and (path / "masks").is_dir()) or self._stack_files(path, "train"):
+                check_name(path)
                 found[_composed(path.name)] = path
         return found
 

@@ -5,6 +5,7 @@ The predecessor of this program paired two unsorted folder listings and trained 
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -55,6 +56,21 @@ def is_system(name: str) -> bool:
     return name.startswith((".", "~$")) or name.lower() in _SYSTEM_NAMES
 
 
+def check_name(path: Path) -> None:
+    """:class:`DataError` for a name that is not in UTF-8: it could be written into no table and no record."""
+    shown = _in_utf8(path.name)
+    if shown != path.name:
+        raise DataError(
+            f"the name {shown} in {path.parent} is not in UTF-8, as after unpacking an archive of Windows; expected names in UTF-8: "
+            "rename it, or convert all names, for example: convmv -r -f latin1 -t utf8 --notest FOLDER"
+        )
+
+
+def _in_utf8(name: str) -> str:
+    """``name``, with each byte of another encoding as a hexadecimal number."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 @dataclass(frozen=True)
 class Listing:
     """The image files of a folder in natural order, and how many other files and folders it has."""
@@ -78,10 +94,11 @@ def list_images(folder: Path) -> Listing:
         if is_system(path.name):
             continue
         if not is_image(path):
-            others.append(path.name)
+            others.append(_in_utf8(path.name))
         elif not path.exists():
             raise DataError(f"{path} is a link to nothing; expected a file: copy it, or remove the link")
         else:
+            check_name(path)
             files.append(path)
     if not files:
         raise DataError(f"{folder} contains no image; expected {', '.join(suffixes())} files")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 
 import numpy as np
@@ -240,6 +241,15 @@ def test_files_of_operating_systems_are_no_images(tmp_path, name):
 def test_other_files_are_told(tmp_path):
     touch(tmp_path, "z1.tif", "notes.txt", "z1.xml")
     assert list_images(tmp_path).others == ("notes.txt", "z1.xml")
+
+
+def test_a_name_in_another_encoding_is_refused(tmp_path):
+    """It could be written into no table of the run, which ended in a traceback; the note on other files shows it."""
+    touch(tmp_path, "z1.tif", os.fsdecode(b"\xfc.txt"))
+    assert list_images(tmp_path).others == (r"\xfc.txt",)
+    touch(tmp_path, os.fsdecode(b"Pr\xe4parat_z1.tif"))
+    with pytest.raises(DataError, match=r"the name Pr\\xe4parat_z1.tif in .* is not in UTF-8"):
+        list_images(tmp_path)
 
 
 def test_a_link_to_nothing_is_named(tmp_path):

@@ -59,14 +59,16 @@ def find_axes(name: str, shape: Sequence[int], labels: Sequence[str] | None) -> 
             f"{name} has the shape {tuple(shape)}; expected (slices, height, width) or (height, width): {advice}"
         )
     places = list(range(len(shape)))
+    if len(shape) > 2 and shape[-1] == 1:  # one channel, as machine learning keeps it
+        places.pop()
     while len(places) > 3:  # axes of length 1 that have no name
         places.remove(next(place for place in places if shape[place] == 1))
-    if len(places) == 3 and shape[places[2]] in (2, 3, 4) and shape[places[0]] > 4:
+    if len(places) == 3 and shape[places[2]] in (2, 3, 4):
         raise DataError(
             f"{name} has the shape {tuple(shape)}, which looks like {shape[places[2]]} channels; expected (slices, height, "
             f"width): {advice}"
         )
-    notes = ("axes of length 1 are left out",) if len(shape) > 3 else ()
+    notes = ("axes of length 1 are left out",) if len(shape) > len(places) else ()
     return Axes(places[0] if len(places) == 3 else None, places[-2], places[-1], notes)
 
 

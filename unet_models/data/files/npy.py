@@ -44,16 +44,15 @@ class Npy(ImageFile):
                     "were saved one after the other; expected one array: numpy.save(path, numpy.stack(slices))"
                 )
             axes = find_axes(location, self._shape, None)
-            if len(self._shape) > 3:
-                raise DataError(f"{location} has the shape {self._shape}; expected (slices, height, width)")
         self.description = Description(
             name=location,
             format="NPY",
-            slices=1 if axes.z is None else self._shape[0],
-            height=self._shape[-2],
-            width=self._shape[-1],
+            slices=1 if axes.z is None else self._shape[axes.z],
+            height=self._shape[axes.y],
+            width=self._shape[axes.x],
             dtype=name,
             bits=bits,
+            notes=axes.notes,
         )
 
     def read(self, index: int) -> np.ndarray:
@@ -61,8 +60,10 @@ class Npy(ImageFile):
         about = self.description
         with guarded(f"{about.name}[{index}]", _EXPECTED):
             if self._fortran:
-                whole = np.memmap(self._path, self._dtype, "r", self._start, self._shape, order="F")
-                found = np.array(whole if whole.ndim == 2 else whole[index])
+                # The other axes have the length 1, so that those of a slice follow each other in either order.
+                kept = (about.slices, about.height, about.width)
+                whole = np.memmap(self._path, self._dtype, "r", self._start, kept, order="F")
+                found = np.array(whole[index])
             else:
                 count = about.height * about.width
                 offset = self._start + index * count * self._dtype.itemsize

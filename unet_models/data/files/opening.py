@@ -44,6 +44,19 @@ FORMATS: dict[str, Format] = {
 }
 
 
+# What is often found under the name of an image.
+_NO_IMAGES = {
+    b"\x1f\x8b\x08": "compressed by gzip; unpack it first: gunzip FILE.gz",
+    b"BZh": "compressed by bzip2; unpack it first: bunzip2 FILE.bz2",
+    b"\xfd7zXZ": "compressed by xz; unpack it first: unxz FILE.xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it first: unzstd FILE.zst",
+    b"PK\x03\x04": "a ZIP archive; unpack it first",
+    b"version https://": "a pointer of Git LFS instead of the file; get the file: git lfs pull",
+    b"<!DOCTYPE": "a web page, as when a download needs a login; download it again",
+    b"<html": "a web page, as when a download needs a login; download it again",
+}
+
+
 def suffixes() -> tuple[str, ...]:
     """The suffixes of all formats, in lower case."""
     return tuple(suffix for one in FORMATS.values() for suffix in one.suffixes)
@@ -67,6 +80,14 @@ def is_array_folder(path: Path) -> bool:
     return path.is_dir() and path.name.lower().endswith(FORMATS["Zarr"].suffixes)
 
 
+def _start(path: Path) -> bytes:
+    """The first bytes of a file. A pipe or a device is not opened: that would wait until something is written to it."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is a pipe, a socket or a device; expected an image file")
+    with path.open("rb") as stream:
+        return stream.read(16)
+
+
 def open_image(location: str) -> ImageFile:
     """Open the image file, or the array of a container, at ``location``.
 
@@ -81,15 +102,14 @@ def open_image(location: str) -> ImageFile:
     """
     path = Path(split_location(location)[0])
     try:
-        if path.is_dir():
-            start = b""
-        else:
-            with path.open("rb") as stream:
-                start = stream.read(16)
+        start = b"" if path.is_dir() else _start(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); expected an image file") from error
     if not start and not path.is_dir():
         raise DataError(f"{path} cannot be read as an image: it is empty; copy it again")
+    for first, what in _NO_IMAGES.items():
+        if start.startswith(first):
+            raise DataError(f"{path} cannot be read as an image: it is {what}")
     by_name = [one for one in FORMATS.values() if path.name.lower().endswith(one.suffixes)]
     # The width of an MRC file comes first: one of 19,778 pixels begins with BM, as BMP does.
     weak = len(b"BM") if any(not one.starts for one in by_name) else 0

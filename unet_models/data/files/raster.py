@@ -122,7 +122,7 @@ class Raster(ImageFile):
 
                 return np.asarray(imagecodecs.png_decode(_pixel_chunks(content)))
         with Image.open(self._name) as picture:
-            if self._mode == "P":
+            if self._transparent and self._mode in ("1", "L", "P"):
                 self._check_opaque(picture)
             array = np.asarray(picture)
         if array.dtype.kind == "b":
@@ -135,11 +135,9 @@ class Raster(ImageFile):
         return content[28] != 0 and not deep_colour and not self._transparent
 
     def _check_opaque(self, picture: Image.Image) -> None:
-        """A palette may have transparent entries."""
-        clear = picture.info.get("transparency")
-        if clear is None:
-            return
-        indices = np.asarray(picture)
+        """A palette may have transparent entries, and so may one of greys, which Pillow gives as grey (GIF)."""
+        clear = picture.info["transparency"]
+        indices = np.asarray(picture).astype(np.uint8)
         alpha = np.full(256, 255, np.uint8)
         if isinstance(clear, int):
             alpha[clear] = 0

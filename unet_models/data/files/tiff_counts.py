@@ -164,6 +164,8 @@ class SliceCounter:
                 continue
             shape, axes = found
             self._check_shape(shape)
+            if self._page.samplesperpixel == 1 and shape[-1] == 1 and len(shape) > 2:
+                shape, axes = shape[:-1], axes[:-1]  # one channel, as machine learning keeps it
             leading = [
                 (length, axes[place] if len(axes) == len(shape) else "")
                 for place, length in enumerate(

@@ -97,6 +97,14 @@ def test_channels_and_time_points_are_no_slices(tmp_path):
     assert found.shape == (4, 5, 6) and about.notes == ("axes of length 1 are left out",)
 
 
+@pytest.mark.parametrize("shape", [(5, 6, 1), (1, 5, 6, 1), (4, 5, 6, 1), (1, 4, 5, 6, 1)])
+def test_a_last_axis_of_one_channel_is_left_out(tmp_path, shape):
+    """It was taken for the width."""
+    array = values(shape)
+    write(tmp_path / "a.h5", raw=array)
+    assert np.array_equal(read(tmp_path / "a.h5")[1], array.reshape(-1, 5, 6))
+
+
 def test_what_was_never_written_is_not_read_as_black(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         half = file.create_dataset("half", (8, 4, 4), "u1", chunks=(2, 4, 4))

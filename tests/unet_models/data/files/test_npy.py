@@ -22,14 +22,12 @@ def read(location):
     "dtype", ["bool", "int8", "uint8", ">i2", "<u2", ">u4", "int64", "uint64", "float16", ">f4", "float64"]
 )
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("shape", [(5, 6, 7), (6, 7)])
+@pytest.mark.parametrize("shape", [(5, 6, 7), (6, 7), (6, 7, 1), (5, 6, 7, 1), (1, 5, 6, 7)])
 def test_every_type_is_read_as_it_is_stored(tmp_path, dtype, order, shape):
     array = np.asarray(values(shape, dtype), dtype, order=order)
     np.save(tmp_path / "a.npy", array)
     about, found = read(tmp_path / "a.npy")
-    expected = array.reshape(-1, *shape[-2:]).astype(
-        "uint8" if dtype == "bool" else array.dtype.newbyteorder("=")
-    )
+    expected = array.reshape(-1, 6, 7).astype("uint8" if dtype == "bool" else array.dtype.newbyteorder("="))
     assert found.dtype == expected.dtype == about.dtype and (found == expected).all()
     assert (about.slices, about.height, about.width) == expected.shape and about.format == "NPY"
 
@@ -39,6 +37,7 @@ def test_every_type_is_read_as_it_is_stored(tmp_path, dtype, order, shape):
     [
         (np.zeros((2, 3, 4, 5)), r"shape \(2, 3, 4, 5\)"),
         (np.zeros((64, 64, 3), np.uint8), "looks like 3 channels"),
+        (np.zeros((4, 64, 3), np.uint8), "looks like 3 channels"),
         (np.zeros(7), "expected .slices, height, width."),
         (np.zeros((4, 5), complex), "complex128"),
         (np.array([["a", "b"]]), "expected whole or floating-point"),

@@ -204,6 +204,14 @@ def test_a_transparent_entry_of_a_palette_is_refused_where_it_is_used(tmp_path):
     refused(tmp_path / "b.png", f"has {(GREY % 3 == 1).sum()} transparent pixels")
 
 
+@pytest.mark.parametrize("name", ["a.gif", "a.png"])
+def test_a_transparent_grey_of_a_palette_is_refused_where_it_is_used(tmp_path, name):
+    Image.fromarray(np.minimum(GREY, 200)).save(tmp_path / name, transparency=200)
+    refused(tmp_path / name, f"has {(GREY >= 200).sum()} transparent pixels")
+    Image.fromarray(np.minimum(GREY, 200)).save(tmp_path / name, transparency=201)
+    assert np.array_equal(opened(tmp_path / name)[1], np.minimum(GREY, 200))
+
+
 def test_a_moving_picture_is_refused(tmp_path):
     frames = [Image.fromarray(np.roll(GREY, shift, 0)) for shift in range(3)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])

@@ -92,6 +92,12 @@ def test_an_array_of_four_axes_is_refused(tmp_path, shape):
     refused(tmp_path / "a.tif", r"expected slices only, \(slices, height, width\)")
 
 
+@pytest.mark.parametrize("shape", [(5, 32, 48, 1), (1, 5, 32, 48, 1), (5, 1, 32, 48), (1, 5, 32, 48)])
+def test_axes_of_length_1_are_left_out(tmp_path, shape):
+    imwrite(tmp_path / "a.tif", STACK.reshape(shape))
+    assert np.array_equal(opened(tmp_path / "a.tif")[1], STACK)
+
+
 def test_reduced_copies_as_pages_and_as_sub_directories_are_no_slices(tmp_path):
     with TiffWriter(tmp_path / "pages.tif") as file:
         file.write(STACK[0], photometric="minisblack", tile=(16, 16))

@@ -96,6 +96,7 @@ def test_every_grid_gives_a_complete_report(tmp_path, content):
     assert page.count("data:image/png;base64,") == 2
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_failed_point_is_shown_everywhere_with_its_reason(tmp_path):
     content = fail(grid(), 3, "oom", "memory did not suffice for this one")
     _, text, found, page = written(tmp_path, content)
@@ -108,6 +109,7 @@ def test_a_failed_point_is_shown_everywhere_with_its_reason(tmp_path):
     )
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_numbers_keep_their_full_precision(tmp_path):
     content = grid()
     _, _, found, _ = written(tmp_path, content)
@@ -115,6 +117,7 @@ def test_numbers_keep_their_full_precision(tmp_path):
     assert found["best_overall"]["best_val_jaccard"] == best
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_same_summary_gives_the_same_report(tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
@@ -122,6 +125,7 @@ def test_the_same_summary_gives_the_same_report(tmp_path):
     assert {**first[2], "summary": ""} == {**second[2], "summary": ""}
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_effects_are_corrected_for_their_number(tmp_path):
     _, text, found, _ = written(tmp_path, grid())
     terms = found["anova"]["best_val_jaccard"]["terms"]

@@ -85,6 +85,7 @@ def test_the_best_configurations_are_shown_with_the_chance_level(tmp_path):
     assert picture.shape[0] > 300 and picture.shape[1] > 600 and picture[..., :3].std() > 0.1
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_ranking_is_provisional_with_one_seed_only(tmp_path):
     _, text, _ = report(tmp_path, frame())
     assert "ranking is provisional" in text
@@ -92,6 +93,7 @@ def test_the_ranking_is_provisional_with_one_seed_only(tmp_path):
     assert "provisional" not in text
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_synthetic_data_leaks_and_borders_have_warnings(tmp_path):
     _, text, _ = report(tmp_path, frame())
     assert (
@@ -103,6 +105,7 @@ def test_synthetic_data_leaks_and_borders_have_warnings(tmp_path):
     assert "neighbouring slices are nearly identical" in text and "data are synthetic" not in text
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_point_near_chance_has_a_warning(tmp_path):
     content = frame()
     content.loc[0, "best_val_jaccard"] = 0.09
@@ -113,6 +116,7 @@ def test_a_point_near_chance_has_a_warning(tmp_path):
     )
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_points_that_were_still_improving_are_counted(tmp_path):
     content = frame()
     content.loc[:2, "epochs_to_best_censored"] = "yes"
@@ -122,6 +126,7 @@ def test_points_that_were_still_improving_are_counted(tmp_path):
     )
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_failed_points_are_listed_with_class_and_reason(tmp_path):
     content = fail(fail(frame(), 0, "oom", "OOM when allocating"), 5, "diverged", "loss became nan")
     result, text, summary = report(tmp_path, content)
@@ -160,10 +165,12 @@ def test_odd_grids_give_a_complete_report(tmp_path, content):
     assert len(result.files) == 7 and all(path.stat().st_size for path in result.files)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_ties_are_ordered_by_the_index(tmp_path):
     assert report(tmp_path, frame().assign(best_val_jaccard=0.5))[0].best.index == 1
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_cells_that_were_emptied_by_hand_are_missing_values(tmp_path):
     content = frame().astype(object)
     content.loc[0, "best_val_jaccard"] = ""

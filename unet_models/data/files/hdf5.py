@@ -42,10 +42,10 @@ class Hdf5(ChunkedFile):
                 file = h5py.File(path, "r")
             stack.callback(file.close)
             self.array = self._chosen(location, file, name, h5py.Dataset)
-            _check_stored(location, Path(path).parent, self.array)
+            dtype, bits = stored_type(location, self.array.dtype)
             labels = _labels(self.array)
             self.axes = find_axes(location, self.array.shape, labels)
-            dtype, bits = stored_type(location, self.array.dtype)
+            _check_stored(location, Path(path).parent, self.array)
             chunks = self.array.chunks
             if chunks and self.axes.z is not None:
                 self.depth = chunks[self.axes.z]
@@ -61,7 +61,8 @@ class Hdf5(ChunkedFile):
                 bits=bits,
                 compression=self.array.compression or "none",
                 pixel_size=_pixel_size(self.array),
-                notes=self.axes.notes,
+                white_is_zero=_attribute(self.array, "IMAGE_WHITE_IS_ZERO") in ("1", "True"),
+                notes=(*self.axes.notes, *_conventions(self.array)),
             )
             stack.pop_all()
         self.close = file.close  # type: ignore[method-assign]
@@ -72,7 +73,7 @@ class Hdf5(ChunkedFile):
         arrays: list[str] = []
 
         def visit(path: str, item: Any) -> None:
-            if isinstance(item, kind) and len(item.shape) >= 2:  # type: ignore[attr-defined]
+            if isinstance(item, kind) and len(item.shape or ()) >= 2:  # type: ignore[attr-defined]
                 arrays.append(path)
 
         file.visititems(visit)
@@ -80,15 +81,30 @@ class Hdf5(ChunkedFile):
         if name is None:
             if len(arrays) == 1:
                 return file[arrays[0]]
+            if not arrays:
+                raise DataError(
+                    f"{location} has no array of slices of its own; expected one of at least two axes. If it has links to other files, "
+                    f"give the name of one after the path, such as {location}:/raw"
+                )
             raise DataError(
-                f"{location} has {len(arrays)} arrays ({there or 'none of slices'}); expected the name of one after the path, "
-                f"such as {location}:/{arrays[0] if arrays else 'raw'}"
+                f"{location} has {len(arrays)} arrays ({there}); expected the name of one after the path, "
+                f"such as {location}:/{arrays[0]}"
             )
-        if name not in file or not isinstance(file[name], kind):
+        try:
+            chosen = file[name]
+        except KeyError as error:  # also a link to nothing
+            lost = file.get(name, getlink=True) if name in file else None
+            target = getattr(lost, "filename", "") or getattr(lost, "path", "")
             raise DataError(
-                f"{location}: there is no array /{name}; expected one of {there or 'no array at all'}"
+                f"{location}: there is no array /{name}"
+                + (f", only a link to {target}, which is not there" if target else "")
+                + f"; expected one of {there or 'no array at all'}"
+            ) from error
+        if not isinstance(chosen, kind) or len(chosen.shape or ()) < 2:  # type: ignore[attr-defined]
+            raise DataError(
+                f"{location}: /{name} is no array of slices; expected one of {there or 'no array at all'}"
             )
-        return file[name]
+        return chosen
 
     def guarded_fetch(self, index: tuple[Any, ...]) -> np.ndarray:
         """As :meth:`ChunkedFile.guarded_fetch`."""
@@ -179,6 +195,23 @@ def _labels(array: Any) -> Sequence[str] | None:
             return [str(axis["key"]) for axis in json.loads(attributes["axistags"])["axes"]]
     labels = [dimension.label for dimension in array.dims]
     return labels if all(labels) else None
+
+
+def _attribute(array: Any, name: str) -> str:
+    """The value of an attribute of one element, as text; empty without it, or where it cannot be read."""
+    with contextlib.suppress(Exception):
+        return str(np.asarray(array.attrs[name]).item()) if name in array.attrs else ""
+    return ""
+
+
+def _conventions(array: Any) -> list[str]:
+    """Notes on attributes of netCDF that would change values."""
+    found = {
+        name: _attribute(array, name)
+        for name in ("scale_factor", "add_offset", "_FillValue", "missing_value")
+    }
+    shown = ", ".join(f"{name} {value}" for name, value in found.items() if value)
+    return [f"attributes ({shown}) are ignored: the values are used as they are stored"] if shown else []
 
 
 def _pixel_size(array: Any) -> tuple[float | None, float | None, float | None]:

@@ -37,7 +37,12 @@ class Mrc(ImageFile):
             header, extended = _header(location, self._path)
             mode = int(header.mode)
             if mode not in _TYPES:
-                kind = _OTHERS.get(mode, "unknown")
+                if mode not in _OTHERS:
+                    raise DataError(
+                        f"{location} is no MRC file: its header has the mode {mode}, which does not exist; expected a complete MRC file: "
+                        "copy it again"
+                    )
+                kind = _OTHERS[mode]
                 raise DataError(
                     f"{location} is of mode {mode} ({kind} values); expected mode 0, 1, 2, 6 or 12: convert it, for example "
                     "with IMOD: newstack -mode 1 OLD NEW"

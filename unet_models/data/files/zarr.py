@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -42,24 +44,20 @@ class Zarr(ChunkedFile):
                         f"{location}: there is no array /{name}; expected {_list(opened, zarr) or 'another name'}"
                     )
                 opened = opened[name]
+            opened = self._only(location, opened, zarr)
             pyramid = None if isinstance(opened, zarr.Array) else _pyramid(opened)
-            if pyramid is not None:
-                self.array = opened[pyramid["datasets"][0]["path"]]
-            elif isinstance(opened, zarr.Array):
-                self.array = opened
-            else:
-                self.array = self._only(location, opened, zarr)
+            self.array = opened if pyramid is None else _largest(opened, pyramid)
             labels = _labels(pyramid, self.array)
             self.axes = find_axes(location, self.array.shape, labels)
             dtype, bits = stored_type(location, np.dtype(self.array.dtype))
             if self.axes.z is not None:
                 self.depth = self.array.chunks[self.axes.z]
-            missing = int(self.array.nchunks) - int(self.array.nchunks_initialized)
             notes = self.axes.notes
-            if missing:
+            expected, there = _chunks(self.array)
+            if there < expected:
                 # Zarr leaves out chunks that hold nothing but the fill value, so that they are no sign of damage.
                 notes += (
-                    f"{missing:,} of its {int(self.array.nchunks):,} chunks are not there and are read as 0",
+                    f"{expected - there:,} of its {expected:,} chunks are not there and are read as {self.array.fill_value}",
                 )
             shape = self.array.shape
             self.description = Description(
@@ -76,14 +74,17 @@ class Zarr(ChunkedFile):
 
     @staticmethod
     def _only(location: str, group: Any, zarr: Any) -> Any:
-        """The only array of ``group``."""
+        """``group`` if it is an array or a pyramid, else the only one in it."""
+        if isinstance(group, zarr.Array) or _pyramid(group) is not None:
+            return group
         arrays = dict(_arrays(group, zarr))
         if len(arrays) == 1:
             return next(iter(arrays.values()))
         there = _list(group, zarr)
+        start = location if ":/" in location else f"{location}:"
         raise DataError(
-            f"{location} has {len(arrays)} arrays ({there or 'none'}); expected the name of one after the path, such as "
-            f"{location}:/{next(iter(arrays), 'raw')}"
+            f"{location} has {len(arrays) or 'no'} arrays of slices{f' ({there})' if there else ''}; expected the name of one after "
+            f"the path, such as {start}/{next(iter(arrays), 'raw')}"
         )
 
     def guarded_fetch(self, index: tuple[Any, ...]) -> np.ndarray:
@@ -93,13 +94,16 @@ class Zarr(ChunkedFile):
 
 
 def _arrays(group: Any, zarr: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The arrays with at least two axes below ``group``, by their path."""
+    """The arrays with at least two axes and the pyramids below ``group``, by their path and in the order of names."""
     if isinstance(group, zarr.Array):
         return
-    for name, array in group.arrays():
-        if len(array.shape) >= 2:
+    levels = [str(level["path"]) for level in (_pyramid(group) or {"datasets": []})["datasets"]]
+    for name, array in sorted(group.arrays(), key=itemgetter(0)):
+        if len(array.shape) >= 2 and name not in levels:
             yield f"{prefix}{name}", array
-    for name, inner in group.groups():
+    for name, inner in sorted(group.groups(), key=itemgetter(0)):
+        if _pyramid(inner) is not None:
+            yield f"{prefix}{name}", inner
         yield from _arrays(inner, zarr, f"{prefix}{name}/")
 
 
@@ -113,6 +117,19 @@ def _pyramid(group: Any) -> dict[str, Any] | None:
     attributes = dict(group.attrs)
     found = attributes.get("multiscales") or dict(attributes.get("ome") or {}).get("multiscales")
     return dict(found[0]) if found else None
+
+
+def _largest(group: Any, pyramid: dict[str, Any]) -> Any:
+    """The level with the most pixels: it should be the first, but not all programs write it so."""
+    levels = [group[level["path"]] for level in pyramid["datasets"]]
+    return max(levels, key=lambda level: math.prod(level.shape))
+
+
+def _chunks(array: Any) -> tuple[int, int]:
+    """How many chunks, or shards, an array has and how many of them are there."""
+    stored = getattr(array, "shards", None) or array.chunks
+    expected = math.prod(-(-length // size) for length, size in zip(array.shape, stored, strict=True))
+    return expected, int(array.nchunks_initialized) // (math.prod(stored) // math.prod(array.chunks))
 
 
 def _labels(pyramid: dict[str, Any] | None, array: Any) -> Sequence[str] | None:

@@ -64,6 +64,38 @@ def test_of_several_arrays_one_must_be_named(tmp_path):
     assert read(tmp_path / "a.h5:/labels")[0].dtype == "uint16"
 
 
+def test_what_is_no_array_of_slices_is_passed_over_or_named(tmp_path):
+    """An empty array next to the slices ended in a TypeError."""
+    write(tmp_path / "a.h5", raw=values(), none=h5py.Empty("f4"), text="x")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["soft"], file["away"] = h5py.SoftLink("/lost"), h5py.ExternalLink("b.h5", "/raw")
+    assert np.array_equal(read(tmp_path / "a.h5")[1], values())
+    for name, words in {
+        "none": "/none is no array of slices",
+        "text": "/text is no array of slices",
+        "soft": "no array /soft, only a link to /lost, which is not there; expected one of /raw",
+        "away": "no array /away, only a link to b.h5, which",
+    }.items():
+        with pytest.raises(DataError, match=words):
+            read(tmp_path / f"a.h5:/{name}")
+    write(tmp_path / "b.h5", raw=values())
+    assert np.array_equal(read(tmp_path / "a.h5:/away")[1], values())
+    write(tmp_path / "c.h5", table=np.zeros(3))
+    with pytest.raises(DataError, match="has no array of slices of its own"):
+        read(tmp_path / "c.h5")
+
+
+def test_attributes_that_change_how_values_are_meant_are_said(tmp_path):
+    write(tmp_path / "a.h5", raw=values())
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["raw"].attrs.update({"IMAGE_WHITE_IS_ZERO": 1, "scale_factor": 0.5, "_FillValue": np.uint8(0)})
+    about, found = read(tmp_path / "a.h5")
+    assert about.white_is_zero and np.array_equal(found, values())
+    assert about.notes == (
+        "attributes (scale_factor 0.5, _FillValue 0) are ignored: the values are used as they are stored",
+    )
+
+
 @pytest.mark.parametrize(
     ("keys", "order"),
     [("zyx", (0, 1, 2)), ("xyz", (2, 1, 0)), ("zyxc", (0, 1, 2)), ("tzyxc", (1, 2, 3)), ("yxz", (2, 0, 1))],
@@ -107,9 +139,9 @@ def test_a_last_axis_of_one_channel_is_left_out(tmp_path, shape):
 
 def test_what_was_never_written_is_not_read_as_black(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        half = file.create_dataset("half", (8, 4, 4), "u1", chunks=(2, 4, 4))
+        half = file.create_dataset("half", (8, 5, 5), "u1", chunks=(2, 5, 5))
         half[:4] = 5
-        file.create_dataset("none", (8, 4, 4), "u1")
+        file.create_dataset("none", (8, 5, 5), "u1")
     with pytest.raises(DataError, match="half: 2 of its 4 chunks were never written"):
         read(tmp_path / "a.h5:/half")
     with pytest.raises(DataError, match="none was never written"):

@@ -82,7 +82,7 @@ def test_bytes_of_which_nobody_says_whether_they_have_a_sign_are_refused(tmp_pat
     [
         (12, (4,), "mode 4 .complex"),
         (12, (101,), "mode 101 .4-bit"),
-        (12, (99,), "mode 99 .unknown"),
+        (12, (99,), "no MRC file: its header has the mode 99"),
         (64, (2, 1, 3), "axes in the order .2, 1, 3."),
         (88, (401,), "stack of volumes"),
         (8, (40,), "expected a complete file"),

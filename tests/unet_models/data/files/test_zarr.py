@@ -58,6 +58,32 @@ def test_of_a_pyramid_the_full_resolution_is_read(tmp_path):
     assert (found == array).all() and about.pixel_size == (20.0, 4.0, 4.0)
 
 
+def pyramid(group, array, names=("s0", "s1")):
+    for name, step in zip(names, (1, 2), strict=True):
+        create(group, name, array[:, ::step, ::step], (2, 4, 4))
+    levels = [{"path": name} for name in sorted(names)]
+    group.attrs["multiscales"] = [{"axes": [{"name": name} for name in "zyx"], "datasets": levels}]
+
+
+def test_the_full_resolution_need_not_be_the_first_of_a_pyramid(tmp_path):
+    pyramid(zarr.open_group(str(tmp_path / "a.zarr"), mode="w"), values((4, 8, 8)), names=("s1", "s0"))
+    assert np.array_equal(read(tmp_path / "a.zarr")[1], values((4, 8, 8)))
+
+
+def test_a_pyramid_within_a_group_is_one_array(tmp_path):
+    """As bioformats2raw writes it. The levels were offered one by one."""
+    root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    pyramid(root.create_group("0"), values((4, 8, 8)))
+    assert np.array_equal(read(tmp_path / "a.zarr")[1], values((4, 8, 8)))
+    pyramid(root.create_group("1"), values((4, 8, 8)))
+    with pytest.raises(DataError, match=r"has 2 arrays of slices \(/0, /1\); .*, such as .*a.zarr:/0$"):
+        read(tmp_path / "a.zarr")
+    pyramid(root["1"].create_group("labels/a"), values((4, 8, 8)))
+    pyramid(root["1"].create_group("labels/b"), values((4, 8, 8)))
+    with pytest.raises(DataError, match=r"\(/a, /b\); .*, such as .*a.zarr:/1/labels/a$"):
+        read(tmp_path / "a.zarr:/1/labels")
+
+
 def test_channels_are_no_slices(tmp_path):
     root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
     create(root, "0", values((2, 4, 8, 8)), (1, 4, 8, 8))
@@ -70,7 +96,9 @@ def test_of_several_arrays_one_must_be_named(tmp_path):
     root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
     create(root, "raw", values(), (6, 7, 8))
     create(root.create_group("labels"), "mito", values(dtype="uint32"), (6, 7, 8))
-    with pytest.raises(DataError, match="has 2 arrays .*/raw.*expected the name of one after the path"):
+    with pytest.raises(
+        DataError, match="has 2 arrays of slices .*/raw.*expected the name of one after the path"
+    ):
         read(tmp_path / "a.zarr")
     with pytest.raises(DataError, match="there is no array /x"):
         read(tmp_path / "a.zarr:/x")
@@ -92,6 +120,24 @@ def test_missing_chunks_are_told(tmp_path):
         if "1/0/0" in str(path) or path.name == "1.0.0":
             path.unlink()
     assert read(tmp_path / "a.zarr")[0].notes == ("1 of its 2 chunks are not there and are read as 0",)
+
+
+@pytest.mark.parametrize("stop", [2, 4])
+def test_missing_shards_are_counted_and_read_as_the_fill_value(tmp_path, stop):
+    if zarr.__version__[0] == "2":
+        pytest.skip("shards came with Zarr 3")
+    array = zarr.create_array(
+        str(tmp_path / "a.zarr"),
+        shape=(4, 8, 8),
+        dtype="u1",
+        chunks=(1, 4, 4),
+        shards=(2, 8, 8),
+        fill_value=7,
+    )
+    array[:stop] = values((stop, 8, 8))
+    about, found = read(tmp_path / "a.zarr")
+    assert (found[stop:] == 7).all() and np.array_equal(found[:stop], values((stop, 8, 8)))
+    assert about.notes == (("1 of its 2 chunks are not there and are read as 7",) if stop == 2 else ())
 
 
 def test_a_folder_that_is_no_zarr_is_refused(tmp_path):

@@ -6,6 +6,8 @@ import collections
 import random
 import time
 
+import h5py
+import mrcfile
 import numpy as np
 import pytest
 from PIL import Image
@@ -87,7 +89,7 @@ def test_a_copy_that_ends_in_zeros_has_all_slices_or_is_refused(tmp_path, writer
 
 
 def whole_files(folder):
-    """Small files of six formats and several kinds."""
+    """Small files of nine formats and several kinds."""
     grey = STACK[0].repeat(2, 0)
     for name, options in {
         "plain": {}, "lzw": {"compression": "lzw"}, "deflate": {"compression": "deflate", "tile": (16, 16)},
@@ -110,6 +112,17 @@ def whole_files(folder):
     palette.save(folder / "palette.png")
     palette.save(folder / "palette.tif")
     Image.fromarray(np.dstack([grey] * 3)).save(folder / "colour.png")
+    np.save(folder / "a.npy", STACK)
+    np.save(folder / "swapped.npy", np.asfortranarray(STACK.astype(">u2")))
+    for name, dtype in (("a.mrc", np.uint16), ("signed.mrc", np.int8)):
+        with mrcfile.new(folder / name) as file:
+            file.set_data((STACK // 2).astype(dtype))
+    for name, options in (
+        ("a.h5", {}),
+        ("chunks.h5", {"chunks": (2, 8, 8), "compression": "gzip", "fletcher32": True}),
+    ):
+        with h5py.File(folder / name, "w") as file:
+            file.create_dataset("raw", data=STACK, **options)
     return sorted(folder.iterdir())
 
 

@@ -42,6 +42,7 @@ class Content:
         highest: of all values.
         pixels: the number of values.
         limits: lowest and highest value of each file, by its name.
+        blank: number of slices of each file that have one value everywhere, by its name.
     """
 
     slices: int
@@ -50,6 +51,7 @@ class Content:
     highest: float = -math.inf
     pixels: int = 0
     limits: dict[str, tuple[float, float]] = field(default_factory=dict)
+    blank: dict[str, int] = field(default_factory=dict)
     _counts: np.ndarray | None = None
     _offset: int = 0
     _sample: list[np.ndarray] = field(default_factory=list)
@@ -66,6 +68,8 @@ class Content:
         self.limits[name] = (min(before[0], float(low)), max(before[1], float(high)))
         self.lowest, self.highest = min(self.lowest, float(low)), max(self.highest, float(high))
         self.pixels += array.size
+        if low == high:
+            self.blank[name] = self.blank.get(name, 0) + 1
         if self.limits_only:
             return
         if counted(array.dtype):

@@ -19,6 +19,7 @@ from unet_models.data.crops import CropRule
 from unet_models.data.errors import DataError
 from unet_models.data.files.description import Description
 from unet_models.data.files_table import (
+    blank_slices,
     check_palettes,
     differences,
     odd_ranges,
@@ -125,6 +126,7 @@ class _Builder:
                 *self.plan.notes,
                 *differences("images", self.images),
                 *odd_ranges(limits.limits),
+                *blank_slices(limits.blank, len(self.plan.slices)),
                 *turned,
                 *([clipped] if clipped else []),
                 *self.polarity.notes(),

@@ -117,6 +117,19 @@ def odd_ranges(limits: Mapping[str, tuple[float, float]]) -> list[str]:
     ]
 
 
+def blank_slices(blank: Mapping[str, int], slices: int) -> list[str]:
+    """A sentence on slices that have one value everywhere, of ``slices`` in all: lost ones, or padding, are read as such."""
+    if not blank:
+        return []
+    files = first_of([name if number == 1 else f"{name} ({number})" for name, number in blank.items()])
+    return [
+        (
+            f"{sum(blank.values())} of the {slices} image slices that are used have one value everywhere ({files}): were they lost, "
+            "as by an interrupted copy?"
+        )
+    ]
+
+
 def _narrow(one: Description) -> bool:
     return one.dtype.rstrip("0123456789") in ("int", "uint") and one.bits < int(one.dtype.lstrip("uint"))
 

@@ -344,6 +344,17 @@ def test_a_file_whose_values_end_far_below_the_others_is_named(tmp_path):
     assert note.startswith("the values of 1 of 7 image files end far below") and "z003.tif" in note
 
 
+def test_slices_of_one_value_are_counted_by_file(tmp_path):
+    values = np.stack(pages(np.uint8, 0, 255))
+    masks = np.uint8(values > 200)
+    values[[2, 5]] = 7  # as a copy leaves them that was interrupted, and Zarr where chunks are not there
+    np.save(tmp_path / "raw.npy", values)
+    np.save(tmp_path / "labels.npy", masks)
+    packed = build(block(images=str(tmp_path / "raw.npy"), masks=str(tmp_path / "labels.npy"), gap_slices=0))
+    (note,) = [note for note in packed.notes if "have one value everywhere" in note]
+    assert note.startswith("2 of the 8 image slices that are used") and "raw.npy (2)" in note
+
+
 def test_labels_whose_palette_is_read_in_two_ways_are_refused(tmp_path):
     """One slice uses the grey entries of a palette of labels only, its neighbours use its colours."""
     for number in range(8):

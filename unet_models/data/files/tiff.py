@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _MASK, _YCBCR = 0, 1, 2, 3, 4, 6
 _REDUCED, _TRANSPARENCY = 1, 4  # bits of NewSubfileType
-_LOSSY = {6, 7, 34892, 33007, 34712, 33003, 33005, 50001, 50002}
+_LOSSY = {6, 7, 22610, 33003, 33005, 33007, 34712, 34887, 34892, 34934, 50001, 50002, 52546}
 # The largest number of bytes that one byte can become, by the codecs' formats: LZW's codes of 12 bits stand for 2048
 # bytes on average, deflate's longest match takes 2 bits. Others have no such limit; theirs is a guard against headers
 # that ask for all memory.
@@ -88,13 +88,16 @@ class Tiff(ImageFile):
                     f"{location} has {len(offsets)} pages, of which only {len(self._file.pages)} can be read; expected a "
                     "complete TIFF file: copy it again"
                 )
-            pages = [page for page in map(self._whole, self._file.pages) if _is_full(page)]
+            # With all their tags, of which tifffile may keep less, and only once.
+            self._every: list[TiffPage] = [page.aspage() for page in self._file.pages]
+            pages = [page for page in self._every if _is_full(page)]
             if said or not pages:
                 raise DataError(
                     f"{location} cannot be read as an image ({said[0] if said else 'no page at full resolution'}); "
                     "expected a complete TIFF file"
                 )
             self._page, self._pages = pages[0], pages
+            self._check_reduced()
             self._check_alike()
             self._count, self._order = SliceCounter(location, self._file, pages).count()
             self._check_bytes()
@@ -104,10 +107,15 @@ class Tiff(ImageFile):
             stack.pop_all()
         self.close = self._file.close  # type: ignore[method-assign]
 
-    def _whole(self, page: Any) -> TiffPage:
-        """``page`` with all its tags; tifffile may keep less of later pages."""
-        whole: TiffPage = page.aspage()
-        return whole
+    def _check_reduced(self) -> None:
+        """What is marked as a reduced copy is smaller than the image: else it may be a slice."""
+        size = self._page.imagewidth, self._page.imagelength
+        for number, page in enumerate(self._every):
+            if _is_reduced(page) and (page.imagewidth, page.imagelength) == size:
+                raise DataError(
+                    f"{self._name}: page {number} is marked as a reduced copy (NewSubfileType), but is as large as the image; expected "
+                    "slices without that mark: save the stack anew, or remove the page"
+                )
 
     def _check_alike(self) -> None:
         """All full pages are of one shape, type and kind, and of one slice each."""
@@ -165,7 +173,7 @@ class Tiff(ImageFile):
         """
         size = Path(self._name).stat().st_size
         used = [np.array([(0, 16), (size, size)], np.int64)]
-        for page in map(self._whole, self._file.pages):
+        for page in self._every:
             if page.subifds:  # reduced copies, whose bytes are not followed
                 return
             tags = [(tag.valueoffset, tag.valueoffset + tag.valuebytecount) for tag in page.tags]
@@ -259,11 +267,7 @@ class Tiff(ImageFile):
                 self._palette.white_is_zero,
             )
             notes += self._palette.notes
-        orientation = page.tags.valueof("Orientation", 1)
-        if orientation != 1:
-            notes.append(
-                f"an orientation tag ({_plain(orientation)}) is ignored: the pixels are used as they are stored"
-            )
+        notes += self._page_notes()
         if len(file.pages) > len(self._pages):
             notes.append(
                 f"{len(file.pages) - len(self._pages)} of its pages are reduced copies or masks, and are not used"
@@ -293,6 +297,28 @@ class Tiff(ImageFile):
             pixel_size=self._pixel_size(),
             notes=tuple(notes),
         )
+
+    def _page_notes(self) -> list[str]:
+        """Notes on tags of all pages."""
+        notes = []
+        turned = {one.tags.valueof("Orientation", 1): None for one in self._pages}
+        turned.pop(1, None)
+        if turned:
+            shown = ", ".join(_plain(one) for one in turned)
+            notes.append(f"an orientation tag ({shown}) is ignored: the pixels are used as they are stored")
+        numbers = [one.tags.valueof("PageNumber", (0, 0)) for one in self._pages]
+        with contextlib.suppress(TypeError, ValueError):  # a damaged tag says nothing
+            last = max(max(int(number) + 1, int(total)) for number, total in numbers)
+            if len(numbers) > 1 and last > len(numbers):
+                notes.append(
+                    f"its {len(numbers)} pages are numbered as pages of {last} (PageNumber): are some missing?"
+                )
+        bar = ((self._file.fei_metadata or {}).get("PrivateFei") or {}).get("DatabarHeight")
+        if bar and str(bar) != "0":
+            notes.append(
+                f"its lowest {bar} rows are the data bar of the microscope: cut them off, for masks alike"
+            )
+        return notes
 
     def _pixel_size(self) -> tuple[float | None, float | None, float | None]:
         page = self._page
@@ -355,12 +381,14 @@ class Tiff(ImageFile):
 
 def _is_full(page: TiffPage) -> bool:
     """Whether ``page`` is at full resolution and no mask."""
+    return not (_is_reduced(page) or int(page.subfiletype) & _TRANSPARENCY or int(page.photometric) == _MASK)
+
+
+def _is_reduced(page: TiffPage) -> bool:
+    """Whether ``page`` is marked as a reduced copy, by the tag of today or by that of TIFF 5."""
     old = page.tags.valueof("OldSubfileType", page.tags.valueof("SubfileType", 1))
-    return (
-        not int(page.subfiletype) & (_REDUCED | _TRANSPARENCY)
-        and int(old) != 2
-        and int(page.photometric) != _MASK
-    )
+    mask = int(page.subfiletype) & _TRANSPARENCY or int(page.photometric) == _MASK
+    return not mask and (bool(int(page.subfiletype) & _REDUCED) or int(old) == 2)
 
 
 def _plain(value: Any) -> str:

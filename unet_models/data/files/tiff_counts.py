@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 
+_OME_TYPES = {
+    **{name: name for name in ("int8", "int16", "int32", "uint8", "uint16", "uint32")},
+    "float": "float32",
+    "double": "float64",
+}
+
+
 class SliceCounter:
     """Counts the slices of one file.
 
@@ -109,11 +116,17 @@ class SliceCounter:
         pixels = images[0].find(f"{prefix}Pixels")
         if pixels is None:
             raise DataError(f"{self._name} is an OME-TIFF file without pixels")
-        names = {one.get("FileName") for one in pixels.iter(f"{prefix}UUID")} - {None}
+        parts = list(pixels.iter(f"{prefix}UUID"))
+        names = {one.get("FileName") or one.text for one in parts} - {None}
         if len(names) > 1:
             raise DataError(
                 f"{self._name} is one of {len(names)} files of an OME-TIFF data set; expected one complete file: save the "
                 "whole stack in one file"
+            )
+        stated, stored = pixels.get("Type", ""), str(self._page.dtype)
+        if stated in _OME_TYPES and _OME_TYPES[stated] != stored:
+            raise DataError(
+                f"{self._name} has values of the type {stored}, but its OME description says {stated}; expected one type: save it anew"
             )
         size = {axis: int(pixels.get(f"Size{axis}", "1")) for axis in "ZCT"}
         samples = max(1, self._page.samplesperpixel)
@@ -136,6 +149,9 @@ class SliceCounter:
             pages |= {z + step: first + step for step in range(min(length, count))}
         if not pages:
             return range(count)
+        # They count all directories of the file, also those of reduced copies.
+        full = {page.index: number for number, page in enumerate(self._pages)}
+        pages = {z: full.get(number, -1) for z, number in pages.items()}
         if sorted(pages) != list(range(count)) or sorted(pages.values()) != list(range(count)):
             raise DataError(
                 f"{self._name}: its OME description does not give each of its {count} slices a page of its own; expected "

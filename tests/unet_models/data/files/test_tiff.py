@@ -212,6 +212,10 @@ def test_an_ome_description_may_give_the_pages_in_another_order(tmp_path):
             "".join(f'<TiffData FirstZ="{z}"><UUID FileName="z{z}.tif">urn:uuid:{z}</UUID></TiffData>' for z in range(5)),
             "is one of 5 files of an OME-TIFF data set",
         ),
+        (
+            "".join(f'<TiffData FirstZ="{z}"><UUID>urn:uuid:{z}</UUID></TiffData>' for z in range(5)),
+            "is one of 5 files of an OME-TIFF data set",
+        ),
     ],
 )  # fmt: skip
 def test_an_ome_description_of_planes_that_are_elsewhere_is_refused(tmp_path, data, words):
@@ -219,20 +223,37 @@ def test_an_ome_description_of_planes_that_are_elsewhere_is_refused(tmp_path, da
     refused(tmp_path / "a.tif", words)
 
 
-def write_ome(path, data):
+@pytest.mark.parametrize("stated", ["int8", "uint16", "float"])
+def test_an_ome_description_of_another_type_is_refused(tmp_path, stated):
+    """Some programs leave out the tag of TIFF, so that negative numbers and fractions are read as whole ones."""
+    write_ome(tmp_path / "a.tif", "<TiffData/>", stated)
+    refused(tmp_path / "a.tif", f"has values of the type uint8, but its OME description says {stated}")
+
+
+def test_an_ome_description_counts_reduced_copies_as_pages(tmp_path):
+    text = '<TiffData IFD="1" FirstZ="0" PlaneCount="5"/>'
+    write_ome(tmp_path / "a.tif", text, first=True)
+    assert np.array_equal(opened(tmp_path / "a.tif")[1], STACK)
+
+
+def write_ome(path, data, stated="uint8", *, first=False):
     text = (
         '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
-        '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="48" SizeY="32" SizeC="1" SizeZ="5" SizeT="1">'
-        f"{data}</Pixels></Image></OME>"
+        '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" SizeX="48" SizeY="32" SizeC="1" SizeZ="5" SizeT="1"'
+        f' Type="{stated}">{data}</Pixels></Image></OME>'
     )
+    pages = [(page, 0) for page in STACK]
+    if first:  # a reduced copy
+        pages.insert(0, (STACK[0, ::2, ::2], 1))
     with TiffWriter(path) as file:
-        for z, page in enumerate(STACK):
+        for number, (page, kind) in enumerate(pages):
             file.write(
                 page,
                 contiguous=False,
                 metadata=None,
                 photometric="minisblack",
-                description=None if z else text,
+                subfiletype=kind,
+                description=None if number else text,
             )
 
 
@@ -242,6 +263,37 @@ def test_channels_as_pages_of_a_slide_scanner_are_no_slices(tmp_path):
         description="<?xml version='1.0'?><PerkinElmer-QPI-ImageDescription/>",
     )  # fmt: skip
     refused(tmp_path / "a.tif", "is of the kind qpi")
+
+
+@pytest.mark.parametrize("options", [{"subfiletype": 1}, {"extratags": [(255, 3, 1, 2, True)]}])
+def test_a_reduced_copy_as_large_as_the_image_is_refused(tmp_path, options):
+    """All slices but the first were left out."""
+    with TiffWriter(tmp_path / "a.tif") as file:
+        for z, page in enumerate(STACK):
+            file.write(
+                page, contiguous=False, metadata=None, photometric="minisblack", **(options if z else {})
+            )
+    refused(tmp_path / "a.tif", "page 1 is marked as a reduced copy .* but is as large as the image")
+
+
+def test_tags_of_any_page_are_noted(tmp_path):
+    with TiffWriter(tmp_path / "a.tif") as file:
+        for z in (0, 1, 3):
+            tags = [(297, 3, 2, (z, 5), True), (274, 3, 1, 6 if z == 3 else 1, True)]
+            file.write(STACK[z], contiguous=False, metadata=None, photometric="minisblack", extratags=tags)
+    about, found = opened(tmp_path / "a.tif")
+    assert np.array_equal(found, STACK[[0, 1, 3]]) and about.notes == (
+        "an orientation tag (RIGHTTOP) is ignored: the pixels are used as they are stored",
+        "its 3 pages are numbered as pages of 5 (PageNumber): are some missing?",
+    )
+
+
+def test_the_data_bar_of_a_microscope_is_noted(tmp_path):
+    text = "[Image]\r\nResolutionY=28\r\n\r\n[PrivateFei]\r\nDatabarHeight=4\r\n"
+    imwrite(tmp_path / "a.tif", STACK[0], metadata=None, extratags=[(34682, 2, None, text, True)])
+    assert opened(tmp_path / "a.tif")[0].notes == (
+        "its lowest 4 rows are the data bar of the microscope: cut them off, for masks alike",
+    )
 
 
 def test_a_reduced_copy_after_each_slice_is_no_slice(tmp_path):

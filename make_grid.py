@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
                 with contextlib.suppress(OSError):  # only an empty folder can be removed
                     root.rmdir()
         total = len(made.run.entries)
-        print(f"{root}: {total} points, {made.added} new, {made.known} known before")
+        print(f"{root}: {plural(total, 'point')}, {made.added} new, {made.known} known before")
         if made.orphaned:
             print(
                 f"note: {plural(made.orphaned, 'point')} of the run no longer in {config.path}; results are kept"

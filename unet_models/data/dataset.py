@@ -30,7 +30,7 @@ from unet_models.data.files_table import (
 from unet_models.data.intensity import Scaler, check_8_bits, check_types, decide, needs_content
 from unet_models.data.layout import Layout, Page, Pages, SliceSource, Volume
 from unet_models.data.layouts import find_layout
-from unet_models.data.masks import Polarity, to_mask
+from unet_models.data.masks import ForegroundValues, Polarity, to_mask
 from unet_models.data.packed import PARTS, Intensity, PackedData
 from unet_models.data.packing import PackWriter
 from unet_models.data.planning import PlannedSlice, make_plan
@@ -73,6 +73,7 @@ class _Builder:
         self.images = self._files("image")
         self.masks = self._files("mask")
         self.polarity = Polarity()
+        self.foreground = ForegroundValues()
         self.turn_masks = False
         self.thinning = np.random.Generator(np.random.Philox(key=[data["split_seed"], 1]))
 
@@ -117,7 +118,14 @@ class _Builder:
     def _finish(self, writer: PackWriter, scaler: Scaler, limits: Content, turned: list[str]) -> PackedData:
         """Complete the pack, with what a reader should know; ``turned`` are notes on the masks."""
         data, used, clipped = self.data, scaler.range, scaler.note()
-        given = not (data["intensity_min"] is None and data["intensity_max"] is None)
+        given = {data["intensity_min"], data["intensity_max"]}
+        source = (
+            "auto: from the training part"
+            if "auto" in given
+            else "the type of the files"
+            if given == {None}
+            else "grid.yaml"
+        )
         return writer.finish(
             self.layout.source,
             "volume-wise" if data["validation_volumes"] else data["split"],
@@ -130,11 +138,12 @@ class _Builder:
                 *turned,
                 *([clipped] if clipped else []),
                 *self.polarity.notes(),
+                *self.foreground.notes(),
             ),
             read=(
                 summary("images", self.images),
                 summary("masks", self.masks),
-                range_sentence(scaler, limits.limits, given=given),
+                range_sentence(scaler, limits.limits, source=source),
             ),
             intensity=Intensity(
                 used.low, used.high, used.levels, scaler.clipped_low, scaler.clipped_high, scaler.pixels
@@ -206,14 +215,17 @@ class _Builder:
         image = scaler(stored, white_is_zero=described["image"].white_is_zero)
         about = described["mask"]
         name = about.name if about.slices == 1 else f"{about.name}[{one.source.mask.index}]"
+        labels = self._read(one.source.mask)
         mask = to_mask(
             name,
-            self._read(one.source.mask),
+            labels,
             self.data["mask_threshold"],
             white_is_zero=about.white_is_zero and self.turn_masks,
             bits=about.bits,
         )
         self.polarity.add(about.name, mask)
+        if self.data["mask_threshold"] is None:
+            self.foreground.add(about.name, labels)
         if self.data["sampling"] == "random" and one.has(TRAIN):
             writer.add_slice(image, mask, one.z, volume=one.volume)
             return

@@ -59,13 +59,13 @@ def summary(kind: str, files: Sequence[Description]) -> str:
     return f"{kind}: " + ", ".join(filter(None, parts))
 
 
-def range_sentence(scaler: Scaler, limits: Mapping[str, tuple[float, float]], *, given: bool) -> str:
-    """One sentence on the intensity range, on the values that were found, and on the pixels that it clips."""
+def range_sentence(scaler: Scaler, limits: Mapping[str, tuple[float, float]], *, source: str) -> str:
+    """One sentence on the intensity range and its ``source``, the values that were found, and the pixels that it clips."""
     used = scaler.range
     low = min(low for low, _ in limits.values())
     high = max(high for _, high in limits.values())
     return (
-        f"intensity: {used.low:g} is black and {used.high:g} is white ({'grid.yaml' if given else 'the type of the files'}), "
+        f"intensity: {used.low:g} is black and {used.high:g} is white ({source}), "
         f"values from {low:g} to {high:g}, kept as {8 if used.levels == 255 else 16} bits; "
         f"clipped: {scaler.clipped_low:,} of {scaler.pixels:,} pixels to black, {scaler.clipped_high:,} to white"
     )

@@ -26,8 +26,8 @@ from unet_models.wording import first_of
 
 VOLUME_NAMES = {"train": ("training", "training_groundtruth"), "test": ("testing", "testing_groundtruth")}
 _NO_NUMBERS = (
-    "the file names contain no slice numbers (such as 'z012'): each file counts as one slice, in natural "
-    "order. If several patches come from one slice, set data.slice_pattern, or the split may leak"
+    "the file names contain no slice numbers (such as 'z012'): the slices are numbered in the natural order "
+    "of the files. If several patches come from one slice, set data.slice_pattern, or the split may leak"
 )
 _NAMED = 3  # files in a note
 _SERIES = 8  # steps between slice numbers, from which a gap is noticed
@@ -160,13 +160,21 @@ class _Finder:
 
     def _inner(self, folder: Path) -> dict[str, Path]:
         """The folders in ``folder`` that hold a volume, by name, in natural order."""
-        found = {}
+        found: dict[str, Path] = {}
+        others = []
         for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
             if is_system(path.name) or path.name in ("test", "images", "masks") or not path.is_dir():
                 continue
             if ((path / "images").is_dir() and (path / "masks").is_dir()) or self._stack_files(path, "train"):
                 check_name(path)
                 found[_composed(path.name)] = path
+            else:
+                others.append(path.name)
+        if found and others:
+            self._notes.append(
+                f"{folder} has other folders, which are no volumes and not used ({first_of(others)}); a volume "
+                "has images/ and masks/, or training.tif and training_groundtruth.tif"
+            )
         return found
 
     def places(self, name: str, images: str, masks: str) -> Volume:
@@ -228,7 +236,7 @@ class _Finder:
                 z = numbers[order] + page if numbers else len(slices)
                 shown = image.name if page == 0 else f"{image.name}[{page}]"
                 slices.append(SliceSource(z, shown, Page(str(image), page), Page(str(mask), page)))
-        if numbers is None:
+        if numbers is None and len(pairs) > 1:
             self._notes.append(_NO_NUMBERS)
         slices.sort(key=lambda one: one.z)
         if numbers is not None:

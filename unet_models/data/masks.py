@@ -58,6 +58,38 @@ def to_mask(
 
 
 @dataclass
+class ForegroundValues:
+    """The values that are foreground in binary masks, to find instance labels of which each slice has only one."""
+
+    _files: dict[float, str] = field(default_factory=dict)
+    _values: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, array: np.ndarray) -> None:
+        """Add a slice that :func:`to_mask` has found binary, its stored values (height, width), of the file ``name``.
+
+        Raises :class:`DataError` where the slices of a file have different values, or those of all files more than two
+        (0 and 1 in some, 0 and 255 in others).
+        """
+        value = array.max().item()
+        if not value:
+            return
+        first = self._values.setdefault(name, value)
+        self._files.setdefault(value, name)
+        if first != value or len(self._files) > 2:
+            values = [first, value] if first != value else list(self._files)
+            raise DataError(
+                f"{name}: the slices of {'this file' if first != value else 'the masks'} are 0 and one other value each, but "
+                f"not the same one ({', '.join(map(str, values))}), as instance labels are; expected one, or set "
+                "data.mask_threshold (0 makes every label foreground)"
+            )
+
+    def notes(self) -> list[str]:
+        """A sentence where files differ in the value of their foreground."""
+        shown = ", ".join(f"{value} in {name}" for value, name in self._files.items())
+        return [f"foreground is not the same value in all masks: {shown}"] if len(self._files) > 1 else []
+
+
+@dataclass
 class Polarity:
     """Counts the foreground of each mask file, to find masks that are inverted."""
 

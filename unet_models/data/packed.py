@@ -209,7 +209,8 @@ class PackedData:
 
     def describe(self) -> str:
         """One line for people: numbers, split, source, foreground and fingerprint."""
-        counts = ", ".join(f"{self.count(part)} {part}" for part in PARTS)
+        crops = " crops in each epoch" if self.crops is not None else ""
+        counts = ", ".join(f"{self.count(part)} {part}{crops if part == 'train' else ''}" for part in PARTS)
         size = self.patch_size
         share = sum(self.foregrounds.values()) / sum(self._pixels(part) for part in PARTS)
         total = sum(self.count(part) for part in PARTS)

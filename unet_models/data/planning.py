@@ -54,7 +54,7 @@ def make_plan(layout: Layout, data: Mapping[str, Any]) -> Plan:
     Raises:
         DataError: a slice is smaller than a patch, or no slice is left for one of the parts.
     """
-    notes: list[str] = []
+    notes = [*_unused(layout, data)]
     numbers = [_numbers(volume, notes) for volume in (*layout.volumes, *layout.test)]
     shift, overlap = data["border"] == "shift", data["overlap"]
     cut = _Cutter(layout, data["patch_size"], overlap)
@@ -80,6 +80,16 @@ def make_plan(layout: Layout, data: Mapping[str, Any]) -> Plan:
             patches = tuple(cut(source, shift=shift))
             planned.append(PlannedSlice(source, number, z, patches, (TEST,) * len(patches)))
     return Plan(tuple(planned), tuple(notes))
+
+
+def _unused(layout: Layout, data: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences on settings that these data, or other settings, leave without effect."""
+    if data["test_scoring"] == "slices" and not layout.test:
+        yield "there is no test part, so that data.test_scoring: slices has no effect"
+    if data["sampling"] == "grid":
+        for key, without in (("crops_per_epoch", None), ("foreground_share", 0.5)):
+            if data[key] != without:
+                yield f"data.{key}: {data[key]} has no effect, since data.sampling is grid"
 
 
 class _Cutter:
@@ -135,14 +145,19 @@ def _parts(
     whole = data["validation_volumes"]
     if whole:
         notes.append(f"the validation part is the whole of {', '.join(whole)}")
-    if data["gap_slices"] == 0 and not whole:
-        notes.append("no gap between training and validation: the slices at the border are near copies")
-    count = iter(counts)
+    split: list[dict[int, int]] = []
     for volume, z in zip(volumes, numbers, strict=False):
         if whole:
-            part = VALIDATION if volume.name in whole else TRAIN
-            assigned = dict.fromkeys(z, part)
+            split.append(dict.fromkeys(z, VALIDATION if volume.name in whole else TRAIN))
         else:
-            assigned = split_slices(np.asarray(z), data, volume=volume.name)
+            split.append(split_slices(np.asarray(z), data, volume=volume.name))
+    if not whole and not any(UNUSED in assigned.values() for assigned in split):
+        apart = f", since the slice numbers are more than data.gap_slices, {data['gap_slices']}, apart"
+        notes.append(
+            f"no gap between training and validation{apart if data['gap_slices'] else ''}: the slices at the border are near "
+            "copies"
+        )
+    count = iter(counts)
+    for assigned, z in zip(split, numbers, strict=False):
         for one in z:
             yield (assigned[one],) * next(count)

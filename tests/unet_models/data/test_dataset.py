@@ -95,7 +95,20 @@ def test_what_a_reader_should_know_is_noted(folder):
     assert build(block(path=str(folder), gap_slices=0)).notes == (
         "no gap between training and validation: the slices at the border are near copies",
     )
-    assert build(block(path=str(folder), patch_size=48)).notes == (
+    for name in ("images", "masks"):
+        for path in sorted((folder / name).iterdir(), reverse=True):
+            path.rename(path.with_name(f"z{3 * int(path.stem[1:]):03d}.png"))
+    assert build(block(path=str(folder), gap_slices=2)).notes == (
+        (
+            "no gap between training and validation, since the slice numbers are more than data.gap_slices, 2, apart: the slices "
+            "at the border are near copies"
+        ),
+    )
+    assert build(block(path=str(folder), gap_slices=5, test_scoring="slices", crops_per_epoch=9)).notes == (
+        "there is no test part, so that data.test_scoring: slices has no effect",
+        "data.crops_per_epoch: 9 has no effect, since data.sampling is grid",
+    )
+    assert build(block(path=str(folder), gap_slices=5, patch_size=48)).notes == (
         "43.8 % of the pixels, at the right and lower borders, fill no patch; data.border: shift would cover them",
     )
 

@@ -196,6 +196,7 @@ def test_each_folder_may_be_a_volume(tmp_path):
     assert found(layout.volumes) == {"Vol1": [3, 13], "vol2": [2, 12], "vol10": [1, 11], "old": [11, 12, 13]}
     assert [one.name for one in layout.volumes] == ["old", "Vol1", "vol2", "vol10"]
     assert found(layout.test) == {"test": [40], "old testing": [20, 21]}
+    assert "has other folders, which are no volumes and not used (notes)" in " ".join(layout.notes)
 
 
 def test_whole_volumes_can_be_held_out(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unet_models.data.errors import DataError
-from unet_models.data.masks import Polarity, to_mask
+from unet_models.data.masks import ForegroundValues, Polarity, to_mask
 
 
 @pytest.mark.parametrize("white", [1, 255, 7])
@@ -114,3 +114,22 @@ def test_usual_masks_are_not_noted():
     for name, part in (("a", 0.0), ("b", 0.1), ("c", 0.5)):
         polarity.add(name, share(part))
     assert polarity.notes() == []
+
+
+def test_labels_of_which_each_slice_has_one_are_no_masks():
+    values = ForegroundValues()
+    slices = [np.array([[0, label]], np.uint16) for label in (7, 0, 7, 8)]
+    for one in slices[:3]:
+        values.add("stack.tif", one)
+    assert values.notes() == []
+    with pytest.raises(DataError, match=r"stack.tif: the slices of this file .* not the same one .7, 8."):
+        values.add("stack.tif", slices[3])
+
+
+def test_files_that_differ_in_the_value_of_their_foreground_are_noted_and_three_values_refused():
+    values = ForegroundValues()
+    values.add("a.png", np.array([[0, 1]], np.uint8))
+    values.add("b.png", np.array([[0, 255]], np.uint8))
+    assert values.notes() == ["foreground is not the same value in all masks: 1 in a.png, 255 in b.png"]
+    with pytest.raises(DataError, match="c.png: the slices of the masks .* .1, 255, 2.*mask_threshold"):
+        values.add("c.png", np.array([[0, 2]], np.uint8))

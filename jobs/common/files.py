@@ -54,7 +54,7 @@ def disk_full(error: OSError, path: Path, needed: int | None) -> DiskFull:
     return DiskFull(
         number,
         f"{_FULL[number]}: {path} was not written, and the old file, if any, is unchanged. It needs {need}; {state}. "
-        "Free some space, then run the point again: it continues where it was",
+        "Free some space, then repeat: a point continues where it was",
     )
 
 

@@ -130,7 +130,8 @@ def _join(entry: Entry, status: PointStatus, submitted: int | None, answer: Answ
         return View(entry, status, status.state, status.reason, "unknown")
     job = _sub_job(answer, number, entry.index)
     if job is not None and job.state == "B":
-        job = None  # the parent of the array, which says nothing about one index
+        # The parent of the array, which says nothing about one index, except that it may wait.
+        job = Job("Q") if status.state == "waiting" else None
     letter = job.state if job is not None else "F" if number in answer.finished else "unknown"
     if STATES[status.state].ended:
         return View(entry, status, status.state, status.reason, letter)

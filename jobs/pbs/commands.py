@@ -131,4 +131,10 @@ class Scheduler:
             return Answer({}, f"qstat did not answer within {self.timeout:g} s")
         except UserError as error:
             return Answer({}, str(error))
-        return parse_qstat(answer.stdout, answer.stderr, answer.returncode)
+        parsed = parse_qstat(answer.stdout, answer.stderr, answer.returncode)
+        known = {number for number, _ in parsed.jobs}
+        left_out = [one for one in ids if job_number(one) not in known]
+        if answer.returncode == 0 and left_out and not parsed.problem:
+            # PBS exits with 35 or 153 where it does not show a job, and says why.
+            return Answer({}, f"qstat exited with 0, but did not show the job {left_out[0]}")
+        return parsed

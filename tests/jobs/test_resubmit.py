@@ -171,8 +171,9 @@ def test_resubmit_keeps_the_order_and_a_given_walltime_overrides_the_proposal(un
         {"code": 255, "stderr": "qstat: cannot connect to server pbshost (errno=15010)\n"},
         {"code": 0, "stdout": '{"Jobs":{"1[].pbshost":{"job_state":"B","Variable_List":{"A":005}}}}'},
         {"code": 0, "stdout": ""},
+        {"code": 0, "stdout": '{"Jobs":{"1[].pbshost":null}}'},
     ],
-    ids=["server down", "no JSON", "nothing"],
+    ids=["server down", "no JSON", "nothing", "not the job"],
 )
 def test_nothing_is_submitted_again_blindly(run, pbs, capsys, monkeypatch, answer):  # noqa: F811
     monkeypatch.setitem(Scheduler.__init__.__kwdefaults__, "pauses", (0.0, 0.0, 0.0))

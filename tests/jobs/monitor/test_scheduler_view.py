@@ -62,6 +62,12 @@ def test_of_two_jobs_on_record_the_last_is_the_newer(tiny_run):
     assert (view.state, view.reason, view.starting) == ("running", "", True)
 
 
+def test_a_sub_job_that_qstat_leaves_out_of_an_array_that_has_not_ended_may_be_queued(tiny_run):
+    submitted(tiny_run, 9)
+    views = look(tiny_run, Fixed({(9, None): Job("B"), (9, 1): Job("X", 1, ran=True)})).views
+    assert [view.state for view in views] == ["lost", "queued"]
+
+
 def test_every_job_that_may_concern_the_run_is_asked_about_once(tiny_run):
     submitted(tiny_run, 9, 10)
     trained_by(tiny_run, "11[1].pbs")

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from unet_models.data.errors import DataError
@@ -28,13 +29,13 @@ _WORDS = (
     r"(?:^|[_\-. ])(masks?|labels?|groundtruth|ground[_\-]truth|gt|seg(?:mentation)?s?|annot(?:ation)?s?|images?|img|raw|em|"
     r"mitos?|mitochondria)(?=$|[_\-. ])"
 )
-_SLICE_WORDS = r"(?i)(?:^|[_\-. ])(z|slice|sec|section|page)[_\-]?(\d+)"
+_SLICE_WORDS = r"(?i)(?:^|[_\-. ])(z|slice|sec|section|page)([_\-]?-?)(\d+)([.,]\d+)?"
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """A sorting key that puts ``z9`` before ``z10`` and ignores upper and lower case."""
-    parts = re.split(r"(\d+)", name.lower())
-    # isdecimal, not isdigit: int() reads no superscripts, as in `slice²`.
+    # Full-width digits and superscripts count as digits; isdecimal, not isdigit, for what is left: int() reads no ➀.
+    parts = re.split(r"(\d+)", unicodedata.normalize("NFKC", name.lower()))
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
 
 
@@ -145,7 +146,7 @@ def pair_files(
     if {stem(path) for path in images} == {stem(path) for path in masks}:
         return _paired(images, masks, stem, "name")
     try:
-        return _paired(images, masks, lambda path: partner_stem(stem(path)).casefold(), "name")
+        return _paired(images, masks, _shared, "name")
     except DataError as error:
         try:
             pair_files(images, masks, by="number", pattern=pattern)
@@ -154,6 +155,11 @@ def pair_files(
         raise DataError(
             f"{error}. Their numbers match: if these tell which belong together, set data.pair_by: number"
         ) from None
+
+
+def _shared(path: Path) -> str:
+    """What is compared where names are not the same: full-width digits and letters count as the usual ones, too."""
+    return unicodedata.normalize("NFKC", partner_stem(stem(path))).casefold()
 
 
 def _paired(
@@ -182,7 +188,7 @@ def _paired(
     return [(path, by_name[names[path]]) for path in images]
 
 
-def number_in(path: Path, pattern: str | None) -> int:
+def number_in(path: Path, pattern: str | None) -> Fraction:
     """The number in the name of ``path``: the group of ``pattern``, or the only run of digits.
 
     Raises:
@@ -197,17 +203,19 @@ def number_in(path: Path, pattern: str | None) -> int:
             f"{path}: the name '{name}' has {len(found)} numbers, so that data.pair_by: number cannot tell which is meant; "
             "set data.slice_pattern to a regular expression with the number as its group"
         )
-    return int(found[0])
+    return Fraction(found[0])
 
 
-def _by_pattern(name: str, pattern: str) -> int:
+def _by_pattern(name: str, pattern: str) -> Fraction:
     match = re.search(pattern, name)
-    if match is None or not (match.group(1) or "").isdecimal():
+    number = re.fullmatch(r"(-?)(\d+)(?:[.,](\d+))?", (match.group(1) or "") if match else "")
+    if number is None:
         raise DataError(
             f"data.slice_pattern {pattern!r} finds no number in the name '{name}'; "
             "expected one group of digits in every name"
         )
-    return int(match.group(1))
+    sign, whole, part = number.group(1), number.group(2), number.group(3) or ""
+    return Fraction(int(f"{sign}{whole}{part}"), 10 ** len(part))
 
 
 def slice_numbers(names: Sequence[str], pattern: str | None) -> list[int] | None:
@@ -217,27 +225,53 @@ def slice_numbers(names: Sequence[str], pattern: str | None) -> list[int] | None
     names have several such numbers, it is the one that changes from name to name. ``pattern`` is a regular expression
     whose first group is the number.
 
+    Decimals that ``pattern`` finds only give the order.
+
     Raises:
-        DataError: ``pattern`` finds no number in one of the names; or two numbers change.
+        DataError: ``pattern`` finds no number in one of the names; or two numbers change; or two names differ in decimals only.
     """
     if pattern is not None:
-        return [_by_pattern(name, pattern) for name in names]
+        fractions = [_by_pattern(name, pattern) for name in names]
+        if all(one.denominator == 1 for one in fractions):
+            return [int(one) for one in fractions]
+        order = {one: place for place, one in enumerate(sorted(set(fractions)))}
+        return [order[one] for one in fractions]
     found = [
-        {word.lower(): int(digits) for word, digits in reversed(re.findall(_SLICE_WORDS, name))}
+        {match[1].lower(): match for match in reversed(list(re.finditer(_SLICE_WORDS, name)))}
         for name in names
     ]
     if all(len(one) == 1 for one in found):
-        return [number for one in found for number in one.values()]
+        return _numbers(names, [match for one in found for match in one.values()])
     common = [word for word in found[0] if all(word in one for one in found)]
-    changing = [word for word in common if len({one[word] for one in found}) > 1]
+    changing = [word for word in common if len({int(one[word][3]) for one in found}) > 1]
     if len(changing) > 1:
         words = " or ".join(f'"{word}[_-]?(\\d+)"' for word in changing)
         raise DataError(
             f"the name '{names[0]}' has several numbers that could be the slice number "
-            f"({', '.join(f'{word} {found[0][word]}' for word in changing)}), and each changes from file to file; set "
+            f"({', '.join(f'{word} {int(found[0][word][3])}' for word in changing)}), and each changes from file to file; set "
             f"data.slice_pattern to the right one: {words}"
         )
     if not common:
         return None
     chosen = changing[0] if changing else "z" if "z" in common else common[0]
-    return [one[chosen] for one in found]
+    return _numbers(names, [one[chosen] for one in found])
+
+
+def _numbers(names: Sequence[str], found: Sequence[re.Match[str]]) -> list[int]:
+    """The numbers of matches of :data:`_SLICE_WORDS`, one for each name.
+
+    A hyphen is a minus after another separator (``z_-5``), and where other names have nothing there (``z-5`` and ``z5``).
+    """
+    bare = {one[1].lower() for one in found if not one[2]}
+    negative = [len(one[2]) > 1 or (one[2] == "-" and one[1].lower() in bare) for one in found]
+    numbers = [-int(one[3]) if minus else int(one[3]) for one, minus in zip(found, negative, strict=True)]
+    first: dict[tuple[str, int], int] = {}
+    for place, (one, number) in enumerate(zip(found, numbers, strict=True)):
+        other = first.setdefault((one[1].lower(), number), place)
+        if found[other][4] != one[4]:
+            raise DataError(
+                f"the names '{names[other]}' and '{names[place]}' have the same slice number {number}, and different decimals; set "
+                f"data.slice_pattern: '{one[1]}[_-]?(\\d+)' if both are parts of one slice, or '{one[1]}[_-]?(\\d+[.,]\\d+)' if they "
+                "are two slices"
+            )
+    return numbers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,6 +195,14 @@ def test_numbers_pair_what_names_do_not(tmp_path):
         pair_files(images, [*masks, *touch(tmp_path / "masks", "m002.png")], by="number")
 
 
+def test_digits_of_other_kinds_are_compared_and_ordered_as_digits():
+    wide = "z\uff11"  # full-width
+    assert pair_files([Path(f"{wide}.tif")], [Path("z1_mask.tif")]) == [
+        (Path(f"{wide}.tif"), Path("z1_mask.tif"))
+    ]
+    assert sorted(["z²", "z¹⁰", wide], key=natural_key) == [wide, "z²", "z¹⁰"]
+
+
 def test_a_number_must_be_the_only_one_or_have_a_pattern(tmp_path):
     (path,) = touch(tmp_path, "run3_z014.tif")
     with pytest.raises(DataError, match="has 2 numbers.*set data.slice_pattern"):
@@ -217,10 +226,24 @@ def test_no_character_that_looks_like_a_digit_ends_the_program(name):
         (["t20230115123045"], r"t(\d+)", [20230115123045]),
         ([f"z{10**40}"], None, [10**40]),
         (["z0000000000000000012"], None, [12]),
+        (["z-2", "z-1", "z0", "z1"], None, [-2, -1, 0, 1]),
+        (["z_-1", "z_0", "z_1"], None, [-1, 0, 1]),
+        (["z-1", "z-2"], None, [1, 2]),  # a separator
+        (["a-1", "a-02", "a3"], r"a(-?\d+)", [-1, -2, 3]),
+        (["z1.0", "z0.05", "z0.1", "z0.05b"], r"z([\d.]+)", [2, 0, 1, 0]),
+        (["z0,5", "z10,5"], None, [0, 10]),
     ],
 )
 def test_a_number_may_have_any_length(names, pattern, expected):
     assert slice_numbers(names, pattern) == expected
+
+
+def test_names_that_differ_in_decimals_are_asked_about():
+    """Slices 0.05 and 0.10 were taken for one slice."""
+    with pytest.raises(
+        DataError, match=r"'z0.05' and 'z0.10' have the same slice number 0, .* 'z\[_-\]\?\(\\d\+\)' if"
+    ):
+        slice_numbers(["z0.05", "z0.10"], None)
 
 
 def test_of_two_numbers_the_one_that_changes_is_the_slice():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
 
@@ -19,7 +20,8 @@ def guarded(name: str, expected: str) -> Iterator[None]:
         with warnings.catch_warnings():
             # Programs write odd headers. What matters is checked by the readers, one by one.
             warnings.simplefilter("ignore")
-            yield
+            with _silent_libraries():
+                yield
     except DataError:
         raise
     except MemoryError as error:
@@ -29,3 +31,21 @@ def guarded(name: str, expected: str) -> Iterator[None]:
     except Exception as error:  # libraries raise more than fifty kinds on damaged files
         words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise DataError(f"{name} cannot be read as an image ({words}); expected {expected}") from error
+
+
+@contextlib.contextmanager
+def _silent_libraries() -> Iterator[None]:
+    """Nothing that libpng, libjpeg or others print by themselves reaches the terminal; Python prints nothing here."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    try:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 2)
+        os.close(nothing)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -119,6 +119,18 @@ def test_interlaced_files_and_odd_chunks_are_read_without_a_word(tmp_path, array
     assert capfd.readouterr() == ("", "")
 
 
+def test_what_libpng_finds_odd_in_needed_chunks_is_not_printed(tmp_path, capfd):
+    """A transparent grey that 8 bits cannot have, and pixels after the last row."""
+    (tmp_path / "a.png").write_bytes(png(GREY, chunk(b"tRNS", b"\xea\x60")))
+    refused(tmp_path / "a.png", "transparent pixels")
+    longer, content = np.vstack([GREY, GREY[:4]]), bytearray(png(GREY))
+    start = content.index(b"IDAT") - 4
+    content[start:] = png(longer)[start:]
+    (tmp_path / "a.png").write_bytes(content)
+    assert np.array_equal(opened(tmp_path / "a.png")[1], GREY)
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("array", [GREY, DEEP], ids=["8 bits", "16 bits"])
 def test_a_transparent_grey_is_refused_where_it_is_used(tmp_path, array):
     used = int(array[3, 4])

@@ -112,6 +112,7 @@ load_modules() {
 choose_python() {
     local gpu=()
     python=()
+    unset PYTHONSAFEPATH # it keeps python -m from finding jobs
     load_modules
     if [[ -n $SITE_CONTAINER ]]; then
         [[ -f $SITE_CONTAINER || -d $SITE_CONTAINER ]] || fail "the container $SITE_CONTAINER does not exist on $(hostname); expected its path as container: in the site block of grid.yaml"

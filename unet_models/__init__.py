@@ -25,6 +25,13 @@ for _name in (
     "TF_DETERMINISTIC_OPS",  # `deterministic` decides
 ):
     os.environ.pop(_name, None)
+# These could change the numbers, too (fast mathematics), and XLA ends the process at one that it does not know. Where the
+# libraries of CUDA are must be kept.
+_flags = [
+    one for one in os.environ.pop("XLA_FLAGS", "").split() if one.startswith("--xla_gpu_cuda_data_dir=")
+]
+if _flags:
+    os.environ["XLA_FLAGS"] = " ".join(_flags)
 
 # Keras imports Matplotlib, whose import ends at a backend that it does not know and at a matplotlibrc that is not UTF-8.
 os.environ["MPLBACKEND"] = "Agg"

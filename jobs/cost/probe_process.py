@@ -78,6 +78,7 @@ def measure(
         status, reason = "timeout", f"took more than {limit:.0f} s; see --limit"
     elif not found.ended:
         state, reason = class_of_exit(process.exitcode or 0, kills)
+        reason = reason.replace("training_log.txt", str(run.paths.probe_log))
         status = next((one for one in STATUSES if one == state), "error")
     return msgspec.structs.replace(
         found.measurement,

@@ -24,6 +24,7 @@ def run_script(name, tmp_path, *arguments, code=0, **variables):
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
         "PBS_O_WORKDIR": str(REPOSITORY),
+        "PYTHONSAFEPATH": "1",  # as a user may have it in ~/.bashrc
         **variables,
     }
     answer = subprocess.run(

@@ -16,8 +16,10 @@ def test_onednn_convolves_unless_the_user_says_otherwise(given, kept):
     environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
     if given is not None:
         environment["TF_ENABLE_ONEDNN_OPTS"] = given
+    environment["XLA_FLAGS"] = "--xla_gpu_cuda_data_dir=/cuda --xla_cpu_enable_fast_math=true"
     script = (
-        "import os, sys, unet_models; print(os.environ['TF_ENABLE_ONEDNN_OPTS'], 'tensorflow' in sys.modules)"
+        "import os, sys, unet_models; "
+        "print(os.environ['TF_ENABLE_ONEDNN_OPTS'], 'tensorflow' in sys.modules, os.environ['XLA_FLAGS'])"
     )
     ran = subprocess.run(
         [sys.executable, "-c", script],
@@ -27,7 +29,7 @@ def test_onednn_convolves_unless_the_user_says_otherwise(given, kept):
         text=True,
         check=False,
     )
-    assert ran.stdout.split() == [kept, "False"], ran.stderr
+    assert ran.stdout.split() == [kept, "False", "--xla_gpu_cuda_data_dir=/cuda"], ran.stderr
 
 
 def test_only_what_computes_with_tensorflow_imports_it():

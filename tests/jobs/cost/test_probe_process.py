@@ -79,7 +79,7 @@ def test_what_the_process_sent_last_is_recorded_with_where_and_when(tiny_run, mo
 def test_a_process_that_ends_without_its_last_word_is_an_error_whatever_it_sent(tiny_run):
     found = measure(tiny_run, tiny_run.entries[0], target=_unfinished)
     assert (found.status, found.step_seconds) == ("error", 0.5)
-    assert found.reason.startswith("the process ended with exit code 7")
+    assert found.reason == f"the process ended with exit code 7; see {tiny_run.paths.probe_log}"
 
 
 def _interrupting(order, connection):

@@ -19,7 +19,7 @@ import jobs  # noqa: F401 - first: it checks Python and prepares the process  # 
 from analysis.figures.background import drawing_processes
 from analysis.figures.look import FORMATS
 from analysis.report.report import Report, write_report
-from jobs.common.errors import NOTHING, OK, UserError, run_command, shown
+from jobs.common.errors import NOTHING, OK, UserError, path_argument, run_command, shown
 from jobs.common.units import plural
 from jobs.run.paths import RunPaths
 
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--summary_file",
         "--summary-file",
-        type=Path,
+        type=path_argument,
         nargs="+",
         metavar="FILE",
         help="the summary, instead of RUN",
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--output_dir",
         "--output-dir",
-        type=Path,
+        type=path_argument,
         nargs="+",
         metavar="DIR",
         help="default: analysis/ next to the summary",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
-from jobs.common.errors import UserError, pasted, run_command
+from jobs.common.errors import UserError, pasted, path_argument, run_command
 from jobs.common.units import plural
 from jobs.grid.config import load_config
 from jobs.grid.explain import explain
@@ -26,7 +26,9 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("grid", metavar="grid.yaml", type=Path, nargs="?", default=Path("grid.yaml"))
-    parser.add_argument("--run-dir", type=Path, help="default: hyperparameter_optimization_YYYYMMDD_HHMMSS")
+    parser.add_argument(
+        "--run-dir", type=path_argument, help="default: hyperparameter_optimization_YYYYMMDD_HHMMSS"
+    )
     parser.add_argument(
         "--explain",
         action="store_true",

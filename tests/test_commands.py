@@ -49,11 +49,12 @@ def test_from_grid_to_report(place, monkeypatch, capsys):
     assert (place / "elsewhere" / "detailed_heatmaps.png").is_file()
 
 
-def test_a_run_that_qsub_cannot_name_is_made_nevertheless(place, capsys):
-    assert make_grid.main(["--run-dir", "it's a run"]) == 0
+def test_a_run_that_qsub_cannot_name_is_made_nevertheless(place, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(place))
+    assert make_grid.main(["--run-dir=~/it's a run"]) == 0
     output = capsys.readouterr().out
     line = next(line for line in output.splitlines() if "jobs.local" in line)
-    assert shlex.split(line) == ["python", "-m", "jobs.local", "it's a run"]
+    assert shlex.split(line) == ["python", "-m", "jobs.local", f"{place}/it's a run"]
     assert "note: it cannot be submitted to PBS: the path" in output and "by hand" not in output
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import gc
 import io
+import os
 import re
 import reprlib
 import shlex
@@ -51,6 +52,11 @@ def one_line(value: Any, limit: int = 1000) -> str:
     if not text.isprintable():
         text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def path_argument(text: str) -> Path:
+    """A path as an argument of a command. The shell leaves the ``~`` in ``--run-dir=~/search`` as it is."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - that of pathlib fails where there is no such user
 
 
 def pasted(path: Path | str) -> str:

@@ -106,7 +106,8 @@ def check_palettes(kind: str, files: Sequence[Description]) -> None:
 def odd_ranges(limits: Mapping[str, tuple[float, float]]) -> list[str]:
     """A sentence on image files whose values end far below those of the others, as after an export in 8 bits."""
     highest = max(high for _, high in limits.values())
-    odd = [name for name, (_, high) in limits.items() if high < highest / _FAR_BELOW]
+    black = min(0.0, *(low for low, _ in limits.values()))
+    odd = [name for name, (_, high) in limits.items() if high - black < (highest - black) / _FAR_BELOW]
     if not odd:
         return []
     return [

@@ -9,7 +9,7 @@ dark.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ from unet_models.data.files.description import Description
 AUTO = (0.001, 0.999)
 # Content that ends below this share of its type's range is refused. It is the step from 14 to 16 bits.
 _FAR_BELOW = 0.25
+# So is content that spans less than this share of it: 16 greys of 256. ImageJ keeps signed values from 32768 on.
+_LEAST_SPAN = 1 / 16
 _DARKEST_8_BITS = 16  # 8-bit files whose values all are below this hold 4-bit values, labels or a mask
 
 
@@ -221,7 +223,7 @@ def _needs_16_bits(content: Content, low: float, high: float) -> bool:
 
 
 def _check_filled(description: Description, content: Content, high: float) -> None:
-    """:class:`DataError` where the content ends far below ``high``, the largest value of the type."""
+    """:class:`DataError` where the content ends far below ``high``, the largest value of the type, or is one grey of it."""
     eight = high == 255
     top = (
         content.highest
@@ -229,14 +231,24 @@ def _check_filled(description: Description, content: Content, high: float) -> No
         else content.quantile(AUTO[1], above_lowest=True)
     )
     limit = _DARKEST_8_BITS if eight else 0 if high < 255 else _FAR_BELOW * (high + 1)
-    if top >= limit:
+    if top < limit:
+        raise _refusal(
+            description,
+            content,
+            f"nearly all end at {top:g}, far below {high:g}, the largest value of the type, and would be nearly black",
+            keep=high,
+        )
+    if high <= 255 or content.limits_only:
         return
-    raise _refusal(
-        description,
-        content,
-        f"nearly all end at {top:g}, far below {high:g}, the largest value of the type, and would be nearly black",
-        keep=high,
-    )
+    bottom = content.quantile(AUTO[0], above_lowest=True)
+    if 0 < top - bottom < _LEAST_SPAN * (high + 1):
+        raise _refusal(
+            description,
+            content,
+            f"nearly all lie from {bottom:g} to {top:g}, a small part of 0 to {high:g}, and would be one grey",
+            keep=high,
+            lines=(f"intensity_min: {bottom:g}", f"intensity_max: {top:g}"),
+        )
 
 
 def check_8_bits(description: Description, data: Mapping[str, Any], content: Content) -> None:
@@ -246,17 +258,22 @@ def check_8_bits(description: Description, data: Mapping[str, Any], content: Con
 
 
 def _refusal(
-    description: Description, content: Content | None, problem: str, keep: float | None = None
+    description: Description,
+    content: Content | None,
+    problem: str,
+    keep: float | None = None,
+    lines: Sequence[str] = (),
 ) -> DataError:
-    """The error with the lines to write."""
-    lines = []
+    """The error with the lines to write: ``lines``, or those that fit the content."""
+    chosen = list(lines)
     found = ""
     if content is not None:
         found = f" from {content.lowest:g} to {content.highest:g}"
-        if content.lowest < 0:
-            lines.append(f"intensity_min: {_below(content.lowest):g}")
-        lines.append(f"intensity_max: {_white(content):g}")
-    advice = "Write in the block data: " + " and ".join(lines) if lines else "Set data.intensity_max"
+        if not lines and content.lowest < 0:
+            chosen.append(f"intensity_min: {_below(content.lowest):g}")
+        if not lines:
+            chosen.append(f"intensity_max: {_white(content):g}")
+    advice = "Write in the block data: " + " and ".join(chosen) if chosen else "Set data.intensity_max"
     kept = f", or intensity_max: {keep:g} to keep the whole range of the type" if keep is not None else ""
     return DataError(
         f"the images (such as {description.name}) are {description.dtype} with values{found}; {problem}. {advice} "

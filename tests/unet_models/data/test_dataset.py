@@ -357,6 +357,14 @@ def test_a_file_whose_values_end_far_below_the_others_is_named(tmp_path):
     assert note.startswith("the values of 1 of 7 image files end far below") and "z003.tif" in note
 
 
+def test_files_of_negative_values_are_not_far_below_one_another():
+    from unet_models.data.files_table import odd_ranges
+
+    assert odd_ranges({"a.tif": (-1000.0, -10.0), "b.tif": (-990.0, -12.0)}) == []
+    (note,) = odd_ranges({"a.tif": (-1000.0, -990.0), "b.tif": (-990.0, -12.0)})
+    assert "a.tif" in note
+
+
 def test_slices_of_one_value_are_counted_by_file(tmp_path):
     values = np.stack(pages(np.uint8, 0, 255))
     masks = np.uint8(values > 200)

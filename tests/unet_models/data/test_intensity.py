@@ -57,6 +57,20 @@ def test_the_range_of_the_type_is_used_where_the_values_fill_it(array, high, lev
     assert decided(array) == Range(0.0, high, levels)
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_values_in_a_small_part_of_the_type_far_from_0_are_refused(padded):
+    """As ImageJ keeps signed values of 8 bits in 16; black borders do not hide it."""
+    array = spread(33021, np.uint16, low=32768)
+    if padded:
+        array[:5] = 0
+    with pytest.raises(
+        DataError, match=r"lie from 327\d\d to 330\d\d, .* intensity_min: 327\d\d and intensity_max: 330"
+    ):
+        decided(array)
+    assert decided(array, intensity_min=32768.0, intensity_max=33023.0).levels == 255
+    assert decided(array, intensity_max=65535.0).high == 65535
+
+
 @pytest.mark.parametrize(
     ("array", "line"),
     [

@@ -12,7 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
-from jobs.common.errors import UserError, pasted, path_argument, run_command
+from jobs.common.errors import UserError, path_argument, run_command
+from jobs.common.hints import hint
 from jobs.common.units import plural
 from jobs.grid.config import load_config
 from jobs.grid.explain import explain
@@ -54,8 +55,8 @@ def main(argv: list[str] | None = None) -> int:
             print(
                 f"note: {plural(made.orphaned, 'point')} of the run no longer in {config.path}; results are kept"
             )
-        print(f"\nOn this machine:\n  python -m jobs.local {pasted(root)}")
-        print(f"On a PBS cluster:\n  python -m jobs.submit {pasted(root)}")
+        print(f"\nOn this machine:\n  {hint('jobs.local', root)}")
+        print(f"On a PBS cluster:\n  {hint('jobs.submit', root)}")
         try:
             lines = by_hand(made.run)
         except UserError as error:  # the run is made, and can be trained here

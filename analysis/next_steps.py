@@ -12,7 +12,8 @@ import pandas as pd
 from analysis.cautions import at_the_border
 from analysis.configurations import Ranking
 from analysis.schema import Configuration, Indistinguishable, NextStep
-from jobs.common.errors import UserError, pasted
+from jobs.common.errors import UserError
+from jobs.common.hints import hint_lines
 from jobs.common.states import STATES
 from jobs.common.units import plural
 from jobs.grid.settings import POINT
@@ -50,16 +51,12 @@ def next_steps(
     return tuple(step for step in steps if step is not None)[:MOST_STEPS]
 
 
-def _then(root: Path, *before: str) -> str:
-    run = pasted(root)
-    return "\n".join(
-        [*before, f"python -m jobs.local {run}   # on a PBS cluster: python -m jobs.submit {run}"]
-    )
+def _then(root: Path, *before: tuple[Path | str, ...]) -> str:
+    return "\n".join(hint_lines(*before, ("jobs.local", root), on_a_PBS_cluster=("jobs.submit", root)))
 
 
 def _grown(root: Path, output: Path, file: str) -> str:
-    grid, run = pasted(output / file), pasted(root)
-    return _then(root, f"python make_grid.py {grid} --run-dir {run}")
+    return _then(root, ("make_grid.py", output / file, "--run-dir", root))
 
 
 def _finish(frame: pd.DataFrame, root: Path) -> NextStep | None:
@@ -70,7 +67,7 @@ def _finish(frame: pd.DataFrame, root: Path) -> NextStep | None:
         kind="finish",
         title="finish the run",
         why=f"{plural(open_points, 'point')} of {len(frame)} have no result yet, so the ranking may change.",
-        command=f"python -m jobs.status {pasted(root)}\n{_then(root)}",
+        command=_then(root, ("jobs.status", root)),
     )
 
 
@@ -81,13 +78,14 @@ def _rerun(frame: pd.DataFrame, root: Path) -> NextStep | None:
         return None
     classes = frame.loc[failed, "status"].value_counts()
     counted = ", ".join(f"{classes[name]} {name}" for name in STATES if name in classes)
-    run = pasted(root)
     memory = " For oom, request more with --mem." if "oom" in classes else ""
     return NextStep(
         kind="rerun",
         title="run the failed points again",
         why=f"{plural(int(failed.sum()), 'point')} failed for a reason that is no result ({counted}).{memory}",
-        command=f"python -m jobs.resubmit {run} --all-failed   # without PBS: python -m jobs.local {run}",
+        command="\n".join(
+            hint_lines(("jobs.resubmit", root, "--all-failed"), without_PBS=("jobs.local", root))
+        ),
     )
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis.schema import ResourceRow, Resources
 from jobs.common.errors import shown
+from jobs.common.hints import hint
 from jobs.common.records import DamagedRecord, read
 from jobs.common.schema import Requested, Submissions, SubmittedJob
 from jobs.common.units import plural
@@ -96,7 +97,8 @@ def resources(frame: pd.DataFrame, root: Path | None) -> Resources:
     """
     used = _numbers(frame)
     if used["wall_seconds"].isna().all():
-        reason = "no point has a recorded time: the summary is empty or of an older version (python collect.py RUN)"
+        again = hint("collect.py", "RUN" if root is None else root, anywhere=True)
+        reason = f"no point has a recorded time: the summary is empty or of an older version; write it again with: {again}"
         return Resources(computed=False, reason=reason)
     jobs, problem = submitted(root)
     job_ids = frame["job_id"] if "job_id" in frame else pd.Series([""] * len(frame), index=frame.index)
@@ -240,4 +242,4 @@ def advice(found: Resources) -> str:
         most = max(asked, key=seconds)
         longest = max(row.seconds_longest for row in found.rows)
         text += f" (requested: {shown(most)[1:-1]}, of which the longest point used {100 * longest / seconds(most):.0f} %)"
-    return text + ". python -m jobs.submit --proposed requests these for each combination."
+    return text + ". The option --proposed of jobs.submit requests these for each combination."

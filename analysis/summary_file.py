@@ -15,7 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from analysis.cell_values import Notation, notation, truth
-from jobs.common.errors import UserError, environment_error, one_line, pasted, shown
+from jobs.common.errors import UserError, environment_error, one_line, shown
+from jobs.common.hints import hint
 
 _SEPARATORS = (",", ";", "\t", "|")
 _MOST_ABOVE = 20  # lines of titles above the header
@@ -44,8 +45,8 @@ class Cells:
         """The error for the cell in ``column`` of the row with this number."""
         return UserError(
             f"{self.path}, line {self.lines[row]}, column {column}: received {shown(self.rows[row][column])}, expected "
-            f"{expected}. A spreadsheet may have changed the cell: write the summary again with: python collect.py "
-            f"{pasted(self.path.parent)}"
+            f"{expected}. A spreadsheet may have changed the cell: write the summary again with: "
+            f"{hint('collect.py', self.path.parent)}"
         )
 
     def texts(self, column: str) -> list[str]:
@@ -87,7 +88,7 @@ def read_cells(
     if missing:
         raise UserError(
             f"{path} has no column {', '.join(missing)} (it has {shown(header[:8])}); expected a summary "
-            f"written by collect.py. Write it again with: python collect.py {pasted(path.parent)}"
+            f"written by collect.py. Write it again with: {hint('collect.py', path.parent)}"
         )
     if len(rows) > 1 and len(rows[-1]) < len(header) and not text.endswith(("\n", "\r")):
         raise _not_a_table(path, f"line {lines[-1]} ends in the middle, so the file is not whole")
@@ -111,7 +112,7 @@ def read_cells(
 
 def _not_a_table(path: Path, why: str) -> UserError:
     return UserError(
-        f"{path} cannot be read as a CSV file ({why}); write it again with: python collect.py {pasted(path.parent)}"
+        f"{path} cannot be read as a CSV file ({why}); write it again with: {hint('collect.py', path.parent)}"
     )
 
 
@@ -120,7 +121,7 @@ def _text(path: Path) -> str:
         content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(
-            f"{path} does not exist; expected the summary of a run. Write it with: python collect.py {pasted(path.parent)}"
+            f"{path} does not exist; expected the summary of a run. Write it with: {hint('collect.py', path.parent)}"
         ) from None
     except OSError as error:
         raise UserError(environment_error(error)) from error
@@ -236,6 +237,6 @@ def _without_copies(path: Path, header: list[str], rows: list[dict[str, str]], l
                 raise UserError(
                     f"{path}, line {line}: received two columns {base} that differ, {shown(row[base])} and "
                     f"{shown(row[column])}; expected one. Delete one of them, or write the summary again with: "
-                    f"python collect.py {pasted(path.parent)}"
+                    f"{hint('collect.py', path.parent)}"
                 )
     return kept

@@ -12,10 +12,17 @@ import sys
 OLDEST_PYTHON = (3, 10)
 
 if sys.version_info < OLDEST_PYTHON:
+    import shlex
+    from pathlib import Path
+
+    _repository = Path(__file__).resolve().parents[1]
     sys.stderr.write(
-        "Python {}.{} found at {}, but 3.10 or newer is needed; activate the environment: source .venv/bin/activate "
-        "(bash jobs/make_environment.sh makes one), then repeat\n".format(
-            *sys.version_info[:2], sys.executable
+        "Python {}.{} found at {}, but 3.10 or newer is needed; activate the environment: source {} "
+        "(bash {} makes one), then repeat\n".format(
+            *sys.version_info[:2],
+            sys.executable,
+            shlex.quote(str(_repository / ".venv" / "bin" / "activate")),
+            shlex.quote(str(_repository / "jobs" / "make_environment.sh")),
         )
     )
     sys.exit(2)

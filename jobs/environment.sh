@@ -9,6 +9,13 @@ fail() {
     exit 2
 }
 
+# pasted SCRIPT [ARGUMENT...]: the words of a command that works from any folder; SCRIPT is a path in the repository.
+pasted() {
+    printf '%q' "$repository/$1"
+    shift
+    [[ $# == 0 ]] || printf ' %q' "$@"
+}
+
 # PBS runs a copy of the script in its spool folder, so the path of the script is of no use.
 find_repository() {
     local place
@@ -42,7 +49,7 @@ find_run() {
     for index in "$repository"/hyperparameter_optimization_*/index.csv; do
         [[ -e $index ]] && newest=${index%/index.csv}
     done
-    [[ -n $newest ]] || fail "no run in $repository; make one with: python make_grid.py, or give it: qsub -v RUN_DIR=/its/path ..."
+    [[ -n $newest ]] || fail "no run in $repository; make one with: python $(pasted make_grid.py), or give it: qsub -v RUN_DIR=/its/path ..."
     RUN_DIR=$newest
     if [[ -n ${PBS_ARRAY_INDEX:-} && -n $job ]]; then
         mkdir -p "$RUN_DIR/logs" && : > "$RUN_DIR/logs/.array_$job"
@@ -123,7 +130,7 @@ choose_python() {
         python=("$SITE_CONTAINER_COMMAND" exec "${gpu[@]}" --bind "$repository" --bind "${RUN_DIR:-$repository}")
         [[ -z $SITE_CONTAINER_BINDS ]] || python+=(--bind "$SITE_CONTAINER_BINDS")
         # The python of the environment is a link that is valid only inside the container.
-        [[ -d $SITE_ENVIRONMENT ]] || fail "the environment $SITE_ENVIRONMENT for the container does not exist; make it once, on the login node: bash jobs/make_environment.sh ${RUN_DIR:-}"
+        [[ -d $SITE_ENVIRONMENT ]] || fail "the environment $SITE_ENVIRONMENT for the container does not exist; make it once, on the login node: bash $(pasted jobs/make_environment.sh ${RUN_DIR:+"$RUN_DIR"})"
         [[ $SITE_ENVIRONMENT == "$repository"/* ]] || python+=(--bind "$SITE_ENVIRONMENT")
         python+=("$SITE_CONTAINER" "$SITE_ENVIRONMENT/bin/python")
     elif [[ -n $SITE_ENVIRONMENT ]]; then
@@ -131,7 +138,7 @@ choose_python() {
         export PATH="$SITE_ENVIRONMENT/bin:$PATH"
         python=("$SITE_ENVIRONMENT/bin/python")
     else
-        command -v python3 > /dev/null || fail "no python3 on PATH and no $repository/.venv; make one with: bash jobs/make_environment.sh"
+        command -v python3 > /dev/null || fail "no python3 on PATH and no $repository/.venv; make one with: bash $(pasted jobs/make_environment.sh)"
         python=(python3)
     fi
 }

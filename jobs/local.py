@@ -33,7 +33,8 @@ from rich.progress import (
 )
 
 from jobs.common.cores import usable_cores
-from jobs.common.errors import INTERRUPTED, OK, PARTIAL, UserError, pasted, run_command
+from jobs.common.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
+from jobs.common.hints import hint
 from jobs.common.signals import answered_by, held_back
 from jobs.common.states import STATES
 from jobs.common.units import plural
@@ -254,7 +255,7 @@ def _start(process: Any, run: Run) -> None:
     except (ConnectionError, EOFError) as error:
         raise UserError(
             f"the process that imports TensorFlow and starts the points has ended ({error}); what it printed is in "
-            f"{run.paths.workers_log}. Check this Python with: python -m jobs.verify {pasted(run.paths.root)}"
+            f"{run.paths.workers_log}. Check this Python with: {hint('jobs.verify', run.paths.root)}"
         ) from error
 
 
@@ -341,11 +342,11 @@ def main(argv: list[str] | None = None) -> int:
         states = Counter(read_status(run, entry).state for entry in run.entries)
         print(f"{run.paths.root}: {describe(states)}")
         if not finished:
-            print(f"interrupted; nothing is lost. To continue: python -m jobs.local {pasted(run.paths.root)}")
+            print(f"interrupted; nothing is lost. To continue: {hint('jobs.local', run.paths.root)}")
             return INTERRUPTED
         if any(not STATES[read_status(run, entry).state].ended for entry in chosen):
             print(
-                f"some points have no result; to list them with their reasons: python collect.py {pasted(run.paths.root)}"
+                f"some points have no result; to list them with their reasons: {hint('collect.py', run.paths.root)}"
             )
             return PARTIAL
         return OK

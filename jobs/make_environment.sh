@@ -21,7 +21,7 @@ target=${SITE_ENVIRONMENT:-$repository/.venv}
 if [[ -z $SITE_CONTAINER ]]; then
     source_python=${PYTHON:-python3}
     "$source_python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' ||
-        fail "$("$source_python" --version) found; expected Python 3.10 to 3.13: PYTHON=/path/to/python3.11 bash jobs/make_environment.sh"
+        fail "$("$source_python" --version) found; expected Python 3.10 to 3.13: PYTHON=/path/to/python3.11 bash $(pasted jobs/make_environment.sh "$@")"
     "$source_python" -m venv "$target"
     "$target/bin/python" -m pip install --disable-pip-version-check "${repository}[cluster]"
     "$target/bin/python" -c 'import keras, tensorflow; print("TensorFlow", tensorflow.__version__, "Keras", keras.__version__)'

@@ -20,7 +20,8 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from jobs.common.errors import ACTIVE, OK, PARTIAL, UserError, pasted, run_command
+from jobs.common.errors import ACTIVE, OK, PARTIAL, UserError, run_command
+from jobs.common.hints import hint
 from jobs.common.schema import Measurement
 from jobs.common.units import gigabytes
 from jobs.cost.measurements import COST, kinds, read_probe, write_probe
@@ -154,11 +155,11 @@ def _command(arguments: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, before)
     answered = sum(status in ANSWERS for status in statuses.values())
     print(f"{run.paths.probe}: {answered} of {len(statuses)} combinations measured")
-    print(f"what the search will cost: python -m jobs.submit --estimate {pasted(arguments.run)}")
+    print(f"what the search will cost: {hint('jobs.submit', '--estimate', arguments.run)}")
     if answered < len(statuses):
         print(
             f"the log of those that failed: {run.paths.probe_log}; to measure them again: "
-            f"python -m jobs.probe --missing {pasted(arguments.run)}"
+            f"{hint('jobs.probe', '--missing', arguments.run)}"
         )
     return OK if answered == len(statuses) else PARTIAL
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from jobs.common.errors import UserError, run_command
+from jobs.common.hints import hint
 from jobs.common.requirements import PROJECT, Requirement, release, requirements
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ NEEDED_GB = 1.0  # for a small run; where there is a run, it is computed from it
 OLDEST_KERAS = "3.0.5"
 Level = Literal["ok", "warning", "FAILURE"]
 Check = tuple[Level, str]  # and the line to print
-REPAIR = "bash jobs/make_environment.sh"
 
 # The first import prepares the process as that of a point, whatever the user's keras.json and matplotlibrc are.
 _TENSORFLOW = f"""
@@ -40,13 +40,18 @@ print(tf.__version__, keras.__version__, ",".join(d.name for d in tf.config.list
 """
 
 
+def _repair() -> str:
+    """The command that makes the environment."""
+    return hint("jobs/make_environment.sh")
+
+
 def check_python() -> Iterator[Check]:
     """The version of the interpreter."""
     version = ".".join(map(str, sys.version_info[:3]))
     if (3, 10) <= sys.version_info[:2] <= (3, 13):
         yield "ok", f"Python: {version} ({sys.executable})"
     else:
-        yield "FAILURE", f"Python: {version}; expected 3.10 to 3.13: {REPAIR}"
+        yield "FAILURE", f"Python: {version}; expected 3.10 to 3.13: {_repair()}"
 
 
 def check_packages(wanted: Iterable[Requirement]) -> Iterator[Check]:
@@ -56,7 +61,7 @@ def check_packages(wanted: Iterable[Requirement]) -> Iterator[Check]:
     if missing:
         yield (
             "FAILURE",
-            f"packages: {', '.join(missing)} missing, and the other checks need them; install them with: {REPAIR}",
+            f"packages: {', '.join(missing)} missing, and the other checks need them; install them with: {_repair()}",
         )
     old = [
         f"{requirement.package} {version} (expected {requirement.oldest} or newer)"
@@ -64,7 +69,10 @@ def check_packages(wanted: Iterable[Requirement]) -> Iterator[Check]:
         if version and release(version) < release(requirement.oldest)
     ]
     if old:
-        yield "warning", f"packages: {', '.join(old)}: older than tested; install newer ones with: {REPAIR}"
+        yield (
+            "warning",
+            f"packages: {', '.join(old)}: older than tested; install newer ones with: {_repair()}",
+        )
     if not missing and not old:
         yield "ok", f"packages: {', '.join(requirement.package for requirement in found)}"
 
@@ -88,11 +96,11 @@ def check_tensorflow() -> Iterator[Check]:
         last = (answer.stderr.strip() or "no output").splitlines()[-1]
         if answer.returncode < 0:
             last += f", ended by {signal.Signals(-answer.returncode).name}"
-        yield "FAILURE", f"TensorFlow: cannot be imported ({last}); {REPAIR}"
+        yield "FAILURE", f"TensorFlow: cannot be imported ({last}); {_repair()}"
         return
     tensorflow, keras, gpus = words
     if release(keras) < release(OLDEST_KERAS):
-        yield "FAILURE", f"Keras: {keras}; expected {OLDEST_KERAS} or newer: {REPAIR}"
+        yield "FAILURE", f"Keras: {keras}; expected {OLDEST_KERAS} or newer: {_repair()}"
     if gpus == "-":
         text = f"TensorFlow: {tensorflow}, Keras {keras}: no GPU here, so it would run on the CPU"
         yield "warning", f"{text}. Most login nodes have none: run this check inside a job, too"

@@ -28,7 +28,7 @@ elif problem=$(find_run 2>&1); then
     say ok "run: $RUN_DIR (the newest)"
 else
     RUN_DIR=
-    say warning "run: none yet, so data, site and its file system are not checked; make one with: python make_grid.py"
+    say warning "run: none yet, so data, site and its file system are not checked; make one with: python $(pasted make_grid.py)"
 fi
 
 read_site
@@ -44,7 +44,7 @@ fi
 
 for command in qsub qstat qdel qalter; do
     if ! command -v "$command" > /dev/null; then
-        say FAILURE "PBS: $command is not on PATH; log in to the login node, or load the site's PBS module (on one machine: python -m jobs.local)"
+        say FAILURE "PBS: $command is not on PATH; log in to the login node, or load the site's PBS module (on one machine: cd $(printf %q "$repository") && python -m jobs.local RUN)"
     fi
 done
 if command -v qstat > /dev/null; then

@@ -1,8 +1,15 @@
-"""How lists stand in messages."""
+"""Lists and a command in messages."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
+
+# Makes the Python environment; works from any folder.
+MAKE_ENVIRONMENT = (
+    f"bash {shlex.quote(str(Path(__file__).resolve().parents[1] / 'jobs' / 'make_environment.sh'))}"
+)
 
 
 def first_of(names: Sequence[str], most: int = 3, *, joined: str = ", ") -> str:

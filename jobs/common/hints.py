@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.common.errors import pasted
@@ -28,18 +29,25 @@ def hint(program: str, *arguments: Path | str, anywhere: bool = False) -> str:
     >>> hint("jobs.submit", Path("/runs/a b"), "--live", anywhere=True)  # doctest: +SKIP
     "cd /home/me/unet && python -m jobs.submit '/runs/a b' --live"
     """
-    here = not anywhere and in_repository()
-    line = _line(program, arguments, here=here)
-    return line if here or not _is_module(program) else f"cd {pasted(REPOSITORY)} && {line}"
+    if not anywhere and in_repository():
+        return _line(program, arguments, here=True, relative=True)
+    line = _line(program, arguments, here=False)
+    return f"cd {pasted(REPOSITORY)} && {line}" if _is_module(program) else line
 
 
-def hint_lines(*commands: tuple[str | Path, ...]) -> list[str]:
+def hint_lines(*commands: tuple[Path | str, ...], **instead: tuple[Path | str, ...]) -> list[str]:
     """Several commands, one per line, that work in every folder: the first line changes to the repository's folder.
 
-    Each command is the program, then the arguments, as for :func:`hint`.
+    Each command is the program, then the arguments, as for :func:`hint`. ``instead`` are commands that replace the
+    last one elsewhere: each follows as a comment that begins with its name, whose underscores become spaces.
     """
-    lines = [_line(str(program), arguments, here=False) for program, *arguments in commands]
-    return [f"cd {pasted(REPOSITORY)}", *lines]
+    lines = [_line(str(program), arguments, here=True) for program, *arguments in commands]
+    comments = [
+        # On a line of its own: an interactive zsh takes a # after a command for an argument.
+        f"# {name.replace('_', ' ')}: {_line(str(program), arguments, here=True)}"
+        for name, (program, *arguments) in instead.items()
+    ]
+    return [f"cd {pasted(REPOSITORY)}", *lines, *comments]
 
 
 def in_repository() -> bool:
@@ -56,19 +64,20 @@ def _is_module(program: str) -> bool:
     return program.startswith("jobs.")
 
 
-def _line(program: str, arguments: tuple[Path | str, ...] | list[Path | str], *, here: bool) -> str:
+def _line(program: str, arguments: Sequence[Path | str], *, here: bool, relative: bool = False) -> str:
+    """The command as typed in the repository's folder (``here``) or elsewhere, with absolute or ``relative`` paths."""
     if _is_module(program):
         words = ["python", "-m", program]
     else:
         path = Path(program) if here else REPOSITORY / program
         words = ["bash" if program.endswith(".sh") else "python", pasted(path)]
-    return " ".join([*words, *(_word(argument, here=here) for argument in arguments)])
+    return " ".join([*words, *(_word(argument, relative=relative) for argument in arguments)])
 
 
-def _word(argument: Path | str, *, here: bool) -> str:
+def _word(argument: Path | str, *, relative: bool) -> str:
     if isinstance(argument, str):
         return shlex.quote(argument)
-    if not here:
+    if not relative:
         with contextlib.suppress(OSError):  # the working directory was removed
             argument = argument.absolute()
     return pasted(argument)

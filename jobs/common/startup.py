@@ -124,7 +124,12 @@ def explain_import_error(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     """The ``sys.excepthook`` of commands: one line where a package that the product needs cannot be imported."""
+    from jobs.common.errors import pasted
+    from jobs.common.hints import REPOSITORY, hint
     from jobs.common.requirements import requirements
+
+    make = hint("jobs/make_environment.sh")
+    activate = pasted(REPOSITORY / ".venv" / "bin" / "activate")
 
     needed = {one.module: one.package for one in requirements()}
     name = getattr(error, "name", None) or ""
@@ -134,14 +139,14 @@ def explain_import_error(
     elif isinstance(error, ModuleNotFoundError) and name in needed:
         text = (
             f"the package {needed[missing]} is not installed for {sys.executable}; activate the environment: "
-            "source .venv/bin/activate (bash jobs/make_environment.sh makes one), then repeat"
+            f"source {activate} ({make} makes one), then repeat"
         )
         code = _MISSING
     elif isinstance(error, ImportError) and missing in needed:
         words = " ".join(str(error).split())[:200]
         text = (
             f"the package {needed[missing]} of {sys.executable} cannot be imported ({words}); it was installed for another "
-            "Python or is incomplete: make the environment again with bash jobs/make_environment.sh"
+            f"Python or is incomplete: make the environment again with {make}"
         )
         code = _MISSING
     elif isinstance(error, OSError) and error.errno is not None:

@@ -12,6 +12,7 @@ from jobs.point.deadline import RESERVE_SECONDS
 
 # The 48 GB of an A40 as its driver counts them, less about 1 GB for CUDA's own context.
 REFERENCE_GPU, REFERENCE_GPU_MB = "48 GB A40", 46_068 - 1_024
+MEASURE = "python -m jobs.submit --probe RUN"  # the end of a warning; RUN is replaced where it is shown
 WASTE = 4.0  # a request of more than so many times the proposal gives a warning
 
 
@@ -32,7 +33,7 @@ def _not_measured(costs: Sequence[Cost]) -> list[str]:
     guesses = [cost for cost in costs if cost.source == "flops"]
     text = (
         f"not measured: {listed(guesses)}: a guess, which may be wrong by a factor of three either way. Measure: "
-        "python -m jobs.submit --probe RUN"
+        f"{MEASURE}"
     )
     return [text] if guesses else []
 
@@ -42,7 +43,7 @@ def _wrong_device(site: Mapping[str, Any], costs: Sequence[Cost]) -> list[str]:
     devices = [cost.device for cost in costs if cost.wrong_device]
     text = (
         f"measured on {', '.join(devices[:1])} while the site block requests {requested}: the search will take other times "
-        "there. Measure in a job: python -m jobs.submit --probe RUN"
+        f"there. Measure in a job: {MEASURE}"
     )
     return [text] if devices else []
 

@@ -10,7 +10,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.common.errors import UserError, pasted
+from jobs.common.errors import UserError
+from jobs.common.hints import hint
 from jobs.cost.advice import warnings
 from jobs.cost.costs import Cost, cost_of, fewest_epochs, listed
 from jobs.cost.measurements import kinds, read_probe
@@ -133,7 +134,7 @@ def proposals(run: Run, found: Estimate) -> dict[int, tuple[str, str | None]]:
         why = "was measured on another kind of device" if refused[0].wrong_device else "was not measured"
         raise UserError(
             f"--proposed: {listed(refused)} {why}, so no walltime can be proposed; expected finished points or a "
-            f"probe. Measure first: python -m jobs.submit --probe {pasted(run.paths.root)}; or submit without --proposed"
+            f"probe. Measure first: {hint('jobs.submit', '--probe', run.paths.root)}; or submit without --proposed"
         )
     return {index: (cost.walltime or "", cost.mem) for cost in found.costs for index in cost.indices}
 

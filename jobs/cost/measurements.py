@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jobs.common.errors import UserError, pasted, shown
+from jobs.common.errors import UserError, shown
+from jobs.common.hints import hint
 from jobs.common.records import DamagedRecord, read, write
 from jobs.common.schema import CostSettings, Measurement, Measurements
 from jobs.run.index import Entry, Run
@@ -39,7 +40,7 @@ def read_probe(run: Run) -> dict[CostSettings, Measurement]:
     expected shape, or is of other data or of another recipe.
     """
     path = run.paths.probe
-    again = f"move it away and measure again: python -m jobs.probe {pasted(run.paths.root)}"
+    again = f"move it away and measure again: {hint('jobs.probe', run.paths.root)}"
     try:
         record = read(path, Measurements)
     except FileNotFoundError:

@@ -13,8 +13,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.common.errors import pasted
+from jobs.common.hints import hint
 from jobs.common.units import duration, gigabytes
+from jobs.cost.advice import MEASURE
 from jobs.cost.costs import Cost
 from jobs.cost.estimate import Estimate
 from jobs.cost.measurements import COST
@@ -147,10 +148,10 @@ def render(run: Run, found: Estimate) -> Group:
             )
         )
     for text in found.warnings:
-        sentence, _, command = text.partition(" python -m ")
-        parts.append(Text(f"! {sentence}", "yellow"))
-        if command:  # on a line of its own, however long: one that is broken at the edge cannot be pasted
-            line = f"  python -m {command.replace('RUN', pasted(run.paths.root))}"
+        parts.append(Text(f"! {text.removesuffix(MEASURE).rstrip()}", "yellow"))
+        if text.endswith(MEASURE):
+            # On a line of its own, however long: one that is broken at the edge cannot be pasted.
+            line = f"  {hint('jobs.submit', '--probe', run.paths.root)}"
             parts.append(Text(line, no_wrap=True, overflow="ignore"))
     return Group(*parts)
 

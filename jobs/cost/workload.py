@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from jobs.common.errors import UserError, one_line, pasted
+from jobs.common.errors import UserError, one_line
+from jobs.common.hints import hint
 from jobs.common.records import DamagedRecord, read
 from jobs.common.schema import CostSettings, ProvenanceRecord
 from jobs.run.index import Run
@@ -66,6 +67,6 @@ def read_workload(run: Run) -> Workload:
     except (DamagedRecord, FileNotFoundError, KeyError, ValueError, IndexError) as error:
         raise UserError(
             f"{path} does not contain the number of patches ({one_line(error, 200)}); expected the file that "
-            f"make_grid.py wrote: python make_grid.py --run-dir {pasted(run.paths.root)}"
+            f"make_grid.py wrote: {hint('make_grid.py', '--run-dir', run.paths.root)}"
         ) from error
     return found

@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
-from jobs.common.errors import UserError, one_line, pasted, shown
+from jobs.common.errors import UserError, one_line, shown
 from jobs.common.files import write_text_atomically
+from jobs.common.hints import hint
 from jobs.common.records import DamagedRecord, read
 from jobs.common.schema import ProvenanceRecord
 from jobs.grid.config import load_config
@@ -206,13 +207,13 @@ def read_run(root: Path) -> Run:
     paths = RunPaths(root)
     if not root.is_dir():
         raise UserError(
-            f"{root} is not a folder; expected a run directory, make one with: python make_grid.py"
+            f"{root} is not a folder; expected a run directory, make one with: {hint('make_grid.py')}"
         )
     missing = [path.name for path in (paths.grid, paths.index, paths.provenance) if not path.is_file()]
     if missing:
         raise UserError(
             f"{root} is not a complete run directory: {', '.join(missing)} missing; "
-            f"complete or make it with: python make_grid.py --run-dir {pasted(root)}"
+            f"complete or make it with: {hint('make_grid.py', '--run-dir', root)}"
         )
     config = load_config(paths.grid)
     data = read_provenance(paths).data

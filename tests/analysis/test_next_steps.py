@@ -14,7 +14,6 @@ from analysis.next_steps import next_steps
 from jobs.run.index import read_run
 from tests.analysis.figures.samples import loaded
 from tests.analysis.report.test_report import fail, frame
-from tests.conftest import REPOSITORY
 
 
 def steps(tmp_path, content, root):
@@ -46,14 +45,13 @@ def run_in_space(tiny_run, request):
 def test_the_command_for_more_seeds_works_and_keeps_the_keys_of_known_points(tmp_path, run_in_space):
     run = run_in_space
     step = steps(tmp_path, of_run(run), run.paths.root)["seeds"]
-    *lines, last = step.command.splitlines()
+    *lines, local, submit = step.command.splitlines()
     (run.paths.root / "analysis").mkdir()
     (run.paths.root / "analysis" / step.file).write_text(step.content)
-    assert last.startswith("python -m jobs.local '")
+    assert local.startswith("python -m jobs.local '")
+    assert submit.startswith("# on a PBS cluster: python -m jobs.submit '")
     script = "\n".join(lines).replace("python make_grid.py", f"{sys.executable} make_grid.py")
-    done = subprocess.run(
-        ["bash", "-ec", script], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     grown = read_run(run.paths.root)
     before = {entry.index: (entry.key, entry.name) for entry in run.entries}

@@ -12,6 +12,7 @@ from unet_models.data.pipeline import ResidentPatches
 from unet_models.networks.networks import build_network
 from unet_models.training.fused_adam import FusedAdam
 from unet_models.training.metrics import Jaccard
+from unet_models.wording import MAKE_ENVIRONMENT
 
 _KERAS = tuple(map(int, keras.__version__.split(".")[:2]))
 # Keras accumulates gradients since version 3.5.
@@ -82,7 +83,7 @@ def build_optimizer(settings: Mapping[str, Any], accumulation: int = 1) -> keras
     if accumulation > 1 and not ACCUMULATES:
         raise RuntimeError(
             f"on_oom: accumulate needs Keras 3.5 or newer, found {keras.__version__}; "
-            "run bash jobs/make_environment.sh, or set on_oom: skip"
+            f"run {MAKE_ENVIRONMENT}, or set on_oom: skip"
         )
     return OPTIMIZERS[settings["optimizer"]](
         learning_rate=settings["learning_rate"],

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from unet_models.wording import MAKE_ENVIRONMENT
+
 
 def prepare_process(settings: Mapping[str, Any], *, threads: int | None = None) -> None:
     """Set the threads, GPU memory growth, TF32, random seeds, determinism and precision of this process.
@@ -23,7 +25,7 @@ def prepare_process(settings: Mapping[str, Any], *, threads: int | None = None) 
     """
     if int(keras.__version__.split(".")[0]) < 3:
         raise RuntimeError(
-            f"Keras {keras.__version__} at {keras.__file__}: expected Keras 3; run bash jobs/make_environment.sh. Packages in "
+            f"Keras {keras.__version__} at {keras.__file__}: expected Keras 3; run {MAKE_ENVIRONMENT}. Packages in "
             "~/.local hide those of an environment: set PYTHONNOUSERSITE=1"
         )
     if keras.backend.backend() != "tensorflow":

@@ -52,7 +52,7 @@ def test_what_is_read_later_works_in_every_folder(monkeypatch, tmp_path):
     ]
     script = "\n".join(hint_lines(("make_grid.py", Path("a.yaml")), ("jobs.local", Path("run"))))
     assert words(script, tmp_path) == [
-        *(str(REPOSITORY), f"{REPOSITORY}/make_grid.py", f"{REPOSITORY}/a.yaml"),
+        *(str(REPOSITORY), "make_grid.py", f"{REPOSITORY}/a.yaml"),
         *(str(REPOSITORY), "-m", "jobs.local", f"{REPOSITORY}/run"),
     ]
 

@@ -38,7 +38,9 @@ def test_a_python_without_the_packages_gives_one_line(command):
     ended = run([*command, "x"], options=("-S",))
     assert ended.returncode == 2 and ended.stdout == ""
     assert len(ended.stderr.splitlines()) == 1
-    assert "is not installed for" in ended.stderr and "source .venv/bin/activate" in ended.stderr
+    assert (
+        "is not installed for" in ended.stderr and f"source {REPOSITORY}/.venv/bin/activate" in ended.stderr
+    )
 
 
 def test_a_package_that_is_broken_is_named(tmp_path):

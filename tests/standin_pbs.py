@@ -1,4 +1,4 @@
-"""A stand-in for ``qsub``, ``qstat``, ``qalter`` and ``qdel`` that behaves as a real OpenPBS did when it was tried.
+"""A stand-in for ``qsub``, ``qstat``, ``qalter``, ``qdel`` and ``pbsnodes`` that behaves as a real OpenPBS did when it was tried.
 
 It accepts and refuses what the real one does and keeps jobs in a JSON file, but runs none of them: a test sets the
 state of a sub-job. ``trouble`` makes the next calls of a command fail, hang or print something else, ``slow`` makes
@@ -19,6 +19,8 @@ from typing import Any
 
 SERVER = "pbshost"
 STATE = "jobs.json"
+EXECUTION = {"queue_type": "Execution", "enabled": "True", "started": "True"}
+NODE = {"arch": "linux", "host": "node1", "mem": "131072000kb", "ncpus": 32, "ngpus": 4, "vnode": "node1"}
 
 _WRAPPER = """#!/bin/sh
 exec {python} {script} {home} {command} "$@"
@@ -32,14 +34,25 @@ class StandIn:
         self.home = home
         self.bin = home / "bin"
         self.bin.mkdir(parents=True)
-        for command in ("qsub", "qstat", "qalter", "qdel"):  # qdel is only looked for, by verify_setup.sh
+        # qdel is only looked for, by verify_setup.sh.
+        for command in ("qsub", "qstat", "qalter", "qdel", "pbsnodes"):
             path = self.bin / command
             path.write_text(
                 _WRAPPER.format(python=sys.executable, script=__file__, home=home, command=command)
             )
             path.chmod(0o755)
         self.save(
-            {"next": 1, "limit": 10000, "history": True, "jobs": {}, "trouble": {}, "slow": 0, "calls": []}
+            {
+                "next": 1,
+                "limit": 10000,
+                "history": True,
+                "queues": {"workq": EXECUTION},
+                "nodes": {"node1": {"state": "free", "resources_available": NODE}},
+                "jobs": {},
+                "trouble": {},
+                "slow": 0,
+                "calls": [],
+            }
         )
 
     def load(self) -> dict[str, Any]:
@@ -64,6 +77,12 @@ class StandIn:
         """Set attributes of the sub-job ``number[index]``; with ``run_count`` it ran."""
         state = self.load()
         state["jobs"][str(number)]["subjobs"][str(index)].update(attributes)
+        self.save(state)
+
+    def job(self, number: int, **attributes: Any) -> None:
+        """Set attributes of a job or array that ``qstat -f`` prints: ``ctime`` (seconds since 1970), ``walltime``."""
+        state = self.load()
+        state["jobs"][str(number)].update(attributes)
         self.save(state)
 
     def finish(self, number: int, **attributes: Any) -> None:
@@ -135,6 +154,9 @@ def _qsub(state: dict[str, Any], arguments: list[str]) -> int:
         "deleted": deleted,
         "depend": options.get("W", []),
         "variables": options.get("v", []),
+        "ctime": time.time(),
+        "walltime": next((one[9:] for one in options.get("l", []) if one.startswith("walltime=")), None),
+        "submit_arguments": " ".join(arguments),
         "subjobs": {str(index): {"job_state": "Q"} for index in indices},
     }
     print(state["jobs"][str(number)]["id"])
@@ -142,9 +164,20 @@ def _qsub(state: dict[str, Any], arguments: list[str]) -> int:
 
 
 def _qstat(state: dict[str, Any], arguments: list[str]) -> int:
+    if "-B" in arguments:
+        print(f"Server             Max   Tot   Que   Run\n{SERVER}                 0     0     0     0")
+        return 0
+    if "json" in arguments and ("-Bf" in arguments or "-Qf" in arguments):
+        history = {"job_history_enable": "True"} if state["history"] else {}
+        server = {"default_queue": "workq", "max_array_size": state["limit"], **history}
+        server |= state.get("server", {})
+        print(json.dumps({"Server": {SERVER: server}} if "-Bf" in arguments else {"Queue": state["queues"]}))
+        return 0
     if "-Bf" in arguments:
         print(f"Server: {SERVER}\n    max_array_size = {state['limit']}")
         return 0
+    if "json" not in arguments:
+        return _as_text(state, arguments)
     ids = [word for word in arguments if word[0].isdigit()]
     head = {"timestamp": 1795485758, "pbs_version": "23.06.06", "pbs_server": SERVER}
     if "-x" in arguments and not state["history"]:
@@ -177,6 +210,40 @@ def _qstat(state: dict[str, Any], arguments: list[str]) -> int:
     return code
 
 
+def _as_text(state: dict[str, Any], arguments: list[str]) -> int:
+    """``qstat -f ID...`` without JSON. Long lines continue after a line break and a tab."""
+    code = 0
+    for name in [word for word in arguments if word[0].isdigit()]:
+        number = re.match(r"\d+", name)[0]
+        job = state["jobs"].get(number)
+        if job is None or (job["job_state"] == "F" and not {"-x", "-xf"} & {*arguments}):
+            code = _refuse(f"qstat: Unknown Job Id {name}", 153)
+            continue
+        attributes = {
+            "Job_Name": "unet",
+            "job_state": job["job_state"],
+            "ctime": time.ctime(job["ctime"]),
+            "qtime": time.ctime(job["ctime"]),
+            "Resource_List.ncpus": 1,
+            "Resource_List.walltime": job["walltime"],
+            "Variable_List": ",".join(["PBS_O_HOME=/home/alice", "PBS_O_LOGNAME=alice", *job["variables"]]),
+            "Submit_arguments": job["submit_arguments"] if "[]" in name or "[" not in name else None,
+        }
+        print(f"Job Id: {name}")
+        for key, value in attributes.items():
+            if value is not None:
+                line = f"    {key} = {value}"
+                rest = [line[start : start + 70] for start in range(78, len(line), 70)]
+                print("\n\t".join([line[:78], *rest]))
+        print()
+    return code
+
+
+def _pbsnodes(state: dict[str, Any], arguments: list[str]) -> int:
+    print(json.dumps({"timestamp": 1795485758, "nodes": state["nodes"]}))
+    return 0
+
+
 def _qalter(state: dict[str, Any], arguments: list[str]) -> int:
     options, rest = _options(arguments)
     job = state["jobs"].get(re.match(r"\d+", rest[0])[0])
@@ -206,7 +273,8 @@ def main(home: Path, command: str, arguments: list[str]) -> int:
         answer = queue.pop(0) if queue else None
         slow = state["slow"]
         if answer is None:
-            code = {"qsub": _qsub, "qstat": _qstat, "qalter": _qalter}[command](state, arguments)
+            commands = {"qsub": _qsub, "qstat": _qstat, "qalter": _qalter, "pbsnodes": _pbsnodes}
+            code = commands[command](state, arguments)
     time.sleep(slow)
     if answer is not None:
         time.sleep(answer.get("sleep", 0))

@@ -1,4 +1,4 @@
-"""The PBS commands: the only module that calls ``qsub``, ``qstat`` and ``qalter``.
+"""The PBS commands: the only module that calls ``qsub``, ``qstat``, ``qalter`` and ``pbsnodes``.
 
 Written against OpenPBS 23.06; other versions may print other texts, so their output is parsed with care.
 """
@@ -115,6 +115,29 @@ class Scheduler:
             return None
         found = [int(number) for number in re.findall(r"max_array_size\s*=\s*(\d+)", answer.stdout)]
         return min(found, default=None)
+
+    def printed(self, *command: str) -> str | None:
+        """What a command that only asks prints (``qstat -Qf``, ``pbsnodes -av``).
+
+        ``None`` where it is not there, failed, or did not answer.
+        """
+        try:
+            answer = self._call(command)
+        except (subprocess.TimeoutExpired, UserError):
+            return None
+        return answer.stdout if answer.returncode == 0 else None
+
+    def walltime(self, job_id: str) -> int | None:
+        """The walltime (seconds) that PBS now has on record for a job or sub-job; ``None`` if it does not report it."""
+        found = re.search(
+            r"^\s*Resource_List\.walltime = (\d+):(\d+):(\d+)\s*$",
+            self.printed("qstat", "-f", job_id) or "",
+            re.MULTILINE,
+        )
+        if found is None:
+            return None
+        hours, minutes, seconds = map(int, found.groups())
+        return hours * 3600 + minutes * 60 + seconds
 
     def qstat(self, ids: Sequence[str]) -> Answer:
         """The states of ``ids`` and their sub-jobs, by one call; never raises.

@@ -163,3 +163,27 @@ def test_qalter_returns_why_it_failed(pbs):
 def test_the_stand_in_is_first_on_path(pbs):
     where = subprocess.run(["sh", "-c", "command -v qsub"], capture_output=True, text=True, check=True).stdout
     assert where.startswith(str(pbs.bin))
+
+
+def test_the_walltime_that_pbs_has_on_record_is_read(pbs, script, tmp_path):
+    assert (
+        Scheduler().qsub(["-l", "walltime=100:00:05", "-v", "RUN_DIR=/a b", script], tmp_path) == "1.pbshost"
+    )
+    assert Scheduler().walltime("1.pbshost") == 360005
+    pbs.job(1, walltime="00:10:00")  # by qalter
+    assert Scheduler().walltime("1.pbshost") == 600
+    pbs.job(1, walltime=None)
+    assert Scheduler().walltime("1.pbshost") is None
+
+
+@pytest.mark.parametrize(
+    "answer", [{"code": 153, "stderr": "qstat: Unknown Job Id"}, {"sleep": 3, "code": 0}]
+)
+def test_a_walltime_that_pbs_does_not_report_is_not_known(pbs, answer):
+    pbs.trouble("qstat", answer)
+    assert Scheduler(timeout=1, pauses=()).walltime("1.pbshost") is None
+
+
+def test_where_there_are_no_pbs_commands_nothing_is_printed(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Scheduler().printed("pbsnodes", "-av") is None and Scheduler().walltime("1.pbshost") is None

@@ -1,7 +1,7 @@
 """``python -m jobs.resubmit RUN``: submit any set of points again, as few job arrays as possible.
 
 Without a choice: every point without a result whose failure is worth repeating (not oom), and every point that
-was never submitted. Each sub-job keeps its index. A collect job that still waits is changed to wait for the new
+was never submitted. The class of a point comes from its files and the scheduler together, as in jobs.status --live. Each sub-job keeps its index. A collect job that still waits is changed to wait for the new
 arrays as well; otherwise a new one follows. Only one process at a time submits a run; a second one waits. Exit
 codes: 0 submitted (or shown, or nothing to do), 2 bad arguments or no usable run, 5 PBS refused, did not answer
 or is not there, 6 a chosen point is queued or running, or the scheduler does not report whether it is, or the run is
@@ -20,6 +20,7 @@ from pathlib import Path
 from msgspec import structs
 
 from jobs.common.errors import ACTIVE, OK, UserError, run_command
+from jobs.common.hints import hint
 from jobs.common.schema import CollectJob
 from jobs.common.states import STATES
 from jobs.cost.estimate import Estimate, proposals
@@ -32,19 +33,23 @@ from jobs.pbs.qsub_arguments import PlannedJob, by_hand, plan_jobs
 from jobs.pbs.submissions import locked_submissions
 from jobs.pbs.submitter import submit
 from jobs.run.index import Run, parse_indices, read_run
-from jobs.submit import array_limit, check_max_running, predict
+from jobs.submit import array_limit, check_max_running, predict, say_what_does_not_fit
 
 CLASSES = tuple(name for name, state in STATES.items() if name != "running")
 
 
 @dataclass(frozen=True)
 class Resubmission:
-    """The points to submit again, the jobs that run them, and the collect job that can wait for them, if any."""
+    """The points to submit again, the jobs that run them, and the collect job that can wait for them, if any.
+
+    ``active``: the ids of the run's jobs that have not ended; what collects waits for them as well.
+    """
 
     number: int
     views: tuple[View, ...]
     planned: tuple[PlannedJob, ...]
     waiting: CollectJob | None
+    active: tuple[str, ...]
 
 
 def parse_classes(text: str) -> list[str]:
@@ -61,27 +66,38 @@ def choose(
 ) -> list[View]:
     """The points to submit again; finished ones only where ``indices`` or ``classes`` names them.
 
+    ``indices`` together with ``classes`` or ``all_failed`` are those points that both choose.
+
     Raises :class:`UserError` with exit code 6 if a point named by ``indices`` is running or queued.
     """
     views = {view.entry.index: view for view in picture.views}
     if indices is not None:
         chosen = [views[picture.run.entry(index).index] for index in parse_indices(indices)]
+        if classes is not None or all_failed:
+            both = {view.entry.index for view in choose(picture, classes=classes, all_failed=all_failed)}
+            return [view for view in chosen if view.entry.index in both]
         active = [view for view in chosen if view.active]
         if active:
             raise UserError(
                 f"--indices: {', '.join(str(view.entry.index) for view in active[:20])}: {active[0].entry.name} is "
-                f"{active[0].state}; expected points that are neither queued nor running. Wait, or end it first with qdel",
+                f"{active[0].state}{f' ({active[0].job_id})' if active[0].job_id else ''}; expected points that are neither queued "
+                "nor running. Wait, or end it first: "
+                + hint("jobs.cancel", picture.run.paths.root, "--indices", indices),
                 exit_code=ACTIVE,
             )
         return chosen
     if classes is not None:
         names = parse_classes(classes)
-        return [view for view in picture.views if view.state in names]
+        return [view for view in picture.views if view.state in names and not view.active]
     if all_failed:
         return [
             view for view in picture.views if not view.ended and not view.active and view.state != "waiting"
         ]
-    return [view for view in picture.views if view.state in STATES and STATES[view.state].rerun]
+    return [
+        view
+        for view in picture.views
+        if view.state in STATES and STATES[view.state].rerun and not view.active
+    ]
 
 
 def waiting_collect(picture: Picture) -> CollectJob | None:
@@ -130,8 +146,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="the run directory that make_grid.py made")
+    parser.add_argument(
+        "--indices",
+        help="for example 3,7-9; a finished point named here is trained again. With --class or --all-failed: "
+        "only those of these points that it names",
+    )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--indices", help="for example 3,7-9; a finished point named here is trained again")
     which.add_argument("--class", dest="classes", metavar="CLASS", help="for example oom,timeout")
     which.add_argument("--all-failed", action="store_true", help="every point that failed, including oom")
     parser.add_argument("--walltime", help="for these sub-jobs, HH:MM:SS")
@@ -172,7 +192,13 @@ def _command(arguments: argparse.Namespace) -> int:
         if prepared is None:
             return OK
         submission = submit(
-            run, record, prepared.planned, scheduler, kind="resubmit", waiting=prepared.waiting
+            run,
+            record,
+            prepared.planned,
+            scheduler,
+            kind="resubmit",
+            waiting=prepared.waiting,
+            active=prepared.active,
         )
     ids = ", ".join(job.id for job in submission.jobs)
     collect = submission.collect.id if submission.collect is not None else ""
@@ -183,7 +209,7 @@ def _command(arguments: argparse.Namespace) -> int:
 def _prepare(run: Run, arguments: argparse.Namespace, scheduler: Scheduler) -> Resubmission | None:
     """What is to be submitted; ``None``, and a line that says so, if nothing is."""
     picture = look(run, scheduler)
-    problem = picture.answer.problem if picture.answer is not None else ""
+    problem = picture.unanswered
     if problem:
         # No error: a dry run must work where there is no PBS.
         print(f"note: the scheduler does not report what is queued ({problem})")
@@ -224,7 +250,11 @@ def _prepare(run: Run, arguments: argparse.Namespace, scheduler: Scheduler) -> R
         else None,
     )
     print(_summary(chosen))
-    return Resubmission(number, tuple(chosen), tuple(planned), waiting_collect(picture))
+    if predicted is not None:
+        say_what_does_not_fit(run, predicted, planned)
+    return Resubmission(
+        number, tuple(chosen), tuple(planned), waiting_collect(picture), picture.active_jobs()
+    )
 
 
 def _summary(views: Sequence[View]) -> str:

@@ -1,8 +1,9 @@
 """``python -m jobs.status RUN``: the progress of a run, from its files.
 
-With --live the scheduler is asked, too, once and in bulk: points that wait in the queue are shown as queued, points that
-ended without a record as lost. Where the scheduler does not answer, that stays unknown. Exit codes: 0 shown, whatever
-the progress; 2 no usable run; 130 --watch ended by Ctrl-C.
+With --live the scheduler is asked, too, once and in bulk: points that wait in the queue are shown as queued, with the
+reason that the scheduler gives, points that ended without a record as lost. Where the scheduler does not answer, that
+stays unknown. Without RUN, all runs that were made by you and still exist are listed, with their progress. Exit codes:
+0 shown, whatever the progress; 2 no usable run; 130 --watch ended by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich import box
@@ -25,9 +27,10 @@ from rich.text import Text
 
 from jobs.common.errors import OK, UserError, run_command
 from jobs.common.states import STATES
+from jobs.common.units import plural
 from jobs.common.units import whole_duration as duration
 from jobs.monitor.progress import Progress, summarise
-from jobs.monitor.scheduler_view import QUEUED, look
+from jobs.monitor.scheduler_view import QUEUED, Waiting, look
 from jobs.pbs.commands import Scheduler
 from jobs.run.index import read_run
 
@@ -95,6 +98,16 @@ def _head(progress: Progress) -> list[RenderableType]:
             else "; use --live to ask the scheduler whether they are queued"
         )
         parts.append(Text(f"nothing is running, {to_come} points to come{hint}"))
+    parts += [_waiting(job) for job in progress.waiting[:SHOWN]]
+    if len(progress.waiting) > SHOWN:
+        parts.append(Text(f"  and {len(progress.waiting) - SHOWN} more jobs; --json lists all", "dim"))
+    if not progress.history:
+        parts.append(
+            Text(
+                "the PBS server keeps no history of jobs that have ended: how a job ended is known only where "
+                "the point wrote it", "yellow",
+            )
+        )  # fmt: skip
     if progress.submitted:
         parts.append(Text(f"submitted as {', '.join(progress.submitted[-5:])}", "dim"))
     if progress.scheduler_problem:
@@ -102,6 +115,21 @@ def _head(progress: Progress) -> list[RenderableType]:
     elif progress.problem:
         parts.append(Text(progress.problem, "red"))
     return parts
+
+
+def _waiting(job: Waiting) -> Text:
+    """One line about a job that waits: what, since when, why, and until when."""
+    what = f"{plural(job.points, 'point')} {job.state}" if job.points else f"the collect job is {job.state}"
+    line = Text(f"  {job.id}: {what}")
+    if job.since is not None:
+        line.append(f" since {job.since:%Y-%m-%d %H:%M}")
+    if job.start is not None:
+        line.append(f", expected to start {job.start:%Y-%m-%d %H:%M}")
+    if job.reason:
+        line.append(f"; the scheduler says: {job.reason}", "red" if job.never else "")
+    if job.state == "held":
+        line.append(f"; if you hold it yourself: qrls {quote(job.id)}")
+    return line
 
 
 def _running(progress: Progress) -> list[RenderableType]:

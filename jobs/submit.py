@@ -1,6 +1,7 @@
 """``python -m jobs.submit RUN``: submit a run to PBS, one sub-job for each point, and the job that collects afterwards.
 
-Prints the qsub commands and the ids of the jobs, and records both in RUN/submissions.json. Points that are
+Points that have a result are left out. Prints the qsub commands and the ids of the jobs, and records both in
+RUN/submissions.json. Points that are
 predicted to take clearly longer than others are submitted first, as arrays of their own. --estimate shows what
 the search will cost, --probe submits one short job that measures it, --proposed requests what was measured
 (docs/cost.md). Only one process at a time submits a run; a second one waits. Exit codes: 0 submitted (or, with
@@ -11,22 +12,28 @@ the search will cost, --probe submits one short job that measures it, --proposed
 from __future__ import annotations
 
 import argparse
+import getpass
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.common.errors import ACTIVE, OK, UserError, one_line, pasted, run_command
-from jobs.common.units import clock
+from jobs.common.errors import ACTIVE, OK, UserError, one_line, run_command
+from jobs.common.hints import hint
+from jobs.common.schema import ProbeJob
+from jobs.common.units import clock, plural
+from jobs.cost.advice import does_not_fit
 from jobs.cost.estimate import Estimate, estimate, proposals
 from jobs.cost.measurements import kinds
 from jobs.cost.table import as_json, one_line_summary, show
-from jobs.monitor.scheduler_view import look
+from jobs.monitor.scheduler_view import Picture, look
 from jobs.pbs.commands import Scheduler
+from jobs.pbs.job_ids import job_number
 from jobs.pbs.qsub_arguments import PlannedJob, by_hand, plan_jobs, probe_arguments, shell_line
 from jobs.pbs.submissions import LockedSubmissions, locked_submissions, read_submissions
 from jobs.pbs.submitter import submit
 from jobs.run.index import Run, read_run
-from jobs.run.provenance import REPOSITORY
+from jobs.run.provenance import REPOSITORY, now
 from jobs.run.site_file import write_site
 
 PROBE_MINUTES = (10, 5, 240)  # walltime of a probe: for the job, more for each combination, at most
@@ -110,10 +117,10 @@ def _command(arguments: argparse.Namespace) -> int:
     predicted, problem = predict(run, max_running, needed=arguments.proposed)
     limit = array_limit(run, None if arguments.dry_run else scheduler)
 
-    def planned(number: int) -> list[PlannedJob]:
+    def planned(number: int, indices: Sequence[int]) -> list[PlannedJob]:
         return plan_jobs(
             run,
-            [entry.index for entry in run.entries],
+            indices,
             submission=number,
             limit=limit,
             max_running=max_running,
@@ -123,22 +130,46 @@ def _command(arguments: argparse.Namespace) -> int:
 
     if arguments.dry_run:
         number = len(read_submissions(run)) + 1
-        whole = shell_line("python", ["-m", "jobs.submit", "--estimate", str(run.paths.root)])
         print(f"# estimate: {one_line_summary(predicted) if predicted else problem}")
-        print(f"# the whole estimate: {whole}")
-        print("\n".join(by_hand(run, submission=number, planned=planned(number))))
+        print(f"# the whole estimate: {hint('jobs.submit', '--estimate', run.paths.root)}")
+        indices = _without_result(look(run))
+        print(
+            "\n".join(by_hand(run, submission=number, planned=planned(number, indices)))
+            if indices
+            else _NOTHING
+        )
         return OK
     # The check is under the lock: of two submissions at once the second must see the jobs of the first.
     with locked_submissions(run) as record:
-        _check_inactive(run, record, scheduler, force=arguments.force)
+        picture = look(run, scheduler)
+        indices = _chosen(picture, force=arguments.force)
+        if not indices:
+            print(f"{run.paths.root}: {_NOTHING} {hint('jobs.resubmit', run.paths.root, '--class', 'done')}")
+            return OK
         if problem:
             print(f"note: the longest points are not submitted first: {problem}")
-        submission = submit(run, record, planned(record.number), scheduler, kind="submit")
+        jobs = planned(record.number, indices)
+        if predicted is not None:
+            say_what_does_not_fit(run, predicted, jobs)
+        submission = submit(run, record, jobs, scheduler, kind="submit", active=picture.active_jobs())
     ids = ", ".join(job.id for job in submission.jobs)
     collect = submission.collect.id if submission.collect is not None else ""
-    print(f"\n{len(run.entries)} points submitted as {ids}; collected by {collect}")
-    print(f"to follow the progress: python -m jobs.status {pasted(arguments.run)}")
+    print(f"\n{plural(len(indices), 'point')} submitted as {ids}; collected by {collect}")
+    print(f"to follow the progress: {hint('jobs.status', arguments.run)}")
     return OK
+
+
+_NOTHING = "nothing to submit: every point has a result. To train finished points again:"
+
+
+def say_what_does_not_fit(run: Run, predicted: Estimate, jobs: Sequence[PlannedJob]) -> None:
+    """Print a note where points are predicted to take longer than the walltime of their job."""
+    walltimes = {
+        index: job.requested.walltime or run.site["walltime"] for job in jobs for index in job.indices
+    }
+    note = does_not_fit(predicted.durations, walltimes, measured=predicted.measured)
+    if note:
+        print(f"note: {note}")
 
 
 def _probe(run: Run, *, dry_run: bool) -> int:
@@ -147,42 +178,74 @@ def _probe(run: Run, *, dry_run: bool) -> int:
     if dry_run:
         print(line)
         return OK
-    run.paths.logs.mkdir(exist_ok=True)
-    write_site(run)
-    print(line)
-    print(f"  {Scheduler().qsub(arguments, REPOSITORY)}")
+    scheduler = Scheduler()
+    with locked_submissions(run) as record:
+        _check_no_probe(run, record, scheduler)
+        run.paths.logs.mkdir(exist_ok=True)
+        write_site(run)
+        print(line)
+        job_id = scheduler.qsub(arguments, REPOSITORY)
+        print(f"  {job_id}")
+        record.add_probe(
+            ProbeJob(id=job_id, made=now(), user=getpass.getuser(), command=("qsub", *arguments))
+        )
     print(f"\n{len(kinds(run.entries))} combinations are measured; its output: {run.paths.captured_probe}")
-    print(
-        f"when it has ended: {shell_line('python', ['-m', 'jobs.submit', '--estimate', str(run.paths.root)])}"
-    )
+    print(f"when it has ended: {hint('jobs.submit', '--estimate', run.paths.root)}")
     return OK
 
 
-def _check_inactive(run: Run, record: LockedSubmissions, scheduler: Scheduler, *, force: bool) -> None:
-    """Refuse a run that is queued or running, or whose jobs PBS does not report."""
-    picture = look(run, scheduler if record.earlier else None)
-    ended = sum(view.ended for view in picture.views)
-    if ended:
-        print(f"note: {ended} points have a result already; their sub-jobs end at once")
+def _check_no_probe(run: Run, record: LockedSubmissions, scheduler: Scheduler) -> None:
+    """Refuse a second probe while one is queued or runs: it would wait, and then end because of the first."""
+    ids = [probe.id for probe in record.record.probes]
+    answer = scheduler.qstat(ids)
+    active = [one for one in ids if (job := answer.jobs.get((job_number(one) or 0, None))) and not job.ended]
+    if active:
+        raise UserError(
+            f"{run.paths.root}: a probe is queued or running already: {active[0]}; expected one at a time. "
+            f"Wait for it, or delete it: qdel {active[0]}",
+            exit_code=ACTIVE,
+        )
+    if answer.problem:
+        raise UserError(
+            f"{run.paths.root}: a probe was submitted before as {ids[-1]}, and the scheduler does not report whether it "
+            f"is still queued ({answer.problem}); nothing was submitted. Repeat the command when it answers",
+            exit_code=ACTIVE,
+        )
+
+
+def _without_result(picture: Picture) -> list[int]:
+    """The indices of the points to submit: all that have no result."""
+    chosen = [view.entry.index for view in picture.views if not view.ended]
+    ended = len(picture.views) - len(chosen)
+    if ended and chosen:
+        print(f"note: {plural(ended, 'point')} with a result already, which are not submitted")
+    return chosen
+
+
+def _chosen(picture: Picture, *, force: bool) -> list[int]:
+    """The indices of the points to submit; refuses a run that is queued or running, or whose jobs PBS does not report."""
+    run = picture.run
+    chosen = _without_result(picture)
     if force:
-        return
+        return chosen
     active = [view for view in picture.views if view.active]
+    root = run.paths.root
     if active:
         states = ", ".join(sorted({view.state for view in active}))
-        root = pasted(run.paths.root)
         raise UserError(
-            f"{run.paths.root} is active: {len(active)} points are {states}, the first {active[0].entry.name}; "
-            f"expected a run that is neither queued nor running. To follow it: python -m jobs.status {root}; to repeat failed "
-            f"points: python -m jobs.resubmit {root} --all-failed; to submit anyway: --force",
+            f"{root} is active: {len(active)} points are {states}, the first {active[0].entry.name}; expected a run that is "
+            f"neither queued nor running. To follow it: {hint('jobs.status', root)}; to repeat failed "
+            f"points: {hint('jobs.resubmit', root, '--all-failed')}; to submit anyway: --force",
             exit_code=ACTIVE,
         )
     unsure = any(view.scheduler == "unknown" and not view.ended for view in picture.views)
-    if unsure and picture.answer is not None and picture.answer.problem:
+    if unsure and picture.unanswered:
         raise UserError(
-            f"{run.paths.root} was submitted before, and the scheduler does not report whether its jobs are still queued "
-            f"({picture.answer.problem}); check with qstat, or submit anyway with --force",
+            f"{root} was submitted before, and the scheduler does not report whether its jobs are still queued "
+            f"({picture.unanswered}); check with qstat, or submit anyway with --force",
             exit_code=ACTIVE,
         )
+    return chosen
 
 
 if __name__ == "__main__":

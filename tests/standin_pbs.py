@@ -1,8 +1,9 @@
-"""A stand-in for ``qsub``, ``qstat``, ``qalter``, ``qdel`` and ``pbsnodes`` that behaves as a real OpenPBS did when it was tried.
+"""A stand-in for ``qsub``, ``qstat``, ``qselect``, ``qalter``, ``qdel`` and ``pbsnodes``, like an OpenPBS that was tried.
 
 It accepts and refuses what the real one does and keeps jobs in a JSON file, but runs none of them: a test sets the
 state of a sub-job. ``trouble`` makes the next calls of a command fail, hang or print something else, ``slow`` makes
-all of them take longer. Several processes may call it at once.
+all of them take longer. ``first_only`` makes a bulk ``qstat`` answer for its first job, as development builds do,
+``down`` lets no command reach the server. Several processes may call it at once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 SERVER = "pbshost"
 STATE = "jobs.json"
+COMMANDS = ("qsub", "qstat", "qselect", "qalter", "qdel", "pbsnodes")
 EXECUTION = {"queue_type": "Execution", "enabled": "True", "started": "True"}
 NODE = {"arch": "linux", "host": "node1", "mem": "131072000kb", "ncpus": 32, "ngpus": 4, "vnode": "node1"}
 
@@ -34,8 +36,7 @@ class StandIn:
         self.home = home
         self.bin = home / "bin"
         self.bin.mkdir(parents=True)
-        # qdel is only looked for, by verify_setup.sh.
-        for command in ("qsub", "qstat", "qalter", "qdel", "pbsnodes"):
+        for command in COMMANDS:
             path = self.bin / command
             path.write_text(
                 _WRAPPER.format(python=sys.executable, script=__file__, home=home, command=command)
@@ -52,6 +53,8 @@ class StandIn:
                 "trouble": {},
                 "slow": 0,
                 "calls": [],
+                "first_only": False,
+                "down": False,
             }
         )
 
@@ -80,9 +83,11 @@ class StandIn:
         self.save(state)
 
     def job(self, number: int, **attributes: Any) -> None:
-        """Set attributes of a job or array that ``qstat -f`` prints: ``ctime`` (seconds since 1970), ``walltime``."""
+        """Set attributes of the array or job as a whole, for example ``comment``, ``job_state`` or ``ctime`` (a number)."""
         state = self.load()
-        state["jobs"][str(number)].update(attributes)
+        job = state["jobs"][str(number)]
+        job.update(attributes)
+        job["attributes"].update(attributes)
         self.save(state)
 
     def finish(self, number: int, **attributes: Any) -> None:
@@ -112,8 +117,20 @@ def _options(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     return found, rest
 
 
+def _resources(given: list[str]) -> dict[str, str]:
+    """``Resource_List`` for the arguments of ``-l``, with the memory of ``select`` as the job's own."""
+    found = {}
+    for one in given:
+        key, _, value = one.partition("=")
+        found[key] = value
+        if key == "select":
+            found.update(re.findall(r"(mem|ncpus|ngpus)=([^:+]+)", value))
+    return found
+
+
 def _qsub(state: dict[str, Any], arguments: list[str]) -> int:
-    options, rest = _options(arguments)
+    rest_flags = [word for word in arguments if word == "-h"]
+    options, rest = _options([word for word in arguments if word != "-h"])
     if len(rest) != 1 or not Path(rest[0]).is_file():
         return _refuse(f"qsub: script file:: No such file or directory {rest}", 1)
     text = Path(rest[0]).read_text()
@@ -148,9 +165,11 @@ def _qsub(state: dict[str, Any], arguments: list[str]) -> int:
             deleted |= parent is None or (bool(parent["subjobs"]) and "[]" not in one)
     state["next"] += 1
     held = bool(options.get("W")) and not deleted
+    variables = dict(re.findall(r"(\w+)='?([^',]*)'?", ",".join(options.get("v", []))))
     state["jobs"][str(number)] = {
         "id": f"{number}[].{SERVER}" if indices else f"{number}.{SERVER}",
-        "job_state": "F" if deleted else "H" if held else "Q",
+        "name": name,
+        "job_state": "F" if deleted else "H" if held or "-h" in rest_flags else "Q",
         "deleted": deleted,
         "depend": options.get("W", []),
         "variables": options.get("v", []),
@@ -158,6 +177,13 @@ def _qsub(state: dict[str, Any], arguments: list[str]) -> int:
         "walltime": next((one[9:] for one in options.get("l", []) if one.startswith("walltime=")), None),
         "submit_arguments": " ".join(arguments),
         "subjobs": {str(index): {"job_state": "Q"} for index in indices},
+        "attributes": {
+            "Job_Name": name,
+            "qtime": time.strftime("%a %b %d %H:%M:%S %Y"),
+            "Hold_Types": "u" if "-h" in rest_flags else "s" if held else "n",
+            "Resource_List": _resources(options.get("l") or directives.get("l") or []),
+            "Variable_List": {"PBS_O_WORKDIR": str(Path.cwd()), **variables},
+        },
     }
     print(state["jobs"][str(number)]["id"])
     return 0
@@ -179,6 +205,8 @@ def _qstat(state: dict[str, Any], arguments: list[str]) -> int:
     if "json" not in arguments:
         return _as_text(state, arguments)
     ids = [word for word in arguments if word[0].isdigit()]
+    if state["first_only"] and "json" in arguments:
+        ids = ids[:1]
     head = {"timestamp": 1795485758, "pbs_version": "23.06.06", "pbs_server": SERVER}
     if "-x" in arguments and not state["history"]:
         print(json.dumps(head))
@@ -195,6 +223,7 @@ def _qstat(state: dict[str, Any], arguments: list[str]) -> int:
             )
             continue
         jobs[job["id"]] = {
+            **job["attributes"],
             "job_state": job["job_state"],
             "Exit_status": 1,
             "array": str(bool(job["subjobs"])),
@@ -202,12 +231,21 @@ def _qstat(state: dict[str, Any], arguments: list[str]) -> int:
         for index, sub in job["subjobs"].items() if "-t" in arguments else ():
             # Sub-jobs that never ran carry the parent's exit status.
             jobs[job["id"].replace("[]", f"[{index}]")] = {
+                **job["attributes"],
                 "Exit_status": 1,
                 "comment": "Job Array Began",
                 **sub,
             }
     print(json.dumps({**head, **({"Jobs": jobs} if jobs else {})}))
     return code
+
+
+def _qselect(state: dict[str, Any], arguments: list[str]) -> int:
+    options, _ = _options(arguments)
+    for job in state["jobs"].values():
+        if job["job_state"] != "F" and job["name"] in options["N"]:
+            print(job["id"])
+    return 0
 
 
 def _as_text(state: dict[str, Any], arguments: list[str]) -> int:
@@ -246,13 +284,54 @@ def _pbsnodes(state: dict[str, Any], arguments: list[str]) -> int:
 
 def _qalter(state: dict[str, Any], arguments: list[str]) -> int:
     options, rest = _options(arguments)
-    job = state["jobs"].get(re.match(r"\d+", rest[0])[0])
-    if job is None:
-        return _refuse(f"qalter: Unknown Job Id {rest[0]}", 153)
-    if job["job_state"] != "H":
-        return _refuse(f"qalter: Job has finished {rest[0]}", 35)
-    job["depend"] = options["W"]
-    return 0
+    code = 0
+    for name in rest:
+        job = state["jobs"].get(re.match(r"\d+", name)[0])
+        if job is None:
+            code = _refuse(f"qalter: Unknown Job Id {name}", 153)
+            continue
+        if re.match(r"\d+\[\d+\]", name):
+            code = _refuse(f"qalter: Invalid request {name}", 156)
+            continue
+        depends = [one for one in options.get("W", []) if one.startswith("depend=")]
+        if job["job_state"] == "F" or (depends and job["job_state"] != "H"):
+            code = _refuse(f"qalter: Job has finished {name}", 35)
+            continue
+        if depends:
+            job["depend"] = depends
+        job["attributes"]["Resource_List"].update(_resources(options.get("l", [])))
+        for one in options.get("W", []):
+            if one.startswith("max_run_subjobs="):
+                job["attributes"]["max_run_subjobs"] = int(one.partition("=")[2])
+    return code
+
+
+def _qdel(state: dict[str, Any], arguments: list[str]) -> int:
+    code = 0
+    for name in arguments:
+        match = re.match(r"(\d+)(?:\[(\d+)\])?", name)
+        job = state["jobs"].get(match[1])
+        if job is None:
+            code = _refuse(f"qdel: Unknown Job Id {name}", 153)
+            continue
+        sub = job["subjobs"].get(match[2] or "")
+        if job["job_state"] == "F" or (sub is not None and sub["job_state"] in "XF"):
+            code = _refuse(f"qdel: Job has finished {name}", 35)
+            continue
+        for one in [sub] if sub is not None else job["subjobs"].values():
+            if one["job_state"] == "R":
+                one.update(Exit_status=271)
+            one["job_state"] = "X"
+        if sub is None:
+            # The records of the sub-jobs that had finished are erased.
+            job["subjobs"] = {
+                i: one for i, one in job["subjobs"].items() if one.get("Exit_status", 271) == 271
+            }
+        if all(one["job_state"] == "X" for one in job["subjobs"].values()):
+            job["job_state"] = "F"
+            for one in job["subjobs"].values():
+                one["job_state"] = "F"
+    return code
 
 
 @contextlib.contextmanager
@@ -272,9 +351,14 @@ def main(home: Path, command: str, arguments: list[str]) -> int:
         queue = state["trouble"].get(command, [])
         answer = queue.pop(0) if queue else None
         slow = state["slow"]
+        if answer is None and state["down"]:
+            answer = {
+                "code": 255,
+                "stderr": f"Connection refused\n{command}: cannot connect to server {SERVER} (errno=15010)\n",
+            }
         if answer is None:
-            commands = {"qsub": _qsub, "qstat": _qstat, "qalter": _qalter, "pbsnodes": _pbsnodes}
-            code = commands[command](state, arguments)
+            commands = {"qsub": _qsub, "qstat": _qstat, "qselect": _qselect, "qalter": _qalter, "qdel": _qdel}
+            code = {**commands, "pbsnodes": _pbsnodes}[command](state, arguments)
     time.sleep(slow)
     if answer is not None:
         time.sleep(answer.get("sleep", 0))

@@ -303,10 +303,36 @@ class Submission(Record, frozen=True):
     collect: CollectJob | None = None
 
 
+class ProbeJob(Record, frozen=True):
+    """A job that measures the run (``jobs.submit --probe``)."""
+
+    id: str
+    made: str | None = None
+    user: str | None = None
+    command: tuple[str, ...] = ()
+
+
+class Change(Record, frozen=True):
+    """A change of jobs that were submitted: ``kind`` is ``alter`` or ``cancel``, ``commands`` is what PBS was told.
+
+    ``refused`` lists what PBS answered to those that it refused.
+    """
+
+    kind: str
+    made: str | None = None
+    host: str | None = None
+    user: str | None = None
+    ids: tuple[str, ...] = ()
+    commands: tuple[tuple[str, ...], ...] = ()
+    refused: tuple[str, ...] = ()
+
+
 class Submissions(Record, frozen=True):
-    """``submissions.json``, oldest first."""
+    """``submissions.json``, oldest first; ``probes`` and ``changes`` are empty in files of older versions."""
 
     submissions: tuple[Submission, ...] = ()
+    probes: tuple[ProbeJob, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 class Made(Record, frozen=True):

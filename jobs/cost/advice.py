@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.common.units import gigabytes
+from jobs.common.units import gigabytes, plural, whole_duration
 from jobs.cost.costs import Cost, listed
 from jobs.grid.sites import seconds, size_mb
 from jobs.point.deadline import RESERVE_SECONDS
@@ -104,3 +104,24 @@ def _mem(site: Mapping[str, Any], costs: Sequence[Cost]) -> list[str]:
     else:
         return []
     return [text]
+
+
+def does_not_fit(durations: Mapping[int, float], walltimes: Mapping[int, str], *, measured: bool) -> str:
+    """A sentence about the points that are predicted to take longer than the walltime that they get; empty for none.
+
+    ``durations`` are seconds and ``walltimes`` what PBS is asked for, both by index.
+    """
+    longer = {
+        index: durations[index]
+        for index, walltime in walltimes.items()
+        if durations.get(index, 0.0) > seconds(walltime)
+    }
+    if not longer:
+        return ""
+    worst = max(longer, key=lambda index: longer[index])
+    basis = "" if measured else " (a guess, nothing was measured: it may be wrong by a factor of three)"
+    return (
+        f"{plural(len(longer), 'point')} predicted to take longer than the walltime, point {worst} the longest: "
+        f"{whole_duration(longer[worst])} of {walltimes[worst]}{basis}. Such a point stops in order before the walltime "
+        "and continues when it is submitted again; or ask for more: --proposed, or walltime in the site block"
+    )

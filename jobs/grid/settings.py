@@ -292,6 +292,10 @@ SITE: dict[str, Setting] = {
     ),
     "log_options": Setting(str, "-j oe", "qsub options for output, such as -j oe -k oed", _is_shell_words),
     "extra_options": _text(None, "more options for every qsub", _is_shell_words),
+    "array_options": _text(None, "more options for the qsub of jobs that train points", _is_shell_words),
+    "collect_options": _text(
+        None, "more options for the qsub of the job that collects, such as -m e -M me@x.org", _is_shell_words
+    ),
     "max_running": _whole(None, 1, nullable=True),
     "max_array_size": _whole(None, 2, nullable=True),
     "job_arrays": _switch(default=True),

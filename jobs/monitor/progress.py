@@ -11,16 +11,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from jobs.common.errors import one_line, pasted
+from jobs.common.errors import one_line
+from jobs.common.hints import hint
 from jobs.common.schema import PointRecord
 from jobs.common.states import STATES
 from jobs.common.units import clock
 from jobs.grid.sites import seconds
-from jobs.monitor.scheduler_view import QUEUED, Picture, View
+from jobs.monitor.scheduler_view import QUEUED, Picture, View, Waiting
 from jobs.monitor.usage import span
 from jobs.pbs.submissions import jobs_of
 from jobs.point.log import last_lines
-from jobs.run.index import Entry, Run
+from jobs.run.index import Entry, Run, indices_text
 
 _FAILED = tuple(
     name for name, state in STATES.items() if not state.ended and name not in ("waiting", "running")
@@ -63,6 +64,18 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class State:
+    """The state of one point. ``scheduler`` and ``job_id`` are those of :class:`jobs.monitor.scheduler_view.View`."""
+
+    index: int
+    name: str
+    state: str
+    reason: str
+    scheduler: str
+    job_id: str
+
+
+@dataclass(frozen=True)
 class Best:
     """The score of a finished point."""
 
@@ -74,7 +87,11 @@ class Best:
 
 @dataclass(frozen=True)
 class Progress:
-    """The whole summary; ``seconds_left`` is ``None`` where nothing has been measured yet."""
+    """The whole summary; ``seconds_left`` is ``None`` where nothing has been measured yet.
+
+    ``resubmit``: by class, the command that submits exactly the points of that class again. ``waiting`` and ``history``
+    are what the scheduler said: which jobs wait and why, and whether it keeps jobs that have ended.
+    """
 
     root: Path
     total: int
@@ -92,6 +109,9 @@ class Progress:
     scheduler_problem: str
     problem: str
     data_source: str
+    waiting: tuple[Waiting, ...] = ()
+    history: bool = True
+    points: tuple[State, ...] = ()
 
     @property
     def to_come(self) -> int:
@@ -128,16 +148,19 @@ def _running(view: View, now: datetime) -> Running:
     )
 
 
-def _failed(run: Run, view: View, *, with_log: bool) -> Failed:
+def _failed(run: Run, view: View, captured: Mapping[int, Path], *, with_log: bool) -> Failed:
     log = run.point_paths(view.entry).log
+    reason = one_line(view.reason)
+    lines: tuple[str, ...] = ()
+    if with_log:
+        lines = last_lines(log)
+        if not lines and view.entry.index in captured:
+            # It ended before the program began: what the job script said is in the file that PBS captured.
+            log = captured[view.entry.index]
+            lines = last_lines(log)
+            reason = f"{reason}: {one_line(lines[-1], 300)}" if lines else reason
     return Failed(
-        view.entry.index,
-        view.entry.name,
-        view.state,
-        one_line(view.reason),
-        view.status.attempts,
-        str(log),
-        last_lines(log) if with_log else (),
+        view.entry.index, view.entry.name, view.state, reason, view.status.attempts, str(log), lines
     )
 
 
@@ -194,9 +217,13 @@ def time_left(views: Sequence[View], running: Sequence[Running], at_once: int) -
     return max(places)
 
 
-def _more_time(site: Mapping[str, Any], state: str) -> str:
-    """For a timeout, an option with twice the walltime: a first guess at what is enough."""
-    return f" --walltime {clock(2 * seconds(site['walltime']))}" if state == "timeout" else ""
+def _resubmit(run: Run, views: Sequence[View], state: str) -> str:
+    """The command that submits these points again, and no others: their class may have changed when it is pasted."""
+    options = ["--all-failed", "--indices", indices_text(view.entry.index for view in views)]
+    if state == "timeout":
+        # Twice the walltime is a first guess at what is enough.
+        options += ["--walltime", clock(2 * seconds(run.site["walltime"]))]
+    return hint("jobs.resubmit", run.paths.root, *options)
 
 
 def summarise(
@@ -207,11 +234,13 @@ def summarise(
     now = now or datetime.now(timezone.utc)
     running = tuple(_running(view, now) for view in views if view.state == "running")
     failed_views = [view for view in views if view.state in _FAILED]
-    failed = tuple(_failed(run, view, with_log=place < with_logs) for place, view in enumerate(failed_views))
+    captured = run.paths.newest_captured() if failed_views else {}
+    failed = tuple(
+        _failed(run, view, captured, with_log=place < with_logs) for place, view in enumerate(failed_views)
+    )
     present = sorted({view.state for view in failed_views}, key=_FAILED.index)
     resubmit = {
-        state: f"python -m jobs.resubmit {pasted(run.paths.root)} --class {state}"
-        + _more_time(run.site, state)
+        state: _resubmit(run, [view for view in failed_views if view.state == state], state)
         for state in present
     }
     scores = []
@@ -244,4 +273,17 @@ def summarise(
         scheduler_problem=picture.answer.problem if picture.answer is not None else "",
         problem=one_line(picture.problem),
         data_source=run.source,
+        waiting=picture.waiting(),
+        history=picture.answer.history if picture.answer is not None else True,
+        points=tuple(
+            State(
+                view.entry.index,
+                view.entry.name,
+                view.state,
+                one_line(view.reason),
+                view.scheduler,
+                view.job_id,
+            )
+            for view in views
+        ),
     )

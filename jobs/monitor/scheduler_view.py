@@ -1,20 +1,26 @@
-"""The points of a run: their states from files, joined with what the scheduler reports about their sub-jobs."""
+"""The points of a run: their states from files, joined with what the scheduler reports about their sub-jobs.
+
+:func:`look` is the only place where both are put together: every command takes a point's class from it.
+"""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 
 import msgspec
 
 from jobs.common.errors import UserError
 from jobs.common.schema import Submission
 from jobs.common.states import STATES
+from jobs.monitor.run_jobs import RunJobs, own_job
 from jobs.pbs.commands import Scheduler
-from jobs.pbs.job_ids import array_id, job_number
-from jobs.pbs.qstat_output import Answer, Job
-from jobs.pbs.submissions import jobs_of, read_submissions
+from jobs.pbs.job_ids import array_id, job_number, sub_job_id
+from jobs.pbs.qstat_output import Answer, Details, Job
+from jobs.pbs.submissions import read_submissions
 from jobs.point.endings import Ending
 from jobs.point.status import PointStatus, read_status
 from jobs.run.index import Entry, Run
@@ -22,14 +28,17 @@ from jobs.run.index import Entry, Run
 # Exit statuses that PBS itself sets.
 WALLTIME_EXCEEDED, MEMORY_EXCEEDED = -29, -27
 QUEUED = "queued"  # not a state of the files: the scheduler has a sub-job for the point that has not started
+FULL = 0.9  # of the requested memory: a process that was killed by signal 9 with this much was killed for it
+_WAITS_AS = {"H": "held", "S": "suspended", "W": "waiting for its time", "T": "in transit", "M": "in transit"}
 
 
 class View(msgspec.Struct, frozen=True):
     """One point: its ``state`` (:data:`jobs.common.states.STATES` or ``queued``), the reason, and its files' status.
 
-    ``scheduler`` is PBS's letter for the newest sub-job of the point, ``"unknown"`` where the scheduler does not know it,
-    and empty where the scheduler was not asked or never had the point. ``starting``: the sub-job is running and has
-    not written a record yet; a record, if any, belongs to an earlier attempt.
+    ``scheduler`` is PBS's letter for the sub-job of the point, ``"unknown"`` where the scheduler does not know it or did
+    not answer, and empty where the scheduler was not asked or never had the point. ``starting``: the sub-job is running
+    and has not written a record yet; a record, if any, belongs to an earlier attempt. ``job_id`` is the id of the
+    sub-job while it waits or runs, for ``qdel``.
     """
 
     entry: Entry
@@ -38,6 +47,7 @@ class View(msgspec.Struct, frozen=True):
     reason: str
     scheduler: str = ""
     starting: bool = False
+    job_id: str = ""
 
     @property
     def ended(self) -> bool:
@@ -46,43 +56,97 @@ class View(msgspec.Struct, frozen=True):
 
     @property
     def active(self) -> bool:
-        """Whether the point is being trained, or a sub-job for it waits."""
-        return self.state in (QUEUED, "running")
+        """Whether the point is being trained, or a sub-job for it waits: also one that has a result, to train it again."""
+        return self.state in (QUEUED, "running") or bool(self.job_id)
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """A job of the run of which ``points`` wait, and why.
+
+    ``state`` is ``queued``, ``held``, ``suspended`` or another word for PBS's letter. ``reason`` is the scheduler's own
+    comment. ``since`` and ``start`` are when it was queued and when the scheduler expects it to start. ``never``: the
+    scheduler says that it cannot ever run. ``points`` is 0 for a job that collects.
+    """
+
+    id: str
+    state: str
+    points: int
+    reason: str
+    since: datetime | None
+    start: datetime | None
+    never: bool
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A run at one moment. ``answer`` is ``None`` where the scheduler was not asked; ``problem`` is empty without one."""
+    """A run at one moment. ``answer`` is ``None`` where the scheduler was not asked; ``problem`` is empty without one.
+
+    ``ids`` are the ids of the run's jobs that train points by their numbers, those that were submitted by hand included.
+    """
 
     run: Run
     views: tuple[View, ...]
     submissions: tuple[Submission, ...]
     problem: str = ""
     answer: Answer | None = None
+    ids: Mapping[int, str] = field(default_factory=dict)
 
+    @property
+    def unanswered(self) -> str:
+        """Why it is not known which jobs are in the queue; empty where it is, or where the scheduler was not asked."""
+        return self.answer.problem if self.answer is not None else ""
 
-def _own_job(status: PointStatus) -> str | None:
-    """The id of the job that trained the point last, as the point recorded it."""
-    return status.record.job_id if status.record is not None else None
+    def active_jobs(self) -> tuple[str, ...]:
+        """The ids of the jobs that train points of this run and have not ended, as far as the scheduler knows."""
+        if self.answer is None:
+            return ()
+        found = []
+        for number, job_id in self.ids.items():
+            whole = self.answer.jobs.get((number, None))
+            if whole is not None and not whole.ended:
+                found.append(job_id)
+        return tuple(found)
 
+    def waiting(self) -> tuple[Waiting, ...]:
+        """The jobs of which points wait, and collect jobs that somebody must do something about; oldest first."""
+        if self.answer is None:
+            return ()
+        counts = Counter(array_id(view.job_id) for view in self.views if view.state == QUEUED)
+        found = []
+        for number, job_id in sorted(self.ids.items()):
+            points = counts[array_id(job_id)]
+            if points:
+                found.append(self._waiting(number, job_id, points, self.answer))
+        for collect in (one.collect for one in self.submissions if one.collect is not None):
+            own = job_number(collect.id)
+            if own is None:
+                continue
+            job = self.answer.jobs.get((own, None))
+            details = self.answer.details.get(own, Details())
+            if job is not None and job.waits and (details.can_never_run or set(details.hold) & {"u", "o"}):
+                found.append(self._waiting(own, collect.id, 0, self.answer))
+        return tuple(found)
 
-def _ids(submissions: Iterable[Submission], statuses: Iterable[PointStatus]) -> list[str]:
-    """The id of every job that may belong to the run, each once: on record, or named by a point (submitted by hand)."""
-    found: dict[int, str] = {}
-    for submission in submissions:
-        ids = [job_id for job_id, _ in jobs_of([submission])]
-        if submission.collect is not None:
-            ids.append(submission.collect.id)
-        for job_id in ids:
-            number = job_number(job_id)
-            if number is not None:
-                found[number] = job_id
-    for status in statuses:
-        own = _own_job(status)
-        number = job_number(own)
-        if own is not None and number is not None:
-            found.setdefault(number, array_id(own))
-    return list(found.values())
+    @staticmethod
+    def _waiting(number: int, job_id: str, points: int, answer: Answer) -> Waiting:
+        details = answer.details.get(number, Details())
+        whole = answer.jobs.get((number, None))
+        letters = {whole.state} if whole is not None else set()
+        letters |= {
+            job.state for (one, index), job in answer.jobs.items() if one == number and job.waits and index
+        }
+        state = next((_WAITS_AS[letter] for letter in ("H", "S", "W", "T", "M") if letter in letters), QUEUED)
+        # The comment of an array that has begun says when: that is no reason why the others wait.
+        began = details.comment.startswith(("Job Array Began", "Job run at"))
+        return Waiting(
+            id=job_id,
+            state=state,
+            points=points,
+            reason="" if began else details.comment,
+            since=details.since,
+            start=details.start,
+            never=details.can_never_run,
+        )
 
 
 def look(run: Run, scheduler: Scheduler | None = None) -> Picture:
@@ -102,58 +166,79 @@ def look(run: Run, scheduler: Scheduler | None = None) -> Picture:
             for entry, status in zip(run.entries, statuses, strict=True)
         ]
         return Picture(run, tuple(views), submissions, problem)
-    answer = scheduler.qstat(_ids(submissions, statuses))
-    newest: dict[int, int] = {}
-    for job, indices in jobs_of(submissions):
-        number = job_number(job)
-        newest.update({index: number for index in indices if number is not None})
-    views = [
-        _join(entry, status, newest.get(entry.index), answer)
-        for entry, status in zip(run.entries, statuses, strict=True)
-    ]
-    return Picture(run, tuple(views), submissions, problem or answer.problem, answer)
+    jobs = RunJobs(run, submissions, statuses)
+    jobs.find_by_hand(scheduler)
+    answer = scheduler.qstat(jobs.asked_about())
+    jobs.learn(answer)
+    known = {number for number, _ in answer.jobs} | answer.finished | answer.unknown
+    joined = _Joined(jobs, answer, known)
+    views = [joined.view(entry, status) for entry, status in zip(run.entries, statuses, strict=True)]
+    return Picture(run, tuple(views), submissions, problem or answer.problem, answer, jobs.ids)
 
 
-def _sub_job(answer: Answer, number: int, index: int) -> Job | None:
-    return answer.jobs.get((number, index)) or answer.jobs.get((number, None))
+@dataclass(frozen=True)
+class _Joined:
+    """The answer of the scheduler, for the views of points. ``known``: the numbers of the jobs that it answered for."""
+
+    jobs: RunJobs
+    answer: Answer
+    known: set[int]
+
+    def _sub_job(self, number: int, index: int) -> Job | None:
+        jobs = self.answer.jobs
+        return jobs.get((number, index)) or jobs.get((number, None))
+
+    def _chosen(self, numbers: Iterable[int], index: int) -> int:
+        """The newest of the jobs that have not ended, else the newest: PBS numbers jobs upwards."""
+        newest_first = sorted(numbers, reverse=True)
+        for number in newest_first:
+            job = self._sub_job(number, index)
+            if job is not None and not job.ended and job.state != "B":
+                return number
+        return newest_first[0]
+
+    def view(self, entry: Entry, status: PointStatus) -> View:
+        numbers = self.jobs.numbers.get(entry.index)
+        if not numbers:
+            return View(entry, status, status.state, status.reason)
+        number = self._chosen(numbers, entry.index)
+        job = self._sub_job(number, entry.index)
+        own = job_number(own_job(status))
+        if self.answer.problem and not numbers <= self.known and (job is None or job.ended):
+            return View(entry, status, status.state, status.reason, "unknown")
+        if job is not None and job.state == "B":
+            # The parent of the array, which says nothing about one index, except that it may wait.
+            job = Job("Q") if status.state == "waiting" else None
+        letter = job.state if job is not None else "F" if number in self.answer.finished else "unknown"
+        job_id = ""
+        if job is not None and (job.waits or job.state == "R"):
+            job_id = sub_job_id(self.jobs.ids[number], entry.index)
+        if STATES[status.state].ended:
+            return View(entry, status, status.state, status.reason, letter, job_id=job_id)
+        if letter == "unknown":
+            return View(entry, status, status.state, status.reason, letter)
+        if job is not None and job.waits:
+            return View(entry, status, QUEUED, self._why(job, number), letter, job_id=job_id)
+        if job is not None and not job.ended:
+            return View(entry, status, "running", "", letter, starting=own != number, job_id=job_id)
+        if own is None and status.record is not None:
+            # Trained on this machine since then; the scheduler does not know about that.
+            return View(entry, status, status.state, status.reason, letter)
+        state, reason = _ended(status, job, own=own == number)
+        return View(entry, status, state, reason, letter)
+
+    def _why(self, job: Job, number: int) -> str:
+        """Why a sub-job waits. That an array is held is a state of the array only: its sub-jobs stay Q."""
+        whole = self.answer.jobs.get((number, None))
+        letter = "H" if whole is not None and whole.state == "H" else job.state
+        return _WAITS_AS.get(letter, "")
 
 
-def _join(entry: Entry, status: PointStatus, submitted: int | None, answer: Answer) -> View:
-    own = job_number(_own_job(status))
-    number = submitted if submitted is not None else own
-    # A job that was submitted by hand may be newer than the one on record: PBS numbers jobs upwards.
-    if own is not None and number is not None and own > number:
-        number = own
-    if number is None:
-        return View(entry, status, status.state, status.reason)
-    if answer.problem:
-        return View(entry, status, status.state, status.reason, "unknown")
-    job = _sub_job(answer, number, entry.index)
-    if job is not None and job.state == "B":
-        # The parent of the array, which says nothing about one index, except that it may wait.
-        job = Job("Q") if status.state == "waiting" else None
-    letter = job.state if job is not None else "F" if number in answer.finished else "unknown"
-    if STATES[status.state].ended:
-        return View(entry, status, status.state, status.reason, letter)
-    if letter == "unknown":
-        return View(entry, status, status.state, status.reason, letter)
-    if job is not None and job.waits:
-        return View(entry, status, QUEUED, _queued(job), letter)
-    if job is not None and not job.ended:
-        return View(entry, status, "running", "", letter, starting=own != number)
-    if own is None and status.record is not None:
-        # Trained on this machine since then; the scheduler does not know about that.
-        return View(entry, status, status.state, status.reason, letter)
-    state, reason = _ended(status, job, own=own == number)
-    return View(entry, status, state, reason, letter)
+def _killed(code: int | None, share: float | None = None) -> Ending | None:
+    """How PBS or a signal ended a sub-job with this exit status; ``None`` where neither did.
 
-
-def _queued(job: Job) -> str:
-    return "held" if job.state == "H" else "suspended" if job.state == "S" else ""
-
-
-def _killed(code: int | None) -> Ending | None:
-    """How PBS or a signal ended a sub-job with this exit status; ``None`` where neither did."""
+    ``share``: of the memory that it requested, how much it had used.
+    """
     if code is None:
         return None
     if code == WALLTIME_EXCEEDED:
@@ -163,7 +248,12 @@ def _killed(code: int | None) -> Ending | None:
     if code > 256:
         return Ending("cancelled", f"killed by PBS with signal {code - 256} (qdel, or an administrator)")
     if code == 128 + signal.SIGKILL:
-        return Ending("oom", "killed by signal 9, as the kernel does when the host's memory is used up")
+        # Anybody can send signal 9; the kernel does when the memory is used up.
+        if share is not None and share >= FULL:
+            return Ending(
+                "oom", f"killed by signal 9, when {100 * share:.0f} % of the requested memory were used"
+            )
+        return Ending("lost", "killed by signal 9; nothing shows that its memory was used up")
     return None
 
 
@@ -183,12 +273,12 @@ def _ended(status: PointStatus, job: Job | None, *, own: bool) -> Ending:
         # The sub-job was deleted before it started; the class of an earlier attempt remains valid.
         deleted = Ending("cancelled", "its sub-job was deleted before it started")
         return deleted if status.state == "waiting" else recorded
-    killed = _killed(code)
-    if killed is not None:
+    killed = _killed(code, job.memory_share if job is not None else None)
+    if killed is not None and not (own and (status.state, killed.state) == ("lost", "lost")):
         return killed
     if code == 0 and status.state == "waiting":
-        return Ending("lost", "its sub-job exited with 0 but left no record; see its log in logs/")
+        return Ending("lost", "its sub-job exited with 0 but left no record")
     if own and status.state == "lost":
         return recorded
     ending = "" if code is None else f" with exit status {code}"
-    return Ending("lost", f"its sub-job ended{ending} and left no record; see its log in logs/")
+    return Ending("lost", f"its sub-job ended{ending} and left no record")

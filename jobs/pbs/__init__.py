@@ -1,5 +1,5 @@
 """PBS: its commands, the arguments of ``qsub``, job arrays, and the record of what was submitted.
 
 May import :mod:`jobs.common`, :mod:`jobs.grid` and :mod:`jobs.run`. :mod:`jobs.pbs.commands` is the only module
-that calls ``qsub``, ``qstat`` and ``qalter``.
+that calls the commands of PBS.
 """

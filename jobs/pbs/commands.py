@@ -1,4 +1,4 @@
-"""The PBS commands: the only module that calls ``qsub``, ``qstat``, ``qalter`` and ``pbsnodes``.
+"""The PBS commands: the only module that calls ``qsub``, ``qstat``, ``qselect``, ``qalter``, ``qdel`` and ``pbsnodes``.
 
 Written against OpenPBS 23.06; other versions may print other texts, so their output is parsed with care.
 """
@@ -10,12 +10,13 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from jobs.common.errors import SCHEDULER, UserError
+from jobs.common.errors import SCHEDULER, UserError, one_line
 from jobs.pbs.job_ids import job_number
-from jobs.pbs.qstat_output import Answer, parse_qstat
+from jobs.pbs.qstat_output import Answer, Details, parse_qstat
 
 TIMEOUT_SECONDS = 60.0
 PAUSES = (1.0, 3.0, 9.0)  # seconds between attempts where the server could not be reached
@@ -25,6 +26,7 @@ _TRANSIENT = re.compile(
     r"cannot connect to server|connection refused|server (?:is )?busy|unable to authenticate|temporarily unavailable",
     re.IGNORECASE,
 )
+_GONE = re.compile(r"has finished|Unknown Job Id|Job already in exit|state is not correct", re.IGNORECASE)
 _NO_HISTORY = re.compile(r"not configured to maintain job history", re.IGNORECASE)
 
 
@@ -140,24 +142,77 @@ class Scheduler:
         return hours * 3600 + minutes * 60 + seconds
 
     def qstat(self, ids: Sequence[str]) -> Answer:
-        """The states of ``ids`` and their sub-jobs, by one call; never raises.
+        """The states of ``ids`` and their sub-jobs, by one call for all of them; never raises.
 
-        A server that keeps no history of finished jobs refuses ``-x``. A second call, without ``-x``, follows then.
+        Some versions of PBS answer such a call for its first job only. A job without an answer is asked about again,
+        alone; if there is still none, that is a problem, and the job's state is unknown. A server that keeps no history
+        of finished jobs refuses ``-x``. A call without ``-x`` follows then.
         """
+        return self._states(ids, ["-x", "-t"])
+
+    def jobs_in_the_queue(self, name: str, known: Container[int] = ()) -> Mapping[str, Details]:
+        """The jobs called ``name`` that have not ended, by id, without those whose number is ``known``.
+
+        Those that were submitted by hand are on no record. Empty where PBS has no ``qselect`` or does not answer: a job
+        that is on record is asked about by its id.
+        """
+        if shutil.which("qselect") is None:
+            return {}
+        try:
+            found = self._call(["qselect", "-N", name])
+        except (subprocess.TimeoutExpired, UserError):
+            return {}
+        ids = [
+            word
+            for word in found.stdout.split()
+            if (number := job_number(word)) is not None and number not in known
+        ]
+        details = self._states(ids, []).details
+        numbers = {number: one for one in ids if (number := job_number(one)) is not None}
+        return {one: details[number] for number, one in numbers.items() if number in details}
+
+    def _states(self, ids: Sequence[str], options: Sequence[str]) -> Answer:
+        """What PBS says about ``ids``; those that a call leaves out are asked about alone."""
+        answer = self._one_call(ids, options)
+        missing = [one for one in ids if (number := job_number(one)) is not None and not answer.knows(number)]
+        if answer.problem or not missing:
+            return answer
+        options = [option for option in options if option != "-x" or answer.history]
+        for one in missing:
+            number = job_number(one)
+            alone = self._one_call([one], options)
+            answer = answer.and_also(alone)
+            if number is not None and not answer.knows(number):
+                return replace(
+                    answer,
+                    problem=alone.problem or f"qstat exited with 0, but did not show the job {one}",
+                )
+        return answer
+
+    def _one_call(self, ids: Sequence[str], options: Sequence[str]) -> Answer:
         if not ids:
             return Answer({})
+        history = True
+        query = ["-f", "-F", "json", *ids]
         try:
-            answer = self._call(["qstat", "-x", "-t", "-f", "-F", "json", *ids])
-            if _NO_HISTORY.search(answer.stderr + answer.stdout):
-                answer = self._call(["qstat", "-t", "-f", "-F", "json", *ids])
+            answer = self._call(["qstat", *options, *query])
+            if "-x" in options and _NO_HISTORY.search(answer.stderr + answer.stdout):
+                history = False
+                options = [option for option in options if option != "-x"]
+                answer = self._call(["qstat", *options, *query])
         except subprocess.TimeoutExpired:
             return Answer({}, f"qstat did not answer within {self.timeout:g} s")
         except UserError as error:
             return Answer({}, str(error))
-        parsed = parse_qstat(answer.stdout, answer.stderr, answer.returncode)
-        known = {number for number, _ in parsed.jobs}
-        left_out = [one for one in ids if job_number(one) not in known]
-        if answer.returncode == 0 and left_out and not parsed.problem:
-            # PBS exits with 35 or 153 where it does not show a job, and says why.
-            return Answer({}, f"qstat exited with 0, but did not show the job {left_out[0]}")
-        return parsed
+        return replace(parse_qstat(answer.stdout, answer.stderr, answer.returncode), history=history)
+
+    def qdel(self, ids: Sequence[str]) -> str:
+        """Delete jobs or sub-jobs; returns why that failed, empty if it did not. One that has ended is no failure."""
+        try:
+            answer = self._call(["qdel", *ids])
+        except subprocess.TimeoutExpired:
+            return f"qdel did not answer within {self.timeout:g} s"
+        lines = [line for line in answer.stderr.splitlines() if line.strip() and not _GONE.search(line)]
+        if answer.returncode == 0 or (not lines and answer.stderr.strip()):
+            return ""
+        return _words(answer) if not lines else one_line(" ".join(lines), 500)

@@ -37,3 +37,12 @@ def array_id(job_id: str) -> str:
     ('12[].server', '12.server')
     """
     return re.sub(r"\[[0-9]*\]", "[]", job_id, count=1)
+
+
+def sub_job_id(job_id: str, index: int) -> str:
+    """The id of the sub-job ``index`` of an array; the id of an ordinary job is returned unchanged.
+
+    >>> sub_job_id("12[].server", 7), sub_job_id("12.server", 7)
+    ('12[7].server', '12.server')
+    """
+    return re.sub(r"\[[0-9]*\]", f"[{index}]", job_id, count=1)

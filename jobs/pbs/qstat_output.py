@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
+from jobs.common.errors import one_line
 from jobs.pbs.job_ids import job_number, sub_job_index
 
 _FINISHED = re.compile(r"(\d{1,18})\S* Job has finished")
 _UNKNOWN = re.compile(r"Unknown Job Id (\d{1,18})")
+_UNITS = {"b": 2.0**-20, "kb": 2.0**-10, "mb": 1.0, "gb": 2.0**10, "tb": 2.0**20}
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,13 @@ class Job:
 
     ``state`` is PBS's letter (Q, H, W, R, E, B, X, F, ...). ``ran``: it was started at least once. ``exit_status``
     is ``None`` until the job has ended, and for a sub-job that never ran: PBS reports the array's own there.
+    ``memory_share`` is the memory that a job that ended had used, as a share of what it requested (0 to about 1).
     """
 
     state: str
     exit_status: int | None = None
     ran: bool = False
+    memory_share: float | None = field(default=None, compare=False)
 
     @property
     def ended(self) -> bool:
@@ -41,17 +46,67 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Details:
+    """What PBS says about an array as a whole or an ordinary job.
+
+    ``comment``: why it waits, in PBS's own words (``Can Never Run: ...``). ``since``: when it was queued, ``start``:
+    when the scheduler expects it to start; both as PBS printed them, in the local time of this machine. ``hold``:
+    PBS's letters for who holds it (u user, o operator, s system, which includes a dependency), empty where nobody does.
+    ``depend`` is its dependency, ``walltime`` what it may run. ``run_directory`` is the RUN_DIR that it was submitted
+    with, ``folder`` the working directory of its ``qsub``; empty where there is none.
+    """
+
+    comment: str = ""
+    since: datetime | None = None
+    start: datetime | None = None
+    hold: str = ""
+    depend: str = ""
+    walltime: str = ""
+    run_directory: str = ""
+    folder: str = ""
+
+    @property
+    def can_never_run(self) -> bool:
+        """Whether the scheduler has said that no node, or no limit, will ever let it start."""
+        return "never run" in self.comment.lower()
+
+
+@dataclass(frozen=True)
 class Answer:
-    """The answer to one ``qstat`` about many jobs.
+    """The answer to a ``qstat`` about many jobs.
 
     ``jobs``: by number and index; the index is ``None`` for arrays as a whole and for ordinary jobs. ``finished``:
-    the numbers of jobs that PBS called finished without details. ``problem``: why there is no answer, empty if there
-    is one. With a problem, the state of every job is unknown.
+    the numbers of jobs that PBS called finished without details. ``problem``: why the answer is not complete, empty
+    if it is: the state of every job that :meth:`knows` does not know is unknown. ``unknown``: the numbers that PBS does
+    not know, which may have ended long ago. ``details``: by the number of the job. ``history``: whether the server
+    keeps jobs that have ended.
     """
 
     jobs: Mapping[tuple[int, int | None], Job]
     problem: str = ""
     finished: frozenset[int] = frozenset()
+    unknown: frozenset[int] = field(default=frozenset(), compare=False)
+    details: Mapping[int, Details] = field(default_factory=dict, compare=False)
+    history: bool = field(default=True, compare=False)
+
+    def knows(self, number: int) -> bool:
+        """Whether PBS has answered for the job with this number, if only that it does not know it."""
+        return (
+            number in self.details
+            or number in self.finished
+            or number in self.unknown
+            or any(known == number for known, _ in self.jobs)
+        )
+
+    def and_also(self, other: Answer) -> Answer:
+        """What this answer and ``other`` say together."""
+        return replace(
+            self,
+            jobs={**self.jobs, **other.jobs},
+            finished=self.finished | other.finished,
+            unknown=self.unknown | other.unknown,
+            details={**self.details, **other.details},
+        )
 
 
 def parse_qstat(stdout: str, stderr: str, code: int) -> Answer:
@@ -76,12 +131,15 @@ def parse_qstat(stdout: str, stderr: str, code: int) -> Answer:
         return Answer({}, f"the JSON that qstat printed (exit code {code}) has no jobs in it")
     if code != 0 and not (found or finished or _UNKNOWN.search(stderr)):
         return Answer({}, f"qstat failed (exit code {code}): {said}")
-    jobs = {}
+    jobs, details = {}, {}
     for job_id, attributes in found.items():
-        number = job_number(job_id)
+        number, index = job_number(job_id), sub_job_index(job_id)
         if number is not None and isinstance(attributes, dict):
-            jobs[number, sub_job_index(job_id)] = _job(attributes)
-    return Answer(jobs, finished=frozenset(finished))
+            jobs[number, index] = _job(attributes)
+            if index is None:
+                details[number] = _details(attributes)
+    unknown = frozenset(int(number) for number in _UNKNOWN.findall(stderr))
+    return Answer(jobs, finished=frozenset(finished), unknown=unknown, details=details)
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -109,6 +167,53 @@ def _job(attributes: Mapping[str, Any]) -> Job:
     if not (ran and state in ("X", "F")) or not isinstance(exit_status, int | str):
         return Job(state, ran=ran)
     try:
-        return Job(state, int(exit_status), ran)
+        return Job(state, int(exit_status), ran, _memory_share(attributes))
     except ValueError:
         return Job(state, ran=ran)
+
+
+def _part(attributes: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = attributes.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _memory_share(attributes: Mapping[str, Any]) -> float | None:
+    used = _megabytes(_part(attributes, "resources_used").get("mem"))
+    requested = _megabytes(_part(attributes, "Resource_List").get("mem"))
+    return used / requested if used is not None and requested else None
+
+
+def _megabytes(text: object) -> float | None:
+    match = (
+        re.fullmatch(r"(\d{1,15})(b|kb|mb|gb|tb)", text.strip().lower()) if isinstance(text, str) else None
+    )
+    return None if match is None else int(match[1]) * _UNITS[match[2]]
+
+
+def _details(attributes: Mapping[str, Any]) -> Details:
+    variables = _part(attributes, "Variable_List")
+    hold = _text(attributes, "Hold_Types", 20)
+    return Details(
+        comment=_text(attributes, "comment"),
+        since=_moment(attributes.get("qtime")) or _moment(attributes.get("ctime")),
+        start=_moment(_part(attributes, "estimated").get("start_time")),
+        hold="" if hold == "n" else hold,
+        depend=_text(attributes, "depend", 10_000),
+        walltime=_text(_part(attributes, "Resource_List"), "walltime", 20),
+        run_directory=str(variables.get("RUN_DIR", "")),
+        folder=str(variables.get("PBS_O_WORKDIR", "")),
+    )
+
+
+def _text(attributes: Mapping[str, Any], key: str, limit: int = 300) -> str:
+    return one_line(attributes.get(key) or "", limit)
+
+
+def _moment(text: object) -> datetime | None:
+    """A time as PBS prints it, ``Fri Nov 27 11:05:16 2026``, or as seconds since 1970; ``None`` for anything else."""
+    try:
+        if isinstance(text, int) and not isinstance(text, bool):
+            return datetime.fromtimestamp(text).astimezone()
+        return datetime.strptime(str(text), "%a %b %d %H:%M:%S %Y").astimezone()
+    except (ValueError, OverflowError, OSError):
+        return None

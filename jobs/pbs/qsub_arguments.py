@@ -19,6 +19,7 @@ from jobs.pbs.index_ranges import expression
 from jobs.run.index import Run
 from jobs.run.provenance import REPOSITORY
 
+TRAIN_NAME = "unet_grid"  # also in the #PBS lines of the script, for those who submit it by hand
 TRAIN_SCRIPT = Path("jobs") / "train_array.pbs"
 COLLECT_SCRIPT = Path("jobs") / "collect.pbs"
 PROBE_SCRIPT = Path("jobs") / "probe.pbs"
@@ -51,13 +52,14 @@ def _variables(values: Mapping[str, str]) -> str:
     return ",".join(parts)
 
 
-def _common(site: Mapping[str, Any], *, queue: str | None) -> list[str]:
+def _common(site: Mapping[str, Any], *, queue: str | None, more: str | None) -> list[str]:
     arguments = []
     if queue is not None:
         arguments += ["-q", queue]
     if site["project"] is not None:
         arguments += ["-P", site["project"]]
-    return arguments + shlex.split(site["extra_options"] or "") + shlex.split(site["log_options"])
+    options = (site["extra_options"], more, site["log_options"])
+    return arguments + [word for words in options for word in shlex.split(words or "")]
 
 
 def plan_jobs(
@@ -99,7 +101,7 @@ def plan_jobs(
         variables = {**_directories(run), "WALLTIME_SECONDS": str(seconds(walltime))}
         if again:
             variables["TRAIN_AGAIN"] = "yes"
-        arguments = ["-N", "unet_grid", "-r", "y"]
+        arguments = ["-N", TRAIN_NAME, "-r", "y"]
         if site["job_arrays"]:
             at_a_time = f"%{share}" if share is not None else ""
             arguments += ["-J", expression(part) + at_a_time]
@@ -111,7 +113,7 @@ def plan_jobs(
             log = run.paths.captured(submission, str(part[0]))
         resources = gpu_resources({**site, "mem": requested.mem or site["mem"]})
         arguments += ["-l", resources, "-l", f"walltime={walltime}"]
-        arguments += _common(site, queue=site["queue"])
+        arguments += _common(site, queue=site["queue"], more=site["array_options"])
         arguments += ["-o", str(log.resolve()), "-v", _variables(variables), str(REPOSITORY / TRAIN_SCRIPT)]
         planned.append(PlannedJob(tuple(part), tuple(arguments), requested))
     return planned
@@ -141,7 +143,7 @@ def probe_arguments(run: Run, walltime: str) -> list[str]:
     variables = {**_directories(run), "WALLTIME_SECONDS": str(seconds(walltime))}
     return [
         *("-N", "unet_probe", "-r", "y", "-l", gpu_resources(site), "-l", f"walltime={walltime}"),
-        *_common(site, queue=site["queue"]),
+        *_common(site, queue=site["queue"], more=None),
         *("-o", str(run.paths.captured_probe.resolve()), "-v", _variables(variables)),
         str(REPOSITORY / PROBE_SCRIPT),
     ]
@@ -154,7 +156,7 @@ def collect_arguments(run: Run, ids: Sequence[str], *, submission: int) -> list[
     return [
         *("-N", "unet_collect", "-W", f"depend={dependency(ids)}"),
         *("-l", collect_resources(site), "-l", f"walltime={site['collect_walltime']}"),
-        *_common(site, queue=site["collect_queue"] or site["queue"]),
+        *_common(site, queue=site["collect_queue"] or site["queue"], more=site["collect_options"]),
         *("-o", str(log.resolve()), "-v", _variables(_directories(run)), str(REPOSITORY / COLLECT_SCRIPT)),
     ]
 

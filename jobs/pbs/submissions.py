@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobs.common.errors import ACTIVE, UserError, pasted
+from msgspec.structs import replace
+
+from jobs.common.errors import ACTIVE, UserError
+from jobs.common.hints import hint
 from jobs.common.records import DamagedRecord, read, write
-from jobs.common.schema import Requested, Submission, Submissions, SubmittedJob
+from jobs.common.schema import Change, ProbeJob, Requested, Submission, Submissions, SubmittedJob
 from jobs.pbs.index_ranges import indices_of
 from jobs.pbs.job_ids import job_number
 from jobs.run.index import Run
@@ -23,10 +26,15 @@ _MEM = re.compile(r"[1-9]\d{0,9}(?:kb|mb|gb|tb)", re.IGNORECASE)
 
 def read_submissions(run: Run) -> tuple[Submission, ...]:
     """The submissions on record, oldest first; :class:`UserError` where the record is damaged."""
+    return read_all(run).submissions
+
+
+def read_all(run: Run) -> Submissions:
+    """The whole record; :class:`UserError` where it is damaged."""
     try:
-        return read(run.paths.submissions, Submissions).submissions
+        return read(run.paths.submissions, Submissions)
     except FileNotFoundError:
-        return ()
+        return Submissions()
     except DamagedRecord as error:
         raise UserError(
             f"{error}. It lists the jobs of this run: check  qstat -u $USER , then move the file away"
@@ -70,15 +78,16 @@ def requested(job: SubmittedJob) -> Requested:
 
 
 class LockedSubmissions:
-    """The record of a run's submissions, while this process alone may add to it.
+    """The record of a run's submissions, while this process alone may change it.
 
     ``earlier``: the submissions before the one that is being made. ``current``: the latter as last saved, ``None``
     before the first :meth:`save`.
     """
 
-    def __init__(self, path: Path, earlier: tuple[Submission, ...]) -> None:
+    def __init__(self, path: Path, record: Submissions) -> None:
         self.path = path
-        self.earlier = earlier
+        self.record = record
+        self.earlier = record.submissions
         self.current: Submission | None = None
 
     @property
@@ -88,19 +97,36 @@ class LockedSubmissions:
 
     def save(self, submission: Submission) -> None:
         """Write ``submission`` as the newest; :class:`UserError` where the file cannot be written."""
-        self._write((*self.earlier, submission))
+        self._write(replace(self.record, submissions=(*self.earlier, submission)))
         self.current = submission
 
     def withdraw(self) -> None:
         """Remove the submission that is being made from the file."""
-        self._write(self.earlier)
+        self._write(replace(self.record, submissions=self.earlier))
         self.current = None
 
-    def _write(self, submissions: tuple[Submission, ...]) -> None:
+    def add_probe(self, probe: ProbeJob) -> None:
+        """Write that a job which measures the run was submitted."""
+        self._write(replace(self.record, probes=(*self.record.probes, probe)))
+
+    def add_change(self, change: Change, requested: Mapping[str, Requested] | None = None) -> None:
+        """Write ``change``; ``requested`` is what jobs request now, by id, where that has changed."""
+        new = requested or {}
+        submissions = tuple(
+            replace(
+                one,
+                jobs=tuple(replace(job, asked=new[job.id]) if job.id in new else job for job in one.jobs),
+            )
+            for one in self.earlier
+        )
+        self._write(replace(self.record, submissions=submissions, changes=(*self.record.changes, change)))
+
+    def _write(self, record: Submissions) -> None:
         try:
-            write(self.path, Submissions(submissions=submissions))
+            write(self.path, record)
         except OSError as error:
             raise UserError(f"{self.path} cannot be written ({_reason(error)})") from error
+        self.record = record
 
 
 def _reason(error: OSError) -> str:
@@ -132,7 +158,7 @@ def locked_submissions(
     except Timeout:
         raise UserError(
             f"another process is still submitting {run.paths.root} after {limit:g} s; expected one at a time. "
-            f"To see what it has submitted: python -m jobs.status {pasted(run.paths.root)} --live",
+            f"To see what it has submitted: {hint('jobs.status', run.paths.root, '--live')}",
             exit_code=ACTIVE,
         ) from None
     except OSError as error:
@@ -140,6 +166,6 @@ def locked_submissions(
             f"{run.paths.root} cannot be locked ({_reason(error)}); expected a run directory that you may write to"
         ) from error
     try:
-        yield LockedSubmissions(run.paths.submissions, read_submissions(run))
+        yield LockedSubmissions(run.paths.submissions, read_all(run))
     finally:
         lock.release()

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from jobs.common.errors import UserError, pasted
+from jobs.common.errors import UserError
+from jobs.common.hints import hint
 from jobs.common.schema import CollectJob, Submission, SubmittedJob
 from jobs.pbs.commands import Scheduler
 from jobs.pbs.index_ranges import expression
@@ -28,12 +29,14 @@ def submit(
     *,
     kind: str,
     waiting: CollectJob | None = None,
+    active: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> Submission:
     """Submit ``planned`` and a job that collects afterwards; returns the submission as recorded.
 
     ``kind``: ``submit`` or ``resubmit``. ``waiting``: a collect job that has not started. It is changed (``qalter``) to
-    wait for the new jobs as well; where that fails, a new collect job follows.
+    wait for the new jobs as well; where that fails, a new collect job follows. ``active``: the ids of earlier jobs of
+    the run that have not ended: the collect job waits for them, too.
 
     Raises :class:`UserError` where PBS refuses a job or the record cannot be written. The message then names the jobs
     that are in the queue already, and how to go on.
@@ -57,14 +60,16 @@ def submit(
             submission = replace(submission, jobs=(*submission.jobs, submitted))
             record.save(submission)
             say(f"  {job_id}")
-        submission = replace(submission, collect=_collect(run, submission, scheduler, waiting, say))
+        submission = replace(submission, collect=_collect(run, submission, scheduler, waiting, active, say))
         record.save(submission)
     except UserError as error:
         if not submission.jobs:
             with contextlib.suppress(UserError):  # an empty submission on record does no harm
                 record.withdraw()
             raise
-        raise UserError(_half_submitted(run, record, submission, error), exit_code=error.exit_code) from error
+        raise UserError(
+            _half_submitted(run, record, submission, active, error), exit_code=error.exit_code
+        ) from error
     return submission
 
 
@@ -73,12 +78,13 @@ def _collect(
     submission: Submission,
     scheduler: Scheduler,
     waiting: CollectJob | None,
+    active: Sequence[str],
     say: Callable[[str], None],
 ) -> CollectJob:
     """The job that collects after those of ``submission``: ``waiting`` if it can be extended, otherwise a new one."""
-    ids = tuple(job.id for job in submission.jobs)
+    ids = (*active, *(job.id for job in submission.jobs))
     if waiting is not None:
-        waits_for = (*waiting.waits_for, *ids)
+        waits_for = tuple(dict.fromkeys([*waiting.waits_for, *ids]))
         arguments = ["-W", f"depend={dependency(waits_for)}", waiting.id]
         say(shell_line("qalter", arguments))
         refused = scheduler.qalter(arguments)
@@ -93,7 +99,9 @@ def _collect(
     return CollectJob(id=job_id, command=("qsub", *arguments), waits_for=ids)
 
 
-def _half_submitted(run: Run, record: LockedSubmissions, submission: Submission, error: UserError) -> str:
+def _half_submitted(
+    run: Run, record: LockedSubmissions, submission: Submission, active: Sequence[str], error: UserError
+) -> str:
     """The message of ``error``, then which jobs are in the queue already, and how to go on."""
     on_record = record.current or Submission()
     kept = [job.id for job in on_record.jobs]
@@ -107,8 +115,8 @@ def _half_submitted(run: Run, record: LockedSubmissions, submission: Submission,
         lines.append(
             f"already submitted, but not on record: {', '.join(lost)}. Delete them: {shell_line('qdel', lost)}"
         )
-    lines.append(f"then submit the points that are missing: python -m jobs.resubmit {pasted(run.paths.root)}")
+    lines.append(f"then submit the points that are missing: {hint('jobs.resubmit', run.paths.root)}")
     if kept:
-        follow = collect_arguments(run, kept, submission=submission.number)
+        follow = collect_arguments(run, [*active, *kept], submission=submission.number)
         lines.append(f"or only collect after the jobs that are on record:\n  {shell_line('qsub', follow)}")
     return "\n".join(lines)

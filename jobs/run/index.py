@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -255,3 +255,18 @@ def parse_indices(text: str) -> list[int]:
             raise UserError(f"--indices: received {text!r}, expected a range of at most a million")
         chosen.update(range(int(match[1]), int(match[2] or match[1]) + 1))
     return sorted(chosen)
+
+
+def indices_text(indices: Iterable[int]) -> str:
+    """The inverse of :func:`parse_indices`.
+
+    >>> indices_text([9, 3, 7, 8])
+    '3,7-9'
+    """
+    parts: list[list[int]] = []
+    for index in sorted(set(indices)):
+        if parts and index == parts[-1][1] + 1:
+            parts[-1][1] = index
+        else:
+            parts.append([index, index])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)

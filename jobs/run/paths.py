@@ -140,6 +140,19 @@ class RunPaths:
         """The output of one sub-job, as PBS captured it; each submission has its own file per index."""
         return self.logs / f"submission_{submission:02d}_{index}.log"
 
+    def newest_captured(self) -> dict[int, Path]:
+        """By index, the file of :meth:`captured` of the newest submission that has one for that point."""
+        found = {}
+        for path in sorted(self.logs.glob("submission_*_*.log")):
+            index = path.stem.rpartition("_")[2]
+            if index.isdecimal():
+                found[int(index)] = path
+        return found
+
+    def array_marks(self) -> list[Path]:
+        """``logs/.array_NN``: made by the first sub-job of an array that was submitted by hand and chose this run."""
+        return sorted(self.logs.glob(".array_*"))
+
     @property
     def captured_probe(self) -> Path:
         """The output of a probe job, as PBS captured it."""

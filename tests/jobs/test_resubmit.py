@@ -135,7 +135,8 @@ def test_a_collect_that_has_started_is_followed_by_a_new_one(run, pbs):  # noqa:
     pbs.sub_job(1, 3, job_state="X", run_count=1, Exit_status=13)
     pbs.trouble("qalter", {"code": 35, "stderr": "qalter: Job has finished 2.pbshost\n"})
     assert resubmit.main([str(run.paths.root), "--class", "error"]) == 0
-    assert qsubs(pbs)[-1]["-W"] == "depend=afterany:3[].pbshost"
+    # The first array still has sub-jobs: what they train is collected, too.
+    assert qsubs(pbs)[-1]["-W"] == "depend=afterany:1[].pbshost:3[].pbshost"
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,33 @@ def test_live_asks_exactly_once_and_names_what_is_queued(run, array):  # noqa: F
     [
         (None, {"job_state": "R", "run_count": 1}, "running"),
         ("running", {"job_state": "R", "run_count": 1}, "running"),
-        ("running", {"job_state": "X", "run_count": 1, "Exit_status": 137}, "oom"),
+        (
+            "running",
+            {"job_state": "X", "run_count": 1, "Exit_status": 137},
+            "lost",
+        ),  # anybody can send signal 9
+        (
+            "running",
+            {
+                "job_state": "X",
+                "run_count": 1,
+                "Exit_status": 137,
+                "resources_used": {"mem": "33000000kb"},
+                "Resource_List": {"mem": "32gb"},
+            },
+            "oom",
+        ),
+        (
+            "running",
+            {
+                "job_state": "X",
+                "run_count": 1,
+                "Exit_status": 137,
+                "resources_used": {"mem": "3000000kb"},
+                "Resource_List": {"mem": "32gb"},
+            },
+            "lost",
+        ),
         ("running", {"job_state": "X", "run_count": 1, "Exit_status": -29}, "timeout"),
         ("running", {"job_state": "X", "run_count": 1, "Exit_status": -27}, "oom"),
         ("running", {"job_state": "X", "run_count": 1, "Exit_status": 271}, "cancelled"),
@@ -119,7 +145,7 @@ def test_the_summary_shows_what_runs_what_failed_why_and_how_to_go_on(run, capsy
     assert "2 of 12 points have a result: 7 waiting, 1 running, 1 done, 1 diverged, 1 oom, 1 timeout" in shown
     assert "3/2" in shown and "0.410" in shown and "0.450 (2)" in shown
     assert "ResourceExhausted: x" in shown and "| fourth" in shown and "| first" not in shown
-    assert f"python -m jobs.resubmit {run.paths.root} --class timeout --walltime 08:00:00" in shown
+    assert f"python -m jobs.resubmit {run.paths.root} --all-failed --indices 5 --walltime 08:00:00" in shown
     assert "best so far" in shown and run.entry(1).name in shown
 
 

@@ -180,6 +180,7 @@ def test_of_two_submits_at_once_exactly_one_submits(run, pbs, races):
         ids = [record[0]["jobs"][0]["id"], record[0]["collect"]["id"]]
         assert ids == [f"{2 * race + 1}[].pbshost", f"{2 * race + 2}.pbshost"]
         assert len(pbs.calls("qsub")) == 2 * race + 2
+        pbs.finish(2 * race + 1)
         run.paths.submissions.unlink()
 
 
@@ -193,6 +194,7 @@ def test_of_two_resubmits_at_once_exactly_one_submits(run, pbs, races):
         assert said.count("12 points submitted as") == 1
         assert [one["number"] for one in read_record(run.paths.submissions)["submissions"]] == [1]
         assert len(pbs.calls("qsub")) == 2 * race + 2
+        pbs.finish(2 * race + 1)
         run.paths.submissions.unlink()
 
 
@@ -359,7 +361,8 @@ def test_a_probe_is_one_short_job_with_the_resources_of_a_sub_job(uneven, pbs, c
     assert "select=1:ncpus=8:ngpus=1:mem=32gb" in call and "walltime=00:20:00" in call
     assert "WALLTIME_SECONDS=1200" in call[call.index("-v") + 1]
     assert call[-1] == str(REPOSITORY / "jobs/probe.pbs") and uneven.paths.site.exists()
-    assert not uneven.paths.submissions.exists()
+    record = read_record(uneven.paths.submissions)
+    assert record["submissions"] == [] and [probe["id"] for probe in record["probes"]] == ["1.pbshost"]
     assert submit.main([str(uneven.paths.root)]) == 0  # a probe is no submission of points
 
 

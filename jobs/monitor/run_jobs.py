@@ -1,0 +1,82 @@
+"""Which PBS jobs belong to a run, and which of them have a sub-job for a point.
+
+``submissions.json`` names those of ``jobs.submit`` and ``jobs.resubmit``. Those that were submitted by hand are found by
+what the points recorded, by the mark that the first sub-job leaves, and in the queue by the RUN_DIR that they got.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from jobs.common.schema import Submission
+from jobs.pbs.commands import Scheduler
+from jobs.pbs.job_ids import array_id, job_number
+from jobs.pbs.qstat_output import Answer
+from jobs.pbs.qsub_arguments import TRAIN_NAME
+from jobs.pbs.submissions import jobs_of
+from jobs.point.status import PointStatus
+from jobs.run.index import Run
+
+
+def own_job(status: PointStatus) -> str | None:
+    """The id of the job that trained the point last, as the point recorded it."""
+    return status.record.job_id if status.record is not None else None
+
+
+class RunJobs:
+    """The jobs of a run: which there are, and which of them have a sub-job for a point."""
+
+    def __init__(self, run: Run, submissions: Sequence[Submission], statuses: Iterable[PointStatus]) -> None:
+        self.run = run
+        self.ids: dict[int, str] = {}  # of those that train points
+        self.others: dict[int, str] = {}  # of those that collect
+        self.numbers: dict[int, set[int]] = {}  # by the index of the point
+        self.by_hand: set[int] = set()
+        for job_id, indices in jobs_of(submissions):
+            number = job_number(job_id)
+            if number is not None:
+                self.ids[number] = job_id
+                for index in indices:
+                    self.numbers.setdefault(index, set()).add(number)
+        for collect in (one.collect for one in submissions if one.collect is not None):
+            number = job_number(collect.id)
+            if number is not None:
+                self.others[number] = collect.id
+        for entry, status in zip(run.entries, statuses, strict=True):
+            own = own_job(status)
+            number = job_number(own)
+            if own is not None and number is not None:
+                self._add(number, array_id(own))
+                self.numbers.setdefault(entry.index, set()).add(number)
+        for mark in run.paths.array_marks():
+            number = job_number(mark.name.removeprefix(".array_"))
+            if number is not None:
+                self._add(number, f"{number}[]")
+
+    def _add(self, number: int, job_id: str) -> None:
+        """Add a job that is on no record: it was submitted by hand."""
+        if number not in self.ids:
+            self.ids[number] = job_id
+            self.by_hand.add(number)
+
+    def asked_about(self) -> list[str]:
+        """The ids for ``qstat``: what is on record in its order, then the rest."""
+        recorded = {number: job_id for number, job_id in self.ids.items() if number not in self.by_hand}
+        rest = {number: self.ids[number] for number in self.by_hand}
+        return list({**recorded, **self.others, **dict(sorted(rest.items()))}.values())
+
+    def find_by_hand(self, scheduler: Scheduler) -> None:
+        """Add the jobs in the queue that were submitted by hand for this run and have not started."""
+        root = self.run.paths.root.resolve()
+        waiting = scheduler.jobs_in_the_queue(TRAIN_NAME, known=self.ids)
+        for job_id, details in waiting.items():
+            number = job_number(job_id)
+            if number is not None and details.run_directory and Path(details.run_directory).resolve() == root:
+                self._add(number, job_id)
+
+    def learn(self, answer: Answer) -> None:
+        """Add the sub-jobs of arrays that were submitted by hand: PBS's answer lists all their indices."""
+        for number, index in answer.jobs:
+            if number in self.by_hand and index is not None:
+                self.numbers.setdefault(index, set()).add(number)

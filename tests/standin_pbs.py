@@ -251,10 +251,12 @@ def _qselect(state: dict[str, Any], arguments: list[str]) -> int:
 def _as_text(state: dict[str, Any], arguments: list[str]) -> int:
     """``qstat -f ID...`` without JSON. Long lines continue after a line break and a tab."""
     code = 0
+    if "-xf" in arguments and not state["history"]:
+        return _refuse("qstat: PBS is not configured to maintain job history", 0)
     for name in [word for word in arguments if word[0].isdigit()]:
         number = re.match(r"\d+", name)[0]
         job = state["jobs"].get(number)
-        if job is None or (job["job_state"] == "F" and not {"-x", "-xf"} & {*arguments}):
+        if job is None or (job["job_state"] == "F" and "-xf" not in arguments):
             code = _refuse(f"qstat: Unknown Job Id {name}", 153)
             continue
         attributes = {

@@ -8,6 +8,7 @@ With --run-dir on an existing run, add points to it: known ones keep their index
 import argparse
 import contextlib
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
@@ -43,6 +44,10 @@ def main(argv: list[str] | None = None) -> int:
             print(explain(config))
             return 0
         root = arguments.run_dir or default_run_directory()
+        if arguments.run_dir is None:
+            # A job that is submitted by hand takes the newest run of that time, which PBS notes to the second. A run that is
+            # begun after it must not be made in the same second.
+            time.sleep(1 - time.time() % 1)
         try:
             made = make_run(config, root)
         finally:

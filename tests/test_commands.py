@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
+import time
+from datetime import datetime
 
 import pytest
 
@@ -79,6 +82,17 @@ def test_the_default_run_directory_has_the_guides_name(place):
     assert make_grid.main([]) == 0
     (run,) = place.glob("hyperparameter_optimization_????????_??????")
     assert (run / "index.csv").is_file()
+
+
+def test_a_run_is_made_in_a_later_second_than_it_was_begun_in(place):
+    """PBS notes to the second when a job was submitted: the newest run of that time must not be in doubt."""
+    for _ in range(2):
+        begun = int(time.time())
+        assert make_grid.main([]) == 0
+        (run,) = place.glob("hyperparameter_optimization_*")
+        made = json.loads((run / "provenance.json").read_text())["made"][0]["made"]
+        assert datetime.fromisoformat(made).timestamp() > begun
+        shutil.rmtree(run)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from jobs.common.errors import NOTHING, OK, PARTIAL, run_command
-from jobs.monitor.summary import collect, describe
+from jobs.monitor.summary import collect, describe, device_notes
 from jobs.run.index import read_run
 
 SHOWN = 20
@@ -40,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"  no result: {point.index} {point.name}: {point.state}{reason}")
         if len(collected.missing) > SHOWN:
             print(f"  and {len(collected.missing) - SHOWN} more; see the column 'status'")
+        for note in device_notes(collected):
+            print(f"note: {note}")
         if not collected.with_result:
             return NOTHING
         return PARTIAL if collected.missing else OK

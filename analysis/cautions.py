@@ -23,10 +23,11 @@ def cautions(
     fictitious: Iterable[FictitiousAxis] = (),
     agreement: ValidationAgainstTest | None = None,
     sensitivity: Iterable[Sensitivity] = (),
+    devices: Caution | None = None,
 ) -> tuple[Caution, ...]:
     """The warnings of a summary; empty if there are none.
 
-    ``ranking``, ``fictitious``, ``agreement`` and ``sensitivity`` are the findings about the same ``frame``
+    ``ranking``, ``fictitious``, ``agreement``, ``sensitivity`` and ``devices`` are the findings about the same ``frame``
     (:func:`analysis.summary.load_summary`).
     """
     found = (
@@ -40,6 +41,7 @@ def cautions(
         _rows(frame),
         _synthetic(frame),
         _accumulated(frame),
+        devices,
         _updates(frame),
         _rising(frame),
         _border(frame, ranking),

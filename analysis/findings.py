@@ -17,6 +17,7 @@ from analysis.axes import fictitious_axes
 from analysis.cautions import cautions
 from analysis.conclusions import best, best_by_architecture, noise_words
 from analysis.configurations import ranking
+from analysis.devices import device_caution
 from analysis.metrics import KEY_METRICS, WORDS
 from analysis.next_steps import next_steps
 from analysis.ranking import near_chance, pareto_front, ranked
@@ -106,7 +107,14 @@ def findings(
         split=common_text(frame, "split"),
         seeds=int(frame["seed"].nunique()),
         fictitious=fictitious,
-        cautions=cautions(frame, order, fictitious=fictitious, agreement=agreement, sensitivity=choices),
+        cautions=cautions(
+            frame,
+            order,
+            fictitious=fictitious,
+            agreement=agreement,
+            sensitivity=choices,
+            devices=device_caution(frame, root),
+        ),
         next_steps=next_steps(frame, order, leading.indistinguishable, root, output),
         near_chance=tuple(frame.loc[near_chance(frame), "name"]),
         noise=noise_words(frame, order.means),

@@ -49,6 +49,7 @@ CautionKind = Literal[
     "duplicates",
     "synthetic data",
     "accumulated gradients",
+    "devices",
     "number of updates",
     "still rising",
     "border of the grid",

@@ -43,6 +43,7 @@ from jobs.monitor.summary import describe
 from jobs.point.accumulation import may_accumulate
 from jobs.point.circuit_breaker import LOCAL_SESSION
 from jobs.point.endings import Ending, record_death
+from jobs.point.gpu_check import CPU, likely_causes
 from jobs.point.gpus import ask_driver, named_gpus
 from jobs.point.log import captured
 from jobs.point.memory import oom_kills
@@ -106,6 +107,9 @@ class Display(Protocol):
     def ended(self, entry: Entry, status: PointStatus) -> None:
         """A point has ended."""
 
+    def note(self, text: str) -> None:
+        """Show something that concerns all points."""
+
     def close(self) -> None:
         """Nothing more will be shown."""
 
@@ -154,6 +158,10 @@ class PlainLines:
         place = f"[{self.time_left.count}/{self.time_left.total}]"
         print(f"{place} {entry.name}: {_outcome(status)} ({self.time_left.left()})", flush=True)
 
+    def note(self, text: str) -> None:
+        """Print a line."""
+        print(f"note: {text}", flush=True)
+
     def close(self) -> None:
         """Print nothing."""
 
@@ -187,6 +195,10 @@ class Bar:
         self.time_left.add()
         self.progress.update(self.task, advance=1, left=self.time_left.left())
 
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        self.progress.console.print(f"note: {text}", style="yellow", markup=False, highlight=False)
+
     def close(self) -> None:
         """Leave the bar as it is."""
         self.progress.stop()
@@ -214,6 +226,7 @@ def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display
     session = secrets.token_hex(4)
     waiting = list(entries)
     free = list(slots)
+    unused = False  # a GPU that a point was given, and TensorFlow does not see
     at_work: dict[Any, tuple[Any, Entry, Slot, int | None]] = {}
     try:
         while waiting or at_work:
@@ -234,6 +247,12 @@ def run_local(run: Run, entries: Sequence[Entry], slots: Sequence[Slot], display
                 free.append(slot)
                 record_death(run, entry, process.pid, process.exitcode, kills_before=kills)
                 status = read_status(run, entry)
+                if slot.gpu is not None and not unused and status.record is not None:
+                    unused = status.record.device == CPU
+                    if unused:
+                        display.note(
+                            f"the points train on the CPU: TensorFlow sees no GPU. {likely_causes(run=run)}"
+                        )
                 if may_accumulate(run, entry, status):
                     waiting.insert(0, entry)  # in a new process, with smaller parts of its batches
                 else:
@@ -325,10 +344,13 @@ def main(argv: list[str] | None = None) -> int:
         if not chosen:
             print(f"{run.paths.root}: nothing to train")
             return OK if all(STATES[name].ended for name in skipped) else PARTIAL
-        slots = share_out(arguments.workers, usable_cores(), visible_gpus())[: max(1, len(chosen))]
+        gpus = visible_gpus()
+        slots = share_out(arguments.workers, usable_cores(), gpus)[: max(1, len(chosen))]
         chosen = longest_first(run, chosen)  # a long one that starts last would delay the end
         print(
-            f"{plural(len(chosen), 'point')} to train, {len(slots)} at a time; data: {run.source}", flush=True
+            f"{plural(len(chosen), 'point')} to train, {len(slots)} at a time, "
+            f"on {plural(len(gpus), 'GPU') if gpus else 'the CPU'}; data: {run.source}",
+            flush=True,
         )
         console = Console()
         display = Bar(len(chosen), console) if console.is_terminal else PlainLines(len(chosen))

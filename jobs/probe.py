@@ -5,7 +5,8 @@ for a few steps, each in a process of its own, on the run's data and through the
 point: probe.json is all that it writes. Submit it as a job with: python -m jobs.submit --probe RUN
 
 Exit codes: 0 every combination was measured or ran out of memory (which is an answer, too), 3 some were not measured,
-2 bad arguments or no usable run, 6 another probe of this run is active, 130 interrupted (what was measured is kept).
+or the job asked for a GPU and TensorFlow sees none, 2 bad arguments or no usable run, 6 another probe of this run is
+active, 130 interrupted (what was measured is kept).
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def probe(
 
     ``probe.json`` is replaced after each kind, so that an interruption loses at most one; the kinds measured before stay
     until they are measured again. Inside a PBS job no kind is started that may not fit into the walltime.
-    Raises :class:`UserError` where another probe of this run is active, or ``probe.json`` is not of this run.
+    Raises :class:`jobs.point.gpu_check.NoGpuError` in a job whose GPU TensorFlow does not see, and
+    :class:`UserError` where another probe of this run is active, or ``probe.json`` is not of this run.
     """
     try:
         guard = FileLock(run.paths.probe_lock).acquire(timeout=0)

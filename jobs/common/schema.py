@@ -61,7 +61,7 @@ class PointRecord(Process, frozen=True):
 
     Times are ISO 8601 in UTC. ``attempts`` is the number of this attempt, from 1. ``accumulation`` is the number
     of parts into which each batch is split. ``session`` names the array job or local run. ``not_started``: the
-    circuit breaker kept it from starting.
+    circuit breaker kept it from starting. ``device``: what TensorFlow computes on, a GPU's name or ``CPU``.
     """
 
     name: str = ""
@@ -74,6 +74,7 @@ class PointRecord(Process, frozen=True):
     session: str | None = None
     accumulation: Annotated[int, Meta(ge=1, le=10**6)] | None = None
     not_started: bool = False
+    device: str = ""
     epoch: Count = 0
     epochs: Count = 0
     val_jaccard: float | None = None

@@ -13,11 +13,13 @@ from typing import get_args
 
 import msgspec
 
+from jobs.common.errors import PARTIAL
 from jobs.common.schema import Measurement, MeasurementStatus
 from jobs.cost.measurements import kind
 from jobs.cost.probe_training import Order, Progress, work
 from jobs.point.claim import host_name
 from jobs.point.endings import class_of_exit
+from jobs.point.gpu_check import NoGpuError
 from jobs.point.gpus import ask_driver, named_gpus
 from jobs.point.memory import oom_kills
 from jobs.run.index import Entry, Run
@@ -39,7 +41,8 @@ def measure(
 ) -> Measurement:
     """Probe the kind of ``entry``; its ``status`` is how the process ended. ``limit`` is in seconds.
 
-    ``target`` is the body of the process.
+    ``target`` is the body of the process. Raises :class:`jobs.point.gpu_check.NoGpuError` in a job that asked for a GPU
+    where TensorFlow sees none: the times of a CPU would be of no use.
     """
     # A fork costs nothing while nothing heavy is imported here; with TensorFlow's threads it would hang.
     tensorflow = "tensorflow" in sys.modules
@@ -73,6 +76,8 @@ def measure(
             process.join()
         receiving.close()
         shutil.rmtree(run.paths.probe_scratch, ignore_errors=True)
+    if found.no_gpu:
+        raise NoGpuError(found.no_gpu, exit_code=PARTIAL)
     status, reason = found.measurement.status, found.measurement.reason
     if late:
         status, reason = "timeout", f"took more than {limit:.0f} s; see --limit"

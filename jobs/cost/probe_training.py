@@ -26,6 +26,7 @@ import msgspec
 from jobs.common.schema import Measurement
 from jobs.cost.measurements import WARM_STEPS, kind
 from jobs.point.claim import host_name
+from jobs.point.gpu_check import NoGpuError
 from jobs.point.log import captured
 from jobs.point.memory import is_out_of_memory, peak_memory_mb
 from jobs.point.preparation import prepare
@@ -60,10 +61,14 @@ class Order:
 
 @dataclass(frozen=True)
 class Progress:
-    """What was measured so far. ``ended``: this is all, and its ``status`` is final."""
+    """What was measured so far. ``ended``: this is all, and its ``status`` is final.
+
+    ``no_gpu``: the sentence for the user where nothing may be measured, because the job's GPU is missing.
+    """
 
     measurement: Measurement
     ended: bool = False
+    no_gpu: str = ""
 
 
 class Reporter:
@@ -78,6 +83,10 @@ class Reporter:
         """Set fields of the measurement and send it."""
         self._measurement = msgspec.structs.replace(self._measurement, **values)
         self._connection.send(Progress(self._measurement))
+
+    def refuse(self, no_gpu: str) -> None:
+        """Nothing may be measured on this node."""
+        self._connection.send(Progress(self._measurement, ended=True, no_gpu=no_gpu))
 
     def end(self, **values: Any) -> None:
         """Set the last fields, the ``status`` among them, and send the measurement for the last time."""
@@ -196,7 +205,7 @@ def train_shortly(run: Run, entry: Entry, order: Order, reporter: Reporter) -> N
     settings = {**entry.point.settings, "learning_rate": LEARNING_RATE, "early_stopping_patience": None}
     prepared = prepare(run, settings, threads=order.threads)
     data, startup = prepared.data, prepared.startup
-    reporter.update(startup=startup, device=training.hardware()["device"])
+    reporter.update(startup=startup, device=prepared.device)
     part, settings["epochs"] = short_training(data, settings, order.steps)
     occupied = occupied_memory(data, part)  # until the end
 
@@ -248,6 +257,10 @@ def answer(run: Run, entry: Entry, order: Order, reporter: Reporter) -> None:
     outcome = {"status": "measured"}
     try:
         train_shortly(run, entry, order, reporter)
+    except NoGpuError as error:
+        print(error, flush=True)
+        reporter.refuse(str(error))
+        return
     except Exception as error:  # noqa: BLE001 - any error becomes the status of this kind
         traceback.print_exc()
         sys.stderr.flush()

@@ -278,6 +278,7 @@ SITE: dict[str, Setting] = {
     "preset": _one_of("openpbs", *PRESETS),
     "ncpus": _whole(8, 1),
     "ngpus": _whole(1, 0),
+    "allow_cpu": _switch(default=False),
     "mem": _size("32gb"),
     "walltime": _duration("04:00:00"),
     "on_oom": _one_of("skip", "skip", "accumulate"),

@@ -6,15 +6,18 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.common.errors import one_line
 from jobs.common.files import write_text_atomically
 from jobs.common.schema import Metrics, Result
 from jobs.common.states import STATES
+from jobs.common.units import plural
 from jobs.grid.settings import POINT
 from jobs.monitor.usage import Usage, usage
+from jobs.pbs.job_ids import job_number
+from jobs.point.gpu_check import CPU, gpus_by_job
 from jobs.point.status import PointStatus, read_status, watch_silent
 from jobs.run.index import Entry, Run
 
@@ -71,10 +74,16 @@ class Missing:
 
 @dataclass(frozen=True)
 class Collected:
-    """How many points are in which state, and which have no result."""
+    """How many points are in which state, and which have no result.
+
+    ``devices``: how many results were computed on which device. ``without_gpu``: how many of them on the CPU, in jobs
+    that asked for a GPU.
+    """
 
     counts: Counter[str]
     missing: list[Missing]
+    devices: Counter[str] = field(default_factory=Counter)
+    without_gpu: int = 0
 
     @property
     def total(self) -> int:
@@ -140,6 +149,8 @@ def collect(run: Run, *, settle: bool = False, say: Callable[[str], None] = prin
     writer.writeheader()
     counts: Counter[str] = Counter()
     missing = []
+    devices: Counter[str] = Counter()
+    on_cpu: list[str] = []
     watched = watch_silent(run, say) if settle else {}
     for entry in run.entries:
         status = watched.get(entry.index) or read_status(run, entry)
@@ -147,8 +158,30 @@ def collect(run: Run, *, settle: bool = False, say: Callable[[str], None] = prin
         if not STATES[status.state].ended:
             missing.append(Missing(entry.index, entry.name, status.state, one_line(status.reason)))
         writer.writerow(_row(run, entry, status))
+        if status.whole_result is not None and status.whole_result.device:
+            devices[one_line(status.whole_result.device, 60)] += 1
+            if status.whole_result.device == CPU and status.whole_result.job_id:
+                on_cpu.append(status.whole_result.job_id)
     write_text_atomically(run.paths.summary, text.getvalue())
-    return Collected(counts, missing)
+    asked = gpus_by_job(run) if on_cpu else {}
+    without = sum(asked.get(job_number(one) or 0, run.site["ngpus"]) > 0 for one in on_cpu)
+    return Collected(counts, missing, devices, without)
+
+
+def device_notes(collected: Collected) -> list[str]:
+    """What to know about the devices of the points before their times are compared; empty if there is nothing."""
+    notes = []
+    if collected.without_gpu:
+        notes.append(
+            f"{plural(collected.without_gpu, 'point')} trained on the CPU, although their jobs asked for a GPU "
+            "(allow_cpu in the site block)"
+        )
+    if len(collected.devices) > 1:
+        shown = ", ".join(f"{count} on {device}" for device, count in collected.devices.most_common(6))
+        notes.append(
+            f"the points were trained on different devices ({shown}): their scores are comparable, their times are not"
+        )
+    return notes
 
 
 def describe(counts: Counter[str], order: Sequence[str] = tuple(STATES)) -> str:

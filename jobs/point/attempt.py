@@ -177,6 +177,8 @@ class _Attempt:
         except Exception as error:  # noqa: BLE001 - the one place where an exception becomes a class of failure
             if self.termination.arrived is not None:
                 return self.epochs.stopped()
+            if isinstance(error, UserError):
+                return Ending("error", textwrap.shorten(str(error), 1500))
             traceback.print_exc()
             summary = textwrap.shorten(f"{type(error).__name__}: {error}", 900)
             if is_out_of_memory(error, self.paths.log):
@@ -192,7 +194,10 @@ class _Attempt:
         self.hardware = training.hardware
         prepared = prepare(self.run, self.settings, threads=threads)
         data = prepared.data
-        self.log.line(f"data: {data.describe()}")
+        self.journal.note(device=prepared.device)
+        self.log.line(f"data: {data.describe()}; device: {prepared.device}")
+        if prepared.remark:
+            self.log.line(f"note: {prepared.remark}")
         remark = note(self.settings["batch_size"], self.parts) if self.parts > 1 else ""
         if remark:
             self.log.line(f"not enough memory before: {remark}")
@@ -220,7 +225,7 @@ class _Attempt:
                 trained,
                 data,
                 self.record,
-                note="; ".join(filter(None, [remark, *lacking])),
+                note="; ".join(filter(None, [remark, prepared.remark, *lacking])),
                 lineage=self.resumption.lineage,
                 resumed=self.resumption.resumed,
                 startup=prepared.startup,

@@ -31,6 +31,10 @@ class Journal:
         """The record as written last."""
         return self._record
 
+    def note(self, **more: Any) -> None:
+        """Set fields of the record; they are written with the next :meth:`write`."""
+        self._record = msgspec.structs.replace(self._record, **more)
+
     def write(self, state: str, reason: str = "", **more: Any) -> None:
         """Write the status record; :class:`jobs.point.claim.TakenOver` where another process has the point."""
         self._claim.check()

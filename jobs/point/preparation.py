@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.common.errors import UserError
 from jobs.point.claim import process_age
+from jobs.point.gpu_check import check_device
 from jobs.run.index import Run
 
 if TYPE_CHECKING:
@@ -17,16 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The run's data, and the seconds of ``import`` (since the process started) and ``data`` so far."""
+    """The run's data, and the seconds of ``import`` (since the process started) and ``data`` so far.
+
+    ``device``: what TensorFlow computes on. ``remark``: see :func:`jobs.point.gpu_check.check_device`.
+    """
 
     data: PackedData
     startup: dict[str, float | None]
+    device: str
+    remark: str = ""
 
 
 def prepare(run: Run, settings: Mapping[str, Any], *, threads: int | None = None) -> Prepared:
     """Prepare this process to train a point of ``run`` with ``settings``, on at most ``threads`` cores.
 
-    Raises :class:`UserError` where the packed data are not those from which the run was made, and what
+    Raises :class:`jobs.point.gpu_check.NoGpuError` in a job that asked for a GPU where TensorFlow sees none,
+    :class:`UserError` where the packed data are not those from which the run was made, and what
     :func:`unet_models.data.packing.read_packed` raises where they cannot be read.
     """
     from unet_models.data.packing import read_packed
@@ -36,6 +43,8 @@ def prepare(run: Run, settings: Mapping[str, Any], *, threads: int | None = None
     startup = {"import": process_age()}
     since = time.monotonic()
     training.prepare_process(settings, threads=threads)
+    device = training.device()
+    remark = check_device(run, device, built_for_gpus=training.built_for_gpus())
     data = read_packed(run.paths.data)
     startup["data"] = time.monotonic() - since
     if data.fingerprint != run.fingerprint:
@@ -43,4 +52,4 @@ def prepare(run: Run, settings: Mapping[str, Any], *, threads: int | None = None
             f"{run.paths.data} contains the data {data.fingerprint}, expected {run.fingerprint}: "
             "it was replaced after the run was made; make a new run"
         )
-    return Prepared(data, startup)
+    return Prepared(data, startup, device, remark)

@@ -17,7 +17,16 @@ import numpy as np
 
 from unet_models.training.state import ResumeError, Trained, TrainingState
 
-__all__ = ["ResumeError", "Trained", "TrainingState", "hardware", "prepare_process", "train"]
+__all__ = [
+    "ResumeError",
+    "Trained",
+    "TrainingState",
+    "built_for_gpus",
+    "device",
+    "hardware",
+    "prepare_process",
+    "train",
+]
 
 BATCHES = 4
 # Set by the trials: seconds per batch, and a file that gets one line for each training that reached its end.
@@ -28,6 +37,14 @@ epochs_trained = 0
 
 def prepare_process(settings, *, threads=None) -> None:
     pass
+
+
+def device() -> str:
+    return "none"
+
+
+def built_for_gpus() -> bool:
+    return False
 
 
 def hardware() -> dict[str, Any]:

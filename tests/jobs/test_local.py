@@ -18,14 +18,14 @@ from jobs.point.status import read_status
 from tests.conftest import REPOSITORY
 
 
-def local(run, *arguments, **options):
+def local(run, *arguments, variables=(), **options):
     return subprocess.Popen(
         [sys.executable, "-m", "jobs.local", str(run.paths.root), *arguments],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **dict(variables)},
         **options,
     )
 
@@ -92,6 +92,17 @@ def test_a_crash_of_one_point_leaves_the_others_alone_and_finished_points_are_sk
     assert process.returncode == 0, output
     assert "skipped: 1 done" in output and "1 point to train" in output
     assert [read_status(tiny_run, entry).state for entry in tiny_run.entries] == ["done", "done"]
+
+
+def test_a_gpu_that_tensorflow_does_not_see_is_reported_once_and_the_points_are_trained(tiny_run):
+    """Also inside a job: a local run asks PBS for nothing."""
+    process = local(tiny_run, variables={"CUDA_VISIBLE_DEVICES": "0", "PBS_JOBID": "5.x"})
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert "2 points to train, 1 at a time, on 1 GPU; data: " in output
+    (note,) = [line for line in output.splitlines() if line.startswith("note: ")]
+    assert note.startswith("note: the points train on the CPU: TensorFlow sees no GPU. ")
+    assert "tensorflow-cpu" in note and "allow_cpu" not in note
 
 
 def test_ctrl_c_stops_in_order_and_says_how_to_go_on(tiny_run):

@@ -77,6 +77,22 @@ def test_what_was_measured_before_stays_until_it_is_measured_again(tmp_path, wri
     assert len(asked) == 4
 
 
+def test_in_a_job_whose_gpu_is_missing_the_probe_stops_and_keeps_what_was_measured(
+    tmp_path, write_grid, monkeypatch, capsys
+):
+    run = two_kinds(tmp_path, write_grid)
+    write_probe(run, measurement(run, 0, **GPU))
+    before = run.paths.probe.read_bytes()
+    monkeypatch.setenv("PBS_JOBID", "9.x")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert command.main([str(run.paths.root), "--steps", "4", "--threads", "1"]) == 3
+    shown = capsys.readouterr()
+    assert shown.err.startswith(
+        "jobs.probe: TensorFlow sees no GPU, although the job asked for 1 GPU. Found here: "
+    )
+    assert run.paths.probe.read_bytes() == before and "[1/2]" not in shown.out
+
+
 def test_in_a_job_nothing_is_started_that_may_not_fit_into_its_walltime(tiny_run, monkeypatch, capsys):
     monkeypatch.setenv("JOB_STARTED", str(time.time() - 100))
     monkeypatch.setenv("WALLTIME_SECONDS", "150")

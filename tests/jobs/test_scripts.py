@@ -46,9 +46,11 @@ def run_script(name, tmp_path, *arguments, code=0, **variables):
 
 @pytest.fixture
 def python_of_the_tests(tiny_run):
-    """The run's site block names the environment that runs the tests."""
+    """The run's site block names the environment that runs the tests, whose TensorFlow sees no GPU."""
     tiny_run.site["environment"] = sys.prefix
     write_site(tiny_run)
+    with tiny_run.paths.grid.open("a") as grid:
+        grid.write("\nsite: {allow_cpu: true}\n")
     return tiny_run
 
 

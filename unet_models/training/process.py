@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from unet_models.wording import MAKE_ENVIRONMENT
 
+CPU = "CPU"  # the device of a result where there was no GPU
+
 
 def prepare_process(settings: Mapping[str, Any], *, threads: int | None = None) -> None:
     """Set the threads, GPU memory growth, TF32, random seeds, determinism and precision of this process.
@@ -49,14 +51,27 @@ def prepare_process(settings: Mapping[str, Any], *, threads: int | None = None) 
     keras.mixed_precision.set_global_policy(settings["precision"])
 
 
+def device() -> str:
+    """The name of the GPU that TensorFlow computes on, or :data:`CPU`; the card is not used for it."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return CPU
+    name: str = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+    return name
+
+
+def built_for_gpus() -> bool:
+    """Whether this TensorFlow can use GPUs; the build ``tensorflow-cpu`` cannot."""
+    return bool(tf.test.is_built_with_gpu_support())
+
+
 def hardware() -> dict[str, Any]:
     """The device that TensorFlow computes on, and its peak memory in MB (``None`` without a GPU).
 
     It also works after an exception, and then gives the memory in use when it ran out.
     """
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return {"device": "CPU", "gpu_peak_memory_mb": None}
-    details = tf.config.experimental.get_device_details(gpus[0])
+    name = device()
+    if name == CPU:
+        return {"device": CPU, "gpu_peak_memory_mb": None}
     peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
-    return {"device": details.get("device_name", "GPU"), "gpu_peak_memory_mb": round(peak, 1)}
+    return {"device": name, "gpu_peak_memory_mb": round(peak, 1)}

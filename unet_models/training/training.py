@@ -25,14 +25,24 @@ from unet_models.training.callbacks import EpochRecorder, StateRecorder, restore
 from unet_models.training.history import summarise
 from unet_models.training.metrics import jaccard_index
 from unet_models.training.model import build_model, compiles
-from unet_models.training.process import hardware, prepare_process
+from unet_models.training.process import built_for_gpus, device, hardware, prepare_process
 from unet_models.training.read_back import ReadBackError, read_back
 from unet_models.training.saving import ModelData, write_model
 from unet_models.training.state import ResumeError, Trained, TrainingState
 from unet_models.training.variables import assign, network_variables
 
 # What a caller needs in order to train, in one place.
-__all__ = ["ReadBackError", "ResumeError", "Trained", "TrainingState", "hardware", "prepare_process", "train"]
+__all__ = [
+    "ReadBackError",
+    "ResumeError",
+    "Trained",
+    "TrainingState",
+    "built_for_gpus",
+    "device",
+    "hardware",
+    "prepare_process",
+    "train",
+]
 
 SHOWN_PATCHES = 4
 

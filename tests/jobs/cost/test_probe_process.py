@@ -11,6 +11,7 @@ import pytest
 from jobs.cost import probe_process, probe_training
 from jobs.cost.measurements import read_probe
 from jobs.cost.probe_process import gpu_memory_mb, measure
+from jobs.point.gpu_check import NoGpuError
 from jobs.run.index import read_run
 from tests.jobs.cost.builders import write_probe
 
@@ -80,6 +81,23 @@ def test_a_process_that_ends_without_its_last_word_is_an_error_whatever_it_sent(
     found = measure(tiny_run, tiny_run.entries[0], target=_unfinished)
     assert (found.status, found.step_seconds) == ("error", 0.5)
     assert found.reason == f"the process ended with exit code 7; see {tiny_run.paths.probe_log}"
+
+
+def _without_gpu(order, connection):
+    def refuse(run, entry, order, reporter):
+        reporter.update(startup={"import": 1.0})
+        raise NoGpuError("TensorFlow sees no GPU, although the job asked for 1")
+
+    probe_training.train_shortly = refuse
+    probe_training.work(order, connection)
+
+
+def test_where_the_gpu_of_the_job_is_missing_nothing_is_measured(tiny_run):
+    tiny_run.paths.logs.mkdir(exist_ok=True)
+    with pytest.raises(NoGpuError, match="^TensorFlow sees no GPU") as caught:
+        measure(tiny_run, tiny_run.entries[0], target=_without_gpu)
+    assert caught.value.exit_code == 3
+    assert "TensorFlow sees no GPU" in tiny_run.paths.probe_log.read_text()
 
 
 def _interrupting(order, connection):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 
 from jobs.common.records import read_record, write_record
-from jobs.monitor.summary import LEADING, collect
+from jobs.monitor.summary import LEADING, collect, device_notes
 from unet_models.training.history import COLUMNS, summarise
 
 
-def finish(run, entry, status="done", reason=""):
+def finish(run, entry, status="done", reason="", **more):
     paths = run.point_paths(entry)
     paths.state.mkdir(parents=True)
     row = dict.fromkeys(COLUMNS, 0.25) | {"epoch": 1}
     metrics = {**summarise([row], 2), "training_time_seconds": 1.5, "chance_jaccard": 0.1}
-    record = {"key": entry.key, "status": status, "reason": reason, "metrics": metrics, "attempts": 1}
+    record = {"key": entry.key, "status": status, "reason": reason, "metrics": metrics, "attempts": 1, **more}
     write_record(paths.results, record)
 
 
@@ -107,3 +107,17 @@ def test_what_a_point_used_stands_in_its_row(tiny_run):
     collect(tiny_run)
     one, two = rows(tiny_run)
     assert one["earlier_seconds"] == "" and two["wall_seconds"] == ""
+
+
+def test_the_devices_are_counted_and_those_without_their_gpu(tiny_run):
+    for entry, device in zip(tiny_run.entries, ("CPU", "NVIDIA A40"), strict=True):
+        finish(tiny_run, entry, device=device, job_id=f"7[{entry.index}].pbs")
+    collected = collect(tiny_run)
+    assert collected.devices == {"CPU": 1, "NVIDIA A40": 1} and collected.without_gpu == 1
+    first, second = device_notes(collected)
+    assert first.startswith("1 point trained on the CPU, although their jobs asked for a GPU")
+    assert "1 on CPU, 1 on NVIDIA A40" in second
+    # The jobs on record asked for none.
+    jobs = [{"id": "7[].pbs", "indices": "1-2", "asked": {"ngpus": 0}}]
+    write_record(tiny_run.paths.submissions, {"submissions": [{"number": 1, "made": "then", "jobs": jobs}]})
+    assert collect(tiny_run).without_gpu == 0

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leave
 
 from jobs.common.errors import NOTHING, OK, PARTIAL, run_command
 from jobs.monitor.summary import collect, describe, device_notes
-from jobs.run.index import read_run
+from jobs.run.sharing import open_run
 
 SHOWN = 20
 
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     def command() -> int:
-        run = read_run(arguments.run)
+        run = open_run(arguments.run)
         collected = collect(run, settle=arguments.settle)
         print(f"{run.paths.summary}: {collected.total} rows: {describe(collected.counts)}")
         for point in collected.missing[:SHOWN]:

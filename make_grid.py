@@ -7,6 +7,7 @@ With --run-dir on an existing run, add points to it: known ones keep their index
 
 import argparse
 import contextlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from jobs.grid.config import load_config
 from jobs.grid.explain import explain
 from jobs.pbs.qsub_arguments import by_hand
 from jobs.run.create import default_run_directory, make_run
+from jobs.run.sharing import umask_for
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.explain:
             print(explain(config))
             return 0
+        os.umask(umask_for(arguments.run_dir or Path.cwd() / "run", config.site["umask"]))
         root = arguments.run_dir or default_run_directory()
         if arguments.run_dir is None:
             # A job that is submitted by hand takes the newest run of that time, which PBS notes to the second. A run that is

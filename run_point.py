@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leave
 from jobs.common.errors import OK, UserError, run_command
 from jobs.point.gpus import claimed_gpu
 from jobs.point.worker import train_in_process
-from jobs.run.index import read_run
+from jobs.run.sharing import open_run
 
 
 def _index_from_environment() -> int:
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     def command() -> int:
         if arguments.threads is not None and arguments.threads < 1:
             raise UserError(f"--threads: received {arguments.threads}, expected at least 1")
-        run = read_run(arguments.run)
+        run = open_run(arguments.run)
         index = arguments.index
         if index is None:
             index = _index_from_environment()

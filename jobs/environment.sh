@@ -307,13 +307,14 @@ find_collected_run() {
 # The site block of the run's grid.yaml, as make_grid.py and jobs.submit wrote it.
 read_site() {
     SITE_MODULES='' SITE_CONTAINER='' SITE_CONTAINER_COMMAND=singularity SITE_CONTAINER_BINDS='' SITE_ENVIRONMENT=''
-    SITE_NGPUS=1
+    SITE_NGPUS=1 SITE_UMASK=''
     # shellcheck disable=SC2034 # for verify_setup.sh
     SITE_QUEUE=''
     if [[ -n ${RUN_DIR:-} && -f $RUN_DIR/site.sh ]]; then
         # shellcheck disable=SC1091 # made for each run
         source "$RUN_DIR/site.sh"
     fi
+    [[ -z $SITE_UMASK ]] || umask "$SITE_UMASK" # PBS runs jobs with 077
     [[ -z $SITE_ENVIRONMENT || $SITE_ENVIRONMENT == /* || $SITE_ENVIRONMENT == '~'* ]] || SITE_ENVIRONMENT="$repository/$SITE_ENVIRONMENT"
     SITE_ENVIRONMENT=${SITE_ENVIRONMENT/#\~/$HOME}
     SITE_CONTAINER=${SITE_CONTAINER/#\~/$HOME}

@@ -49,7 +49,8 @@ from jobs.point.log import captured
 from jobs.point.memory import oom_kills
 from jobs.point.status import PointStatus, read_status
 from jobs.point.worker import work
-from jobs.run.index import Entry, Run, parse_indices, read_run
+from jobs.run.index import Entry, Run, parse_indices
+from jobs.run.sharing import open_run
 
 STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL, as PBS gives by default
 
@@ -336,7 +337,7 @@ def main(argv: list[str] | None = None) -> int:
     def command() -> int:
         if arguments.workers is not None and arguments.workers < 1:
             raise UserError(f"--workers: received {arguments.workers}, expected at least 1")
-        run = read_run(arguments.run)
+        run = open_run(arguments.run)
         _check_working_directory()
         chosen, skipped = choose(run, arguments.indices)
         if skipped:

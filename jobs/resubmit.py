@@ -32,7 +32,8 @@ from jobs.pbs.job_ids import job_number
 from jobs.pbs.qsub_arguments import PlannedJob, by_hand, plan_jobs
 from jobs.pbs.submissions import locked_submissions
 from jobs.pbs.submitter import submit
-from jobs.run.index import Run, parse_indices, read_run
+from jobs.run.index import Run, parse_indices
+from jobs.run.sharing import open_run
 from jobs.submit import array_limit, check_max_running, predict, say_what_does_not_fit
 
 CLASSES = tuple(name for name, state in STATES.items() if name != "running")
@@ -179,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _command(arguments: argparse.Namespace) -> int:
     check_max_running(arguments.max_running)
-    run = _with_resources(read_run(arguments.run), arguments.walltime, arguments.mem)
+    run = _with_resources(open_run(arguments.run), arguments.walltime, arguments.mem)
     scheduler = Scheduler()
     if arguments.dry_run:
         prepared = _prepare(run, arguments, scheduler)

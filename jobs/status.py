@@ -32,7 +32,7 @@ from jobs.common.units import whole_duration as duration
 from jobs.monitor.progress import Progress, summarise
 from jobs.monitor.scheduler_view import QUEUED, Waiting, look
 from jobs.pbs.commands import Scheduler
-from jobs.run.index import read_run
+from jobs.run.sharing import open_run
 
 SHOWN = 10  # failed points in full; running points in the table
 LIVE_INTERVAL = 60.0  # sites ask for at most one qstat a minute
@@ -232,7 +232,7 @@ def main(argv: list[str] | None = None) -> int:
             console = Console(width=WIDTH)
         while True:
             progress = summarise(
-                look(read_run(arguments.run), scheduler), with_logs=sys.maxsize if arguments.json else SHOWN
+                look(open_run(arguments.run), scheduler), with_logs=sys.maxsize if arguments.json else SHOWN
             )
             if arguments.json:
                 print(as_json(progress))

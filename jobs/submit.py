@@ -32,8 +32,9 @@ from jobs.pbs.job_ids import job_number
 from jobs.pbs.qsub_arguments import PlannedJob, by_hand, plan_jobs, probe_arguments, shell_line
 from jobs.pbs.submissions import LockedSubmissions, locked_submissions, read_submissions
 from jobs.pbs.submitter import submit
-from jobs.run.index import Run, read_run
+from jobs.run.index import Run
 from jobs.run.provenance import REPOSITORY, now
+from jobs.run.sharing import open_run
 from jobs.run.site_file import write_site
 
 PROBE_MINUTES = (10, 5, 240)  # walltime of a probe: for the job, more for each combination, at most
@@ -104,7 +105,7 @@ def _command(arguments: argparse.Namespace) -> int:
         raise UserError(
             "--json: received without --estimate, expected both; for the progress of a run: jobs.status --json"
         )
-    run = read_run(arguments.run)
+    run = open_run(arguments.run)
     run = replace(run, paths=replace(run.paths, root=run.paths.root.resolve()))
     max_running = arguments.max_running or run.site["max_running"]
     if arguments.estimate:

@@ -156,7 +156,8 @@ def _qsub(state: dict[str, Any], arguments: list[str]) -> int:
         if (options.get("r") or directives.get("r") or ["y"])[-1] != "y":
             return _refuse("qsub: Array jobs must be rerunnable", 1)
     number, deleted = state["next"], False
-    for dependency in options.get("W", []):
+    depend = [one for one in options.get("W", []) if one.startswith("depend=")]
+    for dependency in depend:
         for one in dependency.removeprefix("depend=afterany:").split(":"):
             if re.match(r"\d+\[\d+\]", one):
                 return _refuse("qsub: Illegal dependency on a sub-job", 1)
@@ -164,14 +165,14 @@ def _qsub(state: dict[str, Any], arguments: list[str]) -> int:
             # Accepted, and then deleted at once: an unknown id, or an array without its brackets.
             deleted |= parent is None or (bool(parent["subjobs"]) and "[]" not in one)
     state["next"] += 1
-    held = bool(options.get("W")) and not deleted
+    held = bool(depend) and not deleted
     variables = dict(re.findall(r"(\w+)='?([^',]*)'?", ",".join(options.get("v", []))))
     state["jobs"][str(number)] = {
         "id": f"{number}[].{SERVER}" if indices else f"{number}.{SERVER}",
         "name": name,
         "job_state": "F" if deleted else "H" if held or "-h" in rest_flags else "Q",
         "deleted": deleted,
-        "depend": options.get("W", []),
+        "depend": depend,
         "variables": options.get("v", []),
         "ctime": time.time(),
         "walltime": next((one[9:] for one in options.get("l", []) if one.startswith("walltime=")), None),

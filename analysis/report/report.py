@@ -23,6 +23,7 @@ from jobs.common.files import write_bytes_atomically, write_text_atomically
 from jobs.common.records import DamagedRecord, read
 from jobs.common.schema import ProvenanceRecord
 from jobs.run.paths import RunPaths
+from jobs.run.sharing import written_into
 
 TEXT, PAGE, JSON = "comprehensive_analysis_report.txt", "report.html", "analysis_summary.json"
 
@@ -97,7 +98,12 @@ def write_report(
     contents[PAGE] = html_page(
         found, frame, pictures.values(), root, output_dir, provenance, files=tuple(contents)
     )
-    _write(output_dir, contents)
+    with written_into(output_dir, root):
+        _write(output_dir, contents)
+    said: tuple[str, ...] = ()
+    if root is not None:
+        with written_into(root, root):
+            said = tuple(draw_missing_curves(root, frame, histories))
     return Report(
         tuple(output_dir / name for name in contents),
         len(frame),
@@ -105,7 +111,7 @@ def write_report(
         found.best_overall,
         found.best.configuration,
         tuple(one for one in (*every, *papers) if isinstance(one, NotDrawn)),
-        tuple(draw_missing_curves(root, frame, histories) if root is not None else ()),
+        said,
     )
 
 

@@ -99,7 +99,19 @@ class UserError(Exception):
 
 
 def run_command(name: str, command: Callable[[], int]) -> int:
-    """Run ``command``; print a :class:`UserError` as ``NAME: message`` on stderr and return its exit code."""
+    """Run ``command``; print a :class:`UserError` as ``NAME: message`` on stderr and return its exit code.
+
+    A command may change the umask to that of its run (:mod:`jobs.run.sharing`); afterwards it is what it was.
+    """
+    umask = os.umask(0o077)
+    os.umask(umask)
+    try:
+        return _run_command(name, command)
+    finally:
+        os.umask(umask)
+
+
+def _run_command(name: str, command: Callable[[], int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A path that the terminal's encoding cannot show must not end a command.

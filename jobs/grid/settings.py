@@ -300,6 +300,11 @@ SITE: dict[str, Setting] = {
     "max_running": _whole(None, 1, nullable=True),
     "max_array_size": _whole(None, 2, nullable=True),
     "job_arrays": _switch(default=True),
+    "umask": _text(
+        None,
+        'an umask in quotes that takes nothing from the owner, such as "0007"',
+        lambda value: re.fullmatch(r"0?0[0-7]{2}", value) is not None,
+    ),
     "modules": _text(
         None,
         "modules to load, separated by spaces",

@@ -18,6 +18,7 @@ from jobs.pbs.arrays import arrays, groups, shares
 from jobs.pbs.index_ranges import expression
 from jobs.run.index import Run
 from jobs.run.provenance import REPOSITORY
+from jobs.run.sharing import umask_of
 
 TRAIN_NAME = "unet_grid"  # also in the #PBS lines of the script, for those who submit it by hand
 TRAIN_SCRIPT = Path("jobs") / "train_array.pbs"
@@ -50,6 +51,11 @@ def _variables(values: Mapping[str, str]) -> str:
             )
         parts.append(f"{name}='{value}'" if "," in value else f"{name}={value}")
     return ",".join(parts)
+
+
+def _name(run: Run, name: str) -> list[str]:
+    """The job's name, and its umask: PBS runs jobs, and writes their output, with 077."""
+    return ["-N", name, "-W", f"umask={umask_of(run):04o}"]
 
 
 def _common(site: Mapping[str, Any], *, queue: str | None, more: str | None) -> list[str]:
@@ -101,7 +107,7 @@ def plan_jobs(
         variables = {**_directories(run), "WALLTIME_SECONDS": str(seconds(walltime))}
         if again:
             variables["TRAIN_AGAIN"] = "yes"
-        arguments = ["-N", TRAIN_NAME, "-r", "y"]
+        arguments = [*_name(run, TRAIN_NAME), "-r", "y"]
         if site["job_arrays"]:
             at_a_time = f"%{share}" if share is not None else ""
             arguments += ["-J", expression(part) + at_a_time]
@@ -142,7 +148,8 @@ def probe_arguments(run: Run, walltime: str) -> list[str]:
     site = run.site
     variables = {**_directories(run), "WALLTIME_SECONDS": str(seconds(walltime))}
     return [
-        *("-N", "unet_probe", "-r", "y", "-l", gpu_resources(site), "-l", f"walltime={walltime}"),
+        *_name(run, "unet_probe"),
+        *("-r", "y", "-l", gpu_resources(site), "-l", f"walltime={walltime}"),
         *_common(site, queue=site["queue"], more=None),
         *("-o", str(run.paths.captured_probe.resolve()), "-v", _variables(variables)),
         str(REPOSITORY / PROBE_SCRIPT),
@@ -154,7 +161,8 @@ def collect_arguments(run: Run, ids: Sequence[str], *, submission: int) -> list[
     site = run.site
     log = run.paths.captured(submission, "collect")
     return [
-        *("-N", "unet_collect", "-W", f"depend={dependency(ids)}"),
+        *_name(run, "unet_collect"),
+        *("-W", f"depend={dependency(ids)}"),
         *("-l", collect_resources(site), "-l", f"walltime={site['collect_walltime']}"),
         *_common(site, queue=site["collect_queue"] or site["queue"], more=site["collect_options"]),
         *("-o", str(log.resolve()), "-v", _variables(_directories(run)), str(REPOSITORY / COLLECT_SCRIPT)),

@@ -7,6 +7,7 @@ import shlex
 
 from jobs.common.files import write_text_atomically
 from jobs.run.index import Run
+from jobs.run.sharing import umask_of
 
 # Each becomes SITE_NAME in the file.
 _VARIABLES = ("queue", "modules", "container", "container_command", "container_binds", "environment", "ngpus")
@@ -21,4 +22,5 @@ def write_site(run: Run) -> None:
         if key in _EXPANDED and value is not None:
             value = os.path.expandvars(value)
         lines.append(f"SITE_{key.upper()}={shlex.quote('' if value is None else str(value))}")
+    lines.append(f"SITE_UMASK={umask_of(run):04o}")
     write_text_atomically(run.paths.site, "\n".join(lines) + "\n")

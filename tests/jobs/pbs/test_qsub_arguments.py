@@ -23,6 +23,7 @@ from tests.conftest import REPOSITORY
 @pytest.fixture
 def run(tiny_run):
     """Two points: indices 1 and 2."""
+    tiny_run.paths.root.chmod(0o755)  # whatever the umask of the tests is
     return tiny_run
 
 
@@ -44,7 +45,7 @@ def test_an_array_of_the_whole_run(run):
     assert job.indices == (1, 2)
     assert job.requested == Requested(walltime="04:00:00", mem="32gb", ncpus=8, ngpus=1)
     assert job.arguments == (
-        *("-N", "unet_grid", "-r", "y", "-J", "1-2"),
+        *("-N", "unet_grid", "-W", "umask=0022", "-r", "y", "-J", "1-2"),
         *("-l", "select=1:ncpus=8:ngpus=1:mem=32gb", "-l", "walltime=04:00:00", "-j", "oe"),
         *("-o", f"{root}/logs/submission_07_^array_index^.log"),
         *("-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY},WALLTIME_SECONDS=14400"),
@@ -120,7 +121,7 @@ def test_longer_points_are_an_array_of_their_own_with_their_own_proposal(run):
 def test_a_probe_requests_what_a_sub_job_does(run):
     root = run.paths.root.resolve()
     assert probe_arguments(with_site(run, queue="gpu"), "00:20:00") == [
-        *("-N", "unet_probe", "-r", "y", "-l", "select=1:ncpus=8:ngpus=1:mem=32gb"),
+        *("-N", "unet_probe", "-W", "umask=0022", "-r", "y", "-l", "select=1:ncpus=8:ngpus=1:mem=32gb"),
         *("-l", "walltime=00:20:00", "-q", "gpu", "-j", "oe", "-o", f"{root}/logs/probe_job.log"),
         *("-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY},WALLTIME_SECONDS=1200"),
         f"{REPOSITORY}/jobs/probe.pbs",
@@ -132,7 +133,7 @@ def test_the_collect_job_waits_for_all_and_has_a_queue_of_its_own(run, own, queu
     root = run.paths.root.resolve()
     site = with_site(run, queue="gpu", collect_queue=own)
     assert collect_arguments(site, ["9[].pbs", "10.pbs"], submission=3) == [
-        *("-N", "unet_collect", "-W", "depend=afterany:9[].pbs:10.pbs"),
+        *("-N", "unet_collect", "-W", "umask=0022", "-W", "depend=afterany:9[].pbs:10.pbs"),
         *("-l", "select=1:ncpus=1:mem=8gb", "-l", "walltime=01:00:00", "-q", queue, "-j", "oe"),
         *("-o", f"{root}/logs/submission_03_collect.log", "-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY}"),
         f"{REPOSITORY}/jobs/collect.pbs",
@@ -165,7 +166,9 @@ def test_the_lines_to_paste_pass_the_ids_on(run):
     whole = plan_jobs(run, [1, 2], submission=1)
     one, collect = by_hand(run)
     assert one == f"job=$({shell_line('qsub', whole[0].arguments)})"
-    assert shlex.split(collect)[:5] == ["qsub", "-N", "unet_collect", "-W", "depend=afterany:$job"]
+    assert shlex.split(collect)[:7] == [
+        *("qsub", "-N", "unet_collect", "-W", "umask=0022", "-W", "depend=afterany:$job")
+    ]
     planned = [*whole, *whole]
     first, second, collect = by_hand(run, submission=2, planned=planned)
     assert first.startswith("job1=$(qsub ")

@@ -1,0 +1,76 @@
+"""Who may read and write what is written into a run: one umask for every command, job and user.
+
+Files have the permissions that the run directory has, whoever writes them: in a folder that a group shares
+(``chmod g+ws``) every member can go on where another one stopped. ``umask`` in the site block overrides that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs.common.errors import UserError
+from jobs.grid.config import load_config
+from jobs.run.index import Run, read_run
+from jobs.run.paths import RunPaths
+
+_OWNER = 0o700  # is never taken away: a job must read what it has written
+
+
+def open_run(root: Path) -> Run:
+    """:func:`jobs.run.index.read_run` for a command: what this process and its children write from now on is the run's."""
+    run = read_run(root)
+    os.umask(umask_of(run))
+    return run
+
+
+def umask_of(run: Run) -> int:
+    """The umask for what is written into ``run``."""
+    return umask_for(run.paths.root, run.site.get("umask"))
+
+
+def umask_for(root: Path, written: str | None) -> int:
+    """The umask for what is written into the run directory ``root``, which need not exist yet.
+
+    ``written`` is ``umask`` of the site block. Without it: what the mode of ``root`` forbids others. A new run in a
+    folder with the set-group-ID bit that its group may write is the group's, too; elsewhere the user's own umask counts.
+
+    >>> umask_for(Path("/"), "0027") == 0o027
+    True
+    """
+    if written is not None:
+        return int(written, 8)
+    with contextlib.suppress(OSError):
+        return ~stat.S_IMODE(root.stat().st_mode) & 0o777 & ~_OWNER
+    own = os.umask(0o077)
+    os.umask(own)
+    own &= ~_OWNER
+    for folder in root.absolute().parents:
+        with contextlib.suppress(OSError):
+            mode = folder.stat().st_mode
+            shared = mode & stat.S_ISGID and mode & stat.S_IWGRP
+            return own & ~0o070 | ~mode & 0o070 if shared else own
+    return own
+
+
+def written_into(folder: Path, root: Path | None) -> contextlib.AbstractContextManager[None]:
+    """For a ``with`` block that writes into ``folder``: with the run's permissions where it is in the run at ``root``."""
+    if root is None or not folder.resolve().is_relative_to(root.resolve()):
+        return contextlib.nullcontext()
+    written = None
+    with contextlib.suppress(UserError):
+        written = load_config(RunPaths(root).grid).site["umask"]
+    return written_with(umask_for(root, written))
+
+
+@contextlib.contextmanager
+def written_with(umask: int) -> Iterator[None]:
+    """Give the files that this process makes in the ``with`` block the permissions that ``umask`` leaves."""
+    before = os.umask(umask)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -172,6 +172,8 @@ take_newest_run() {
     RUN_DIR=$newest
     if [[ -n $1 ]]; then
         run_reason="the newest run when $2 was submitted, $(in_utc "$1") UTC"
+    elif [[ -z ${PBS_JOBID:-} ]]; then
+        run_reason='the newest run'
     else
         run_reason="the newest run now, because $pbs_problem"
     fi
@@ -183,7 +185,8 @@ marked_run() {
     local mark run='' id number=${1%%[!0-9]*}
     for mark in "$repository"/hyperparameter_optimization_*/logs/.array_"$number"; do
         [[ -n $number && -f $mark ]] || continue
-        id=$(< "$mark")
+        id=''
+        [[ ! -r $mark ]] || id=$(< "$mark")
         [[ -z $id || ${id%%@*} == "${1%%@*}" ]] || continue
         [[ -z $2 || $(stat -c %Y "$mark") -ge $(($2 - 60)) ]] || continue
         if [[ -z $run || $mark -nt $run/logs/.array_$number ]]; then

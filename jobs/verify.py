@@ -1,7 +1,8 @@
-"""``python -m jobs.verify [RUN]``: checks packages, TensorFlow, the run's data, free space and the file system.
+"""``python -m jobs.verify [RUN]``: checks packages, TensorFlow, queue, nodes, the run's data, space and file system.
 
 It is the part of ``jobs/verify_setup.sh`` that needs Python. It prints one line per check: ok, warning or FAILURE with
-what to do. Exit codes: 0 no failure (perhaps warnings), 1 at least one failure, 2 bad arguments.
+what to do. The queue and the nodes are compared with what the run requests: what can never run is a FAILURE, what is only
+slow a warning. Inside a job, that part is left out, and a GPU that was requested must be there. Exit codes: 0 no failure (perhaps warnings), 1 at least one failure, 2 bad arguments.
 """
 
 # Only the standard library is imported here: this command must work where the packages are missing.
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 NEEDED_GB = 1.0  # for a small run; where there is a run, it is computed from its models
 OLDEST_KERAS = "3.0.5"
-Level = Literal["ok", "warning", "FAILURE"]
+Level = Literal["ok", "warning", "FAILURE", "next"]
 Check = tuple[Level, str]  # and the line to print
 
 # The first import prepares the process as that of a point, whatever the user's keras.json and matplotlibrc are.
@@ -36,7 +37,8 @@ _TENSORFLOW = f"""
 import sys
 sys.path.insert(0, {str(PROJECT.parent)!r})
 import unet_models, keras, tensorflow as tf
-print(tf.__version__, keras.__version__, ",".join(d.name for d in tf.config.list_physical_devices("GPU")) or "-")
+gpus = ",".join(d.name for d in tf.config.list_physical_devices("GPU")) or "-"
+print(tf.__version__, keras.__version__, gpus, tf.test.is_built_with_gpu_support())
 """
 
 
@@ -77,8 +79,11 @@ def check_packages(wanted: Iterable[Requirement]) -> Iterator[Check]:
         yield "ok", f"packages: {', '.join(requirement.package for requirement in found)}"
 
 
-def check_tensorflow() -> Iterator[Check]:
-    """TensorFlow and Keras, imported in a process of their own: a crash must not end the other checks."""
+def check_tensorflow(run: Run | None = None) -> Iterator[Check]:
+    """TensorFlow and Keras, imported in a process of their own: a crash must not end the other checks.
+
+    Inside a job that requested a GPU for ``run``, TensorFlow must see one.
+    """
     try:
         answer = subprocess.run(
             [sys.executable, "-c", _TENSORFLOW],
@@ -92,20 +97,79 @@ def check_tensorflow() -> Iterator[Check]:
         yield "FAILURE", f"TensorFlow: {error}"
         return
     words = answer.stdout.split()
-    if answer.returncode != 0 or len(words) != 3:
+    if answer.returncode != 0 or len(words) != 4:
         last = (answer.stderr.strip() or "no output").splitlines()[-1]
         if answer.returncode < 0:
             last += f", ended by {signal.Signals(-answer.returncode).name}"
         yield "FAILURE", f"TensorFlow: cannot be imported ({last}); {_repair()}"
         return
-    tensorflow, keras, gpus = words
+    tensorflow, keras, gpus, built = words
     if release(keras) < release(OLDEST_KERAS):
         yield "FAILURE", f"Keras: {keras}; expected {OLDEST_KERAS} or newer: {_repair()}"
-    if gpus == "-":
-        text = f"TensorFlow: {tensorflow}, Keras {keras}: no GPU here, so it would run on the CPU"
-        yield "warning", f"{text}. Most login nodes have none: run this check inside a job, too"
+    found = f"TensorFlow: {tensorflow}, Keras {keras}"
+    if gpus != "-":
+        yield "ok", f"{found}, GPU {gpus}"
+    elif run is not None:
+        yield _without_gpu(run, found, built_for_gpus=built == "True")
     else:
-        yield "ok", f"TensorFlow: {tensorflow}, Keras {keras}, GPU {gpus}"
+        yield "warning", f"{found}: {_no_gpu_here()}"
+
+
+def _no_gpu_here() -> str:
+    where = (
+        "give the run, so that it is known whether this job requested one: qsub -v RUN_DIR=/its/path ..."
+        if "PBS_JOBID" in os.environ
+        else "most login nodes have none: run this check inside a job, too"
+    )
+    return f"no GPU here, so it would run on the CPU; {where}"
+
+
+def _without_gpu(run: Run, found: str, *, built_for_gpus: bool) -> Check:
+    """Whether it is a fault that TensorFlow sees no GPU here."""
+    from jobs.point.gpu_check import gpus_asked_for, likely_causes, no_gpu
+
+    if run.site["ngpus"] == 0:
+        return "ok", f"{found}, on the CPU (ngpus: 0 in the site block)"
+    asked = gpus_asked_for(run)
+    if not asked:
+        return "warning", f"{found}: {_no_gpu_here()}"
+    if run.site["allow_cpu"]:
+        causes = likely_causes(built_for_gpus=built_for_gpus, run=run)
+        return "warning", f"{found}: no GPU here, so points train on the CPU (allow_cpu). {causes}"
+    return "FAILURE", f"{found}: {no_gpu(asked, built_for_gpus=built_for_gpus, run=run)}"
+
+
+def check_pbs(run: Run | None, answers: Path | None = None) -> Iterator[Check]:
+    """What PBS's server, queues and nodes cannot run, or run slowly; nothing inside a job, and without PBS's commands.
+
+    ``answers`` is a folder with what the commands printed, where this Python is in a container that lacks them.
+    """
+    if "PBS_JOBID" in os.environ or (answers is None and shutil.which("qstat") is None):
+        return
+    from jobs.pbs.commands import Scheduler
+    from jobs.pbs.feasibility import QUESTIONS, check_cluster
+
+    def read(*command: str) -> str | None:
+        name = next(name for name, question in QUESTIONS.items() if question == command)
+        try:
+            return (Path() if answers is None else answers).joinpath(name).read_text(errors="replace")
+        except OSError:
+            return None
+
+    yield from check_cluster(run, Scheduler(pauses=()).printed if answers is None else read)
+
+
+def node_check(run: Run) -> Iterator[Check]:
+    """The command that checks a node, in a job that requests what a sub-job does."""
+    from jobs.pbs.qsub_arguments import shell_line, verify_arguments
+
+    try:
+        command = shell_line("qsub", verify_arguments(run))
+    except UserError as error:
+        yield "FAILURE", f"run: no job can be submitted: {error}"
+        return
+    yield "next", f"check a node as well: {command}"
+    yield "next", f"its result: {run.paths.captured_verify}"
 
 
 def check_run(run: Run) -> Iterator[Check]:
@@ -252,8 +316,8 @@ def _exclude(place: Path) -> str:
         return ""
 
 
-def checks(root: Path | None) -> Iterator[Check]:
-    """All checks, in order; those of the run at ``root`` where it is given.
+def checks(root: Path | None, answers: Path | None = None) -> Iterator[Check]:
+    """All checks, in order; those of the run at ``root`` where it is given. ``answers`` is that of :func:`check_pbs`.
 
     Where a package is missing, the checks after it are left out: they need the packages.
     """
@@ -262,22 +326,32 @@ def checks(root: Path | None) -> Iterator[Check]:
         yield check
         if check[0] == "FAILURE":
             return
-    yield from check_tensorflow()
-    run = None
-    if root is not None:
-        from jobs.run.index import read_run
-
-        try:
-            run = read_run(root)
-        except UserError as error:
-            yield "FAILURE", f"run: {error}"
-        else:
-            yield from check_run(run)
-        if not root.is_dir():
-            return
+    run, problem = _read(root)
+    yield from check_tensorflow() if run is None else check_tensorflow(run)
+    yield from check_pbs(run, answers)
+    if problem:
+        yield "FAILURE", f"run: {problem}"
+    if run is not None:
+        yield from check_run(run)
+    if root is not None and not root.is_dir():
+        return
     folder = Path.cwd() if root is None else root
     yield from check_space(folder, run)
     yield from check_file_system(folder)
+    if run is not None and "PBS_JOBID" not in os.environ and (answers is not None or shutil.which("qsub")):
+        yield from node_check(run)
+
+
+def _read(root: Path | None) -> tuple[Run | None, str]:
+    """The run at ``root``, and why it cannot be read."""
+    if root is None:
+        return None, ""
+    from jobs.run.index import read_run
+
+    try:
+        return read_run(root), ""
+    except UserError as error:
+        return None, str(error)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -294,11 +368,17 @@ def main(argv: list[str] | None = None) -> int:
         type=Path,
         help="a run directory (default: the current folder, no run)",
     )
+    parser.add_argument(
+        "--answers",
+        metavar="FOLDER",
+        type=Path,
+        help="what PBS's commands printed, for a Python in a container (verify_setup.sh passes it)",
+    )
     arguments = parser.parse_args(argv)
 
     def command() -> int:
         failed = False
-        for level, line in checks(arguments.run):
+        for level, line in checks(arguments.run, arguments.answers):
             failed |= level == "FAILURE"
             print(f"{level:<8} {line}", flush=True)
         return int(failed)

@@ -24,6 +24,8 @@ TRAIN_NAME = "unet_grid"  # also in the #PBS lines of the script, for those who 
 TRAIN_SCRIPT = Path("jobs") / "train_array.pbs"
 COLLECT_SCRIPT = Path("jobs") / "collect.pbs"
 PROBE_SCRIPT = Path("jobs") / "probe.pbs"
+VERIFY_SCRIPT = Path("jobs") / "verify_setup.sh"
+VERIFY_WALLTIME = "00:10:00"
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,18 @@ def probe_arguments(run: Run, walltime: str) -> list[str]:
         *_common(site, queue=site["queue"], more=None),
         *("-o", str(run.paths.captured_probe.resolve()), "-v", _variables(variables)),
         str(REPOSITORY / PROBE_SCRIPT),
+    ]
+
+
+def verify_arguments(run: Run) -> list[str]:
+    """The arguments for the job that checks a node; it requests what a sub-job does, for a short time."""
+    site = run.site
+    return [
+        *_name(run, "unet_verify"),
+        *("-r", "n", "-l", gpu_resources(site), "-l", f"walltime={VERIFY_WALLTIME}"),
+        *_common(site, queue=site["queue"], more=None),
+        *("-o", str(run.paths.captured_verify.resolve()), "-v", _variables(_directories(run))),
+        str(REPOSITORY / VERIFY_SCRIPT),
     ]
 
 

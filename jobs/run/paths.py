@@ -159,6 +159,11 @@ class RunPaths:
         return self.logs / "probe_job.log"
 
     @property
+    def captured_verify(self) -> Path:
+        """The output of a job that checked a node, as PBS captured it."""
+        return self.logs / "verify_job.log"
+
+    @property
     def workers_log(self) -> Path:
         """What the fork server of a local run printed."""
         return self.logs / "local_workers.txt"

@@ -370,7 +370,6 @@ def test_the_walltime_is_the_one_that_pbs_has_on_record(pbs, repository, tmp_pat
 
 
 def test_the_set_up_check_passes_here_and_fails_with_a_remedy(tmp_path, python_of_the_tests, pbs):
-    pbs.trouble("qstat", {"code": 0, "stdout": "Server"})
     command = ["bash", "jobs/verify_setup.sh", str(python_of_the_tests.paths.root)]
     answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -385,6 +384,46 @@ def test_the_set_up_check_passes_here_and_fails_with_a_remedy(tmp_path, python_o
     (python_of_the_tests.paths.data / "pack.json").write_bytes(b"no data")
     answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
     assert answer.returncode == 1 and "FAILURE  data:" in answer.stdout
+
+
+def test_the_set_up_check_runs_in_a_job_where_its_script_is_a_copy(tmp_path, python_of_the_tests, pbs):
+    run = python_of_the_tests
+    job = {"PBS_JOBID": "1.pbshost", "RUN_DIR": str(run.paths.root), "PBS_O_WORKDIR": str(tmp_path)}
+    run.paths.grid.write_text(run.paths.grid.read_text().replace("allow_cpu: true", "allow_cpu: false"))
+    said = run_script("verify_setup.sh", tmp_path, REPOSITORY=str(REPOSITORY), code=1, **job)
+    assert f"ok       run: {run.paths.root} (given as RUN_DIR)" in said
+    assert "ok       PBS: job 1.pbshost on " in said and "queue:" not in said
+    (failure,) = [line for line in said.splitlines() if line.startswith("FAILURE")]
+    assert failure.startswith("FAILURE  TensorFlow: ") and "the job asked for 1 GPU" in failure
+    assert "file system: atomic replace" in said
+    said = run_script("verify_setup.sh", tmp_path, code=1, **job)
+    assert said.startswith("FAILURE  repository: no jobs/environment.sh in") and "-v REPOSITORY=" in said
+    said = run_script(
+        "verify_setup.sh", tmp_path, code=1, REPOSITORY=str(REPOSITORY), **{**job, "RUN_DIR": "/none"}
+    )
+    assert said.startswith("FAILURE  run: RUN_DIR=/none is not a folder on ")
+
+
+def test_the_set_up_check_asks_pbs_outside_the_container(tmp_path, python_of_the_tests, pbs):
+    run = python_of_the_tests
+    command = tmp_path / "bin" / "apptainer"
+    command.parent.mkdir()
+    command.write_text(
+        '#!/bin/bash\nwhile [[ $1 != --answers ]]; do shift; done\ngrep -h -o "max_array_size\\|workq" "$2"/*; ls "$2"\n'
+    )
+    command.chmod(0o755)
+    (tmp_path / "image.sif").write_text("")
+    run.site.update(container=str(tmp_path / "image.sif"), container_command="apptainer")
+    write_site(run)
+    answer = subprocess.run(
+        ["bash", "jobs/verify_setup.sh", str(run.paths.root)],
+        cwd=REPOSITORY,
+        env={**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert {"max_array_size", "workq", "nodes", "queues", "server"} <= set(answer.stdout.splitlines())
+    assert not list(run.paths.root.glob(".verify_*"))
 
 
 def test_every_preset_gives_lines_that_a_pbs_takes(tmp_path, write_grid, pbs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from tests.conftest import REPOSITORY
 @pytest.fixture
 def quick(monkeypatch):
     """Without TensorFlow, whose import takes seconds."""
-    monkeypatch.setattr(verify, "check_tensorflow", lambda: iter([("ok", "TensorFlow: 1")]))
+    monkeypatch.setattr(verify, "check_tensorflow", lambda *run: iter([("ok", "TensorFlow: 1")]))
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_help_is_printed_and_checks_nothing(capsys):
     with pytest.raises(SystemExit) as caught:
         verify.main(["--help"])
     shown = capsys.readouterr().out
-    assert caught.value.code == 0 and "usage: python -m jobs.verify [-h] [RUN]" in shown
+    assert caught.value.code == 0 and "usage: python -m jobs.verify [-h]" in shown
     assert "Exit codes: 0 no failure" in shown and "Python:" not in shown
 
 
@@ -147,22 +148,89 @@ def test_the_versions_of_python_are_those_that_were_tested(monkeypatch, version,
     ("answer", "code", "level", "words"),
     [
         (
-            "2.16.1 3.0.5 /physical_device:GPU:0",
+            "2.16.1 3.0.5 /physical_device:GPU:0 True",
             0,
             "ok",
             "TensorFlow: 2.16.1, Keras 3.0.5, GPU /physical_device:GPU:0",
         ),
-        ("2.16.1 3.10.0 -", 0, "warning", "no GPU here"),
-        ("2.16.1 3.0.4 gpu", 0, "FAILURE", "Keras: 3.0.4; expected 3.0.5 or newer"),
-        ("2.15.0 2.15.0 gpu", 0, "FAILURE", "Keras: 2.15.0; expected 3.0.5 or newer"),
+        ("2.16.1 3.10.0 - False", 0, "warning", "no GPU here"),
+        ("2.16.1 3.0.4 gpu False", 0, "FAILURE", "Keras: 3.0.4; expected 3.0.5 or newer"),
+        ("2.15.0 2.15.0 gpu False", 0, "FAILURE", "Keras: 2.15.0; expected 3.0.5 or newer"),
         ("", 1, "FAILURE", "TensorFlow: cannot be imported (no output)"),
-        ("2.16.1 3.0.5 gpu", 1, "FAILURE", "TensorFlow: cannot be imported (no output)"),
+        ("2.16.1 3.0.5 gpu True", 1, "FAILURE", "TensorFlow: cannot be imported (no output)"),
     ],
 )
 def test_tensorflow_is_imported_in_a_process_of_its_own(monkeypatch, program, answer, code, level, words):
     monkeypatch.setattr(sys, "executable", str(program("fake_python", answer, code=code)))
     found = list(verify.check_tensorflow())
     assert found[0][0] == level and words in found[0][1]
+
+
+@pytest.mark.parametrize(
+    ("site", "job", "level", "words"),
+    [
+        ({}, "7.pbs", "FAILURE", "TensorFlow sees no GPU, although the job asked for 1 GPU. "),
+        ({}, None, "warning", "no GPU here, so it would run on the CPU; most login nodes have none"),
+        ({"allow_cpu": True}, "7.pbs", "warning", "no GPU here, so points train on the CPU (allow_cpu). "),
+        ({"ngpus": 0}, "7.pbs", "ok", "on the CPU (ngpus: 0 in the site block)"),
+        ({"ngpus": 0}, None, "ok", "on the CPU (ngpus: 0 in the site block)"),
+    ],
+)
+def test_inside_a_job_a_gpu_that_was_requested_must_be_there(
+    monkeypatch, program, tiny_run, site, job, level, words
+):
+    monkeypatch.setattr(sys, "executable", str(program("fake_python", "2.16.1 3.10.0 - False")))
+    monkeypatch.delenv("PBS_JOBID", raising=False)
+    if job:
+        monkeypatch.setenv("PBS_JOBID", job)
+    tiny_run.site.update(site)
+    ((found, line),) = verify.check_tensorflow(tiny_run)
+    assert found == level and line.startswith("TensorFlow: 2.16.1, Keras 3.10.0") and words in line
+    assert ("tensorflow-cpu" in line) is (job is not None and tiny_run.site["ngpus"] > 0)
+    if level == "ok":
+        return
+    monkeypatch.setattr(sys, "executable", str(program("fake_python", "2.16.1 3.10.0 GPU:0 True")))
+    assert list(verify.check_tensorflow(tiny_run)) == [("ok", "TensorFlow: 2.16.1, Keras 3.10.0, GPU GPU:0")]
+
+
+def test_on_the_login_node_queue_and_nodes_are_compared_and_the_check_of_a_node_is_printed(
+    pbs, tiny_run, quick, capsys, monkeypatch
+):
+    tiny_run.site.update(ngpus=9)
+    monkeypatch.setattr(verify, "_read", lambda root: (tiny_run, ""))
+    root = tiny_run.paths.root
+    assert verify.main([str(root)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "ok       queue: workq (the server's default)" in lines
+    assert any(line.startswith("FAILURE  nodes: no node can ever run a sub-job") for line in lines)
+    assert pbs.calls("qstat") == [["-Bf", "-F", "json"], ["-Qf", "-F", "json"]]
+    line = lines[-2].removeprefix("next     check a node as well: ")
+    assert lines[-1] == f"next     its result: {root / 'logs' / 'verify_job.log'}"
+    submitted = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True, cwd="/")
+    assert submitted.stdout == "1.pbshost\n"
+    monkeypatch.setenv("PBS_JOBID", "1.pbshost")
+    assert verify.main([str(root)]) == 0
+    shown = capsys.readouterr().out
+    assert "queue:" not in shown and "next" not in shown and len(pbs.calls("qstat")) == 2
+
+
+def test_a_python_in_a_container_reads_what_pbs_printed_outside(
+    pbs, tiny_run, quick, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    answers = tmp_path / "answers"
+    answers.mkdir()
+    (answers / "server").write_text(
+        '{"Server": {"vm": {"default_queue": "q", "job_history_enable": "True"}}}'
+    )
+    (answers / "queues").write_text('{"Queue": {"q": {"enabled": "False"}}}')
+    assert verify.main([str(tiny_run.paths.root), "--answers", str(answers)]) == 1
+    shown = capsys.readouterr().out
+    assert "FAILURE  queue: q is disabled" in shown and "warning  nodes: not known" in shown
+    assert "next     check a node as well: qsub -N unet_verify" in shown
+    assert verify.main([str(tiny_run.paths.root)]) == 0
+    shown = capsys.readouterr().out
+    assert "queue:" not in shown and "next" not in shown
 
 
 @pytest.mark.parametrize(("free", "level"), [(1_000_000_000, "ok"), (999_000_000, "FAILURE")])

@@ -16,6 +16,7 @@ from jobs.pbs.qsub_arguments import (
     plan_jobs,
     probe_arguments,
     shell_line,
+    verify_arguments,
 )
 from tests.conftest import REPOSITORY
 
@@ -125,6 +126,16 @@ def test_a_probe_requests_what_a_sub_job_does(run):
         *("-l", "walltime=00:20:00", "-q", "gpu", "-j", "oe", "-o", f"{root}/logs/probe_job.log"),
         *("-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY},WALLTIME_SECONDS=1200"),
         f"{REPOSITORY}/jobs/probe.pbs",
+    ]
+
+
+def test_a_check_of_a_node_requests_what_a_sub_job_does_for_a_short_time(run):
+    root = run.paths.root.resolve()
+    assert verify_arguments(with_site(run, queue="gpu")) == [
+        *("-N", "unet_verify", "-W", "umask=0022", "-r", "n", "-l", "select=1:ncpus=8:ngpus=1:mem=32gb"),
+        *("-l", "walltime=00:10:00"),
+        *("-q", "gpu", "-j", "oe", "-o", f"{root}/logs/verify_job.log"),
+        *("-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY}", str(REPOSITORY / "jobs" / "verify_setup.sh")),
     ]
 
 

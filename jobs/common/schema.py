@@ -293,7 +293,11 @@ class CollectJob(Record, frozen=True):
 
 
 class Submission(Record, frozen=True):
-    """One call of ``jobs.submit`` or ``jobs.resubmit``. ``number`` counts from 1 and is part of the names of its logs."""
+    """One call of ``jobs.submit`` or ``jobs.resubmit``, or one step of ``jobs.supervise``.
+
+    ``number`` counts from 1 and is part of the names of its logs. ``retried`` is the class of the points that
+    ``jobs.supervise`` submitted again, ``reasons`` why each of them had ended, by index.
+    """
 
     number: int = 0
     kind: str = ""
@@ -302,6 +306,8 @@ class Submission(Record, frozen=True):
     user: str | None = None
     jobs: tuple[SubmittedJob, ...] = ()
     collect: CollectJob | None = None
+    retried: str = ""
+    reasons: dict[str, str] = {}
 
 
 class ProbeJob(Record, frozen=True):
@@ -316,13 +322,16 @@ class ProbeJob(Record, frozen=True):
 class Change(Record, frozen=True):
     """A change of jobs that were submitted: ``kind`` is ``alter`` or ``cancel``, ``commands`` is what PBS was told.
 
-    ``refused`` lists what PBS answered to those that it refused.
+    ``after`` is the number of the newest submission then. ``indices`` are the points that it was meant for (as in
+    ``--indices``), empty for the whole run. ``refused`` lists what PBS answered where it refused.
     """
 
     kind: str
     made: str | None = None
     host: str | None = None
     user: str | None = None
+    after: int = 0
+    indices: str = ""
     ids: tuple[str, ...] = ()
     commands: tuple[tuple[str, ...], ...] = ()
     refused: tuple[str, ...] = ()

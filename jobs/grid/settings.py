@@ -14,6 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.grid.retry import DEFAULT as DEFAULT_RETRY
+from jobs.grid.retry import EXPECTED as RETRY_EXPECTED
+from jobs.grid.retry import parse_retry
 from unet_models.networks.parameters import ARCHITECTURES
 
 
@@ -97,6 +100,14 @@ class Names(Setting):
         if not all(names) or len(set(names)) < len(names):
             raise ValueError(self.expected)
         return names
+
+
+class Retry(Setting):
+    """What to do with points that fail, by class; see :mod:`jobs.grid.retry`."""
+
+    def parse(self, value: Any) -> Any:
+        """A mapping from a class to its :class:`jobs.grid.retry.RetryRule`."""
+        return value if value is DEFAULT_RETRY else parse_retry(value)
 
 
 def _whole(default: int | None, low: int, high: int | None = None, *, nullable: bool = False) -> Setting:
@@ -298,6 +309,8 @@ SITE: dict[str, Setting] = {
         None, "more options for the qsub of the job that collects, such as -m e -M me@x.org", _is_shell_words
     ),
     "max_running": _whole(None, 1, nullable=True),
+    "max_queued": _whole(None, 2, nullable=True),
+    "retry": Retry(dict, DEFAULT_RETRY, RETRY_EXPECTED),
     "max_array_size": _whole(None, 2, nullable=True),
     "job_arrays": _switch(default=True),
     "umask": _text(

@@ -107,6 +107,14 @@ class Picture:
                 found.append(job_id)
         return tuple(found)
 
+    def active_collects(self) -> tuple[str, ...]:
+        """The ids of the jobs on record that collect and have not ended."""
+        if self.answer is None:
+            return ()
+        ids = dict.fromkeys(one.collect.id for one in self.submissions if one.collect is not None)
+        jobs = {one: self.answer.jobs.get((job_number(one) or 0, None)) for one in ids}
+        return tuple(one for one, job in jobs.items() if job is not None and not job.ended)
+
     def waiting(self) -> tuple[Waiting, ...]:
         """The jobs of which points wait, and collect jobs that somebody must do something about; oldest first."""
         if self.answer is None:
@@ -149,9 +157,10 @@ class Picture:
         )
 
 
-def look(run: Run, scheduler: Scheduler | None = None) -> Picture:
+def look(run: Run, scheduler: Scheduler | None = None, *, by_hand: bool = True) -> Picture:
     """Read the files of every point and, with a ``scheduler``, join them with one bulk ``qstat``.
 
+    ``by_hand``: look for jobs in the queue that were submitted by hand and have not started, which is another query.
     The checksums of results are not compared; only ``collect`` needs that.
     """
     statuses = [read_status(run, entry, verify=False) for entry in run.entries]
@@ -167,7 +176,8 @@ def look(run: Run, scheduler: Scheduler | None = None) -> Picture:
         ]
         return Picture(run, tuple(views), submissions, problem)
     jobs = RunJobs(run, submissions, statuses)
-    jobs.find_by_hand(scheduler)
+    if by_hand:
+        jobs.find_by_hand(scheduler)
     answer = scheduler.qstat(jobs.asked_about())
     jobs.learn(answer)
     known = {number for number, _ in answer.jobs} | answer.finished | answer.unknown

@@ -26,6 +26,7 @@ _TRANSIENT = re.compile(
     r"cannot connect to server|connection refused|server (?:is )?busy|unable to authenticate|temporarily unavailable",
     re.IGNORECASE,
 )
+_QUERIES = ("qstat", "qselect", "pbsnodes")
 _GONE = re.compile(r"has finished|Unknown Job Id|Job already in exit|state is not correct", re.IGNORECASE)
 _NO_HISTORY = re.compile(r"not configured to maintain job history", re.IGNORECASE)
 
@@ -40,12 +41,13 @@ class Scheduler:
     """The PBS commands on PATH.
 
     Each call may take ``timeout`` seconds. A call that could not reach the server is repeated after each of
-    ``pauses`` (seconds).
+    ``pauses`` (seconds). ``queries`` counts the calls that ask: sites want few of them.
     """
 
     def __init__(self, *, timeout: float = TIMEOUT_SECONDS, pauses: Sequence[float] = PAUSES) -> None:
         self.timeout = timeout
         self.pauses = tuple(pauses)
+        self.queries = 0
 
     def _call(self, command: Sequence[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
         if shutil.which(command[0]) is None:
@@ -55,6 +57,7 @@ class Scheduler:
                 exit_code=SCHEDULER,
             )
         for attempt in itertools.count():
+            self.queries += command[0] in _QUERIES
             try:
                 answer = subprocess.run(
                     command,

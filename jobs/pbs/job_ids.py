@@ -46,3 +46,13 @@ def sub_job_id(job_id: str, index: int) -> str:
     ('12[7].server', '12.server')
     """
     return re.sub(r"\[[0-9]*\]", f"[{index}]", job_id, count=1)
+
+
+def is_array(job_id: str) -> bool:
+    """Whether ``job_id`` is that of a whole array.
+
+    >>> is_array("12[].server"), is_array("12[7].server"), is_array("12.server")
+    (True, False, False)
+    """
+    match = _JOB.fullmatch(job_id)
+    return match is not None and match[2] == ""

@@ -171,12 +171,15 @@ def verify_arguments(run: Run) -> list[str]:
 
 
 def collect_arguments(run: Run, ids: Sequence[str], *, submission: int) -> list[str]:
-    """The arguments for the job that collects after all jobs in ``ids`` have ended, whether they failed or not."""
+    """The arguments for the job that collects after all jobs in ``ids`` have ended, whether they failed or not.
+
+    Without ``ids`` it collects at once.
+    """
     site = run.site
     log = run.paths.captured(submission, "collect")
     return [
         *_name(run, "unet_collect"),
-        *("-W", f"depend={dependency(ids)}"),
+        *(("-W", f"depend={dependency(ids)}") if ids else ()),
         *("-l", collect_resources(site), "-l", f"walltime={site['collect_walltime']}"),
         *_common(site, queue=site["collect_queue"] or site["queue"], more=site["collect_options"]),
         *("-o", str(log.resolve()), "-v", _variables(_directories(run)), str(REPOSITORY / COLLECT_SCRIPT)),

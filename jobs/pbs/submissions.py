@@ -43,16 +43,20 @@ def read_all(run: Run) -> Submissions:
 
 def jobs_of(submissions: Iterable[Submission]) -> list[tuple[str, tuple[int, ...]]]:
     """``(id, indices)`` of every job that trains points, oldest first; jobs whose id or indices make no sense are left out."""
-    found = []
-    for submission in submissions:
-        for job in submission.jobs:
-            try:
-                indices = tuple(indices_of(job.indices))
-            except ValueError:  # edited by hand
-                continue
-            if job_number(job.id) is not None:
-                found.append((job.id, indices))
-    return found
+    return [
+        (job.id, indices)
+        for submission in submissions
+        for job in submission.jobs
+        if (indices := indices_of_job(job)) and job_number(job.id) is not None
+    ]
+
+
+def indices_of_job(job: SubmittedJob) -> tuple[int, ...]:
+    """The indices that ``job`` trains; none where what is on record makes no sense, because it was edited by hand."""
+    try:
+        return tuple(indices_of(job.indices))
+    except ValueError:
+        return ()
 
 
 def requested(job: SubmittedJob) -> Requested:
@@ -103,6 +107,11 @@ class LockedSubmissions:
     def withdraw(self) -> None:
         """Remove the submission that is being made from the file."""
         self._write(replace(self.record, submissions=self.earlier))
+        self.current = None
+
+    def begin_next(self) -> None:
+        """Another submission follows the one that was saved."""
+        self.earlier = self.record.submissions
         self.current = None
 
     def add_probe(self, probe: ProbeJob) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -30,13 +30,17 @@ def submit(
     kind: str,
     waiting: CollectJob | None = None,
     active: Sequence[str] = (),
+    collect: bool = True,
+    retried: str = "",
+    reasons: Mapping[int, str] | None = None,
     say: Callable[[str], None] = print,
 ) -> Submission:
     """Submit ``planned`` and a job that collects afterwards; returns the submission as recorded.
 
     ``kind``: ``submit`` or ``resubmit``. ``waiting``: a collect job that has not started. It is changed (``qalter``) to
     wait for the new jobs as well; where that fails, a new collect job follows. ``active``: the ids of earlier jobs of
-    the run that have not ended: the collect job waits for them, too.
+    the run that have not ended: the collect job waits for them, too. ``collect=False``: no job collects, because more
+    points follow. ``retried`` and ``reasons`` are for the record (:class:`jobs.common.schema.Submission`).
 
     Raises :class:`UserError` where PBS refuses a job or the record cannot be written. The message then names the jobs
     that are in the queue already, and how to go on.
@@ -44,7 +48,13 @@ def submit(
     run.paths.logs.mkdir(exist_ok=True)  # PBS loses the output of a job whose log folder does not exist
     write_site(run)
     submission = Submission(
-        number=record.number, kind=kind, made=now(), host=socket.gethostname(), user=getpass.getuser()
+        number=record.number,
+        kind=kind,
+        made=now(),
+        host=socket.gethostname(),
+        user=getpass.getuser(),
+        retried=retried,
+        reasons={str(index): reason for index, reason in (reasons or {}).items()},
     )
     record.save(submission)  # a full disk must be noticed before any job is in the queue
     try:
@@ -60,8 +70,11 @@ def submit(
             submission = replace(submission, jobs=(*submission.jobs, submitted))
             record.save(submission)
             say(f"  {job_id}")
-        submission = replace(submission, collect=_collect(run, submission, scheduler, waiting, active, say))
-        record.save(submission)
+        if collect:
+            submission = replace(
+                submission, collect=_collect(run, submission, scheduler, waiting, active, say)
+            )
+            record.save(submission)
     except UserError as error:
         if not submission.jobs:
             with contextlib.suppress(UserError):  # an empty submission on record does no harm

@@ -199,6 +199,16 @@ class RunPaths:
         return self.root / "analysis"
 
     @property
+    def supervisor_lock(self) -> Path:
+        """Held by the ``jobs.supervise`` that is running."""
+        return self.root / ".supervise.lock"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """What ``jobs.supervise`` did."""
+        return self.root / "supervise.log"
+
+    @property
     def lock(self) -> Path:
         """Held while the run is made or extended."""
         return self.root / ".make_grid.lock"

@@ -1,0 +1,333 @@
+"""``python -m jobs.supervise RUN``: bring a run to its end without a person: submit, submit again what failed, collect.
+
+Run it in tmux, in a small job, or from cron with --once. It submits the points that were not submitted yet, at most as
+many at a time as --max-queued (or max_queued of the site block) allows, and submits failed points again by their class,
+as retry: of the site block says: how often, and with how much more walltime or memory. It gives a point up when the
+same error comes again, and submits nothing more when the same error ends every point. It asks the scheduler at most
+once a minute. What it did is in RUN/supervise.log. All that it knows is in the run directory: if it was killed, start
+it again. It ends when jobs.cancel was called for the run. Exit codes: 0 every point has a result (with --once: the step
+was made), 3 it has ended, and some points have none, 2 bad arguments or no usable run, 5 PBS refuses everything,
+6 another one supervises this run, 130 interrupted by Ctrl-C: the jobs go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from jobs.common.errors import ACTIVE, OK, PARTIAL, SCHEDULER, UserError, one_line, run_command
+from jobs.common.schema import CollectJob, Submission
+from jobs.common.units import plural
+from jobs.monitor.retries import KIND, Again, Decision, decide
+from jobs.monitor.scheduler_view import Picture, look
+from jobs.monitor.summary import describe
+from jobs.pbs.commands import Scheduler
+from jobs.pbs.qsub_arguments import plan_jobs
+from jobs.pbs.submissions import LockedSubmissions, locked_submissions
+from jobs.pbs.submitter import submit
+from jobs.resubmit import waiting_collect
+from jobs.run.index import Run, indices_text, read_run
+from jobs.submit import array_limit, check_max_running, predict
+
+LEAST_INTERVAL = 60.0  # sites ask for at most one query a minute
+INTERVAL = 120.0
+REFUSALS = 3  # steps in a row in which PBS refused, with nothing in the queue: somebody must look
+
+
+@dataclass
+class Log:
+    """``RUN/supervise.log``: lines with the time, also on standard output. A line is not repeated."""
+
+    path: Path
+    _known: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        try:
+            lines = self.path.read_text(errors="replace").splitlines()
+        except OSError:
+            return
+        self._known = {line.partition(" ")[2] for line in lines}
+
+    def say(self, text: str) -> None:
+        """Write ``text`` as one line."""
+        line = f"{datetime.now().astimezone():%Y-%m-%dT%H:%M:%S%z} {one_line(text, 2000)}"
+        print(line, flush=True)
+        self._known.add(line.partition(" ")[2])
+        try:
+            with self.path.open("a") as log:
+                log.write(line + "\n")
+        except OSError as error:  # a full disk must not end the supervision
+            print(f"{self.path} cannot be written ({error.strerror})", file=sys.stderr)
+
+    def once(self, text: str) -> None:
+        """:meth:`say`, unless the log has this line already."""
+        if one_line(text, 2000) not in self._known:
+            self.say(text)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of the command: numbers, ``None`` for the site block's value."""
+
+    max_queued: int | None = None
+    max_running: int | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step found: whether the supervision has ended, the exit code then, and whether PBS refused."""
+
+    ended: bool = False
+    code: int = OK
+    refused: str = ""
+
+
+class Supervisor:
+    """Makes one step after the other; all that it must remember is in the run directory."""
+
+    def __init__(self, root: Path, scheduler: Scheduler, log: Log, options: Options) -> None:
+        self.root, self.scheduler, self.log, self.options = root, scheduler, log, options
+        self.limit: int | None = None
+        self.first = True
+
+    def step(self) -> Step:
+        """Look at the run once, submit what is due, and say what was done."""
+        run = read_run(self.root)
+        run = replace(run, paths=replace(run.paths, root=run.paths.root.resolve()))
+        with locked_submissions(run, say=self.log.say) as record:
+            if self.first:
+                self.limit = array_limit(run, self.scheduler)
+            picture = look(run, self.scheduler, by_hand=self.first)
+            self.first = False
+            if picture.unanswered:
+                self.log.say(
+                    f"the scheduler does not report what is queued: {picture.unanswered}; nothing is submitted"
+                )
+                return Step()
+            decision = self._decide(picture, record)
+            self._say(picture, decision)
+            try:
+                return self._act(picture, record, decision)
+            except UserError as error:
+                if error.exit_code != SCHEDULER:
+                    raise
+                self.log.say(str(error))
+                idle = not any(view.active for view in picture.views)
+                return Step(refused=str(error) if idle else "")
+
+    def _decide(self, picture: Picture, record: LockedSubmissions) -> Decision:
+        run = picture.run
+        most = self.options.max_queued or run.site["max_queued"]
+        room = None
+        if most is not None:
+            # One place is for the job that collects.
+            room = max(0, most - 1 - sum(view.active for view in picture.views))
+        predicted, _ = predict(run, self._max_running(run))
+        order: Sequence[int] = ()
+        if predicted is not None and room is not None:
+            order = sorted(predicted.durations, key=lambda index: -predicted.durations[index])
+        return decide(picture, record.record.changes, run.site["retry"], room=room, order=order)
+
+    def _max_running(self, run: Run) -> int | None:
+        found: int | None = self.options.max_running or run.site["max_running"]
+        return found
+
+    def _say(self, picture: Picture, decision: Decision) -> None:
+        states = Counter(view.state for view in picture.views)
+        self.log.once(f"{len(picture.views)} points: {describe(states, tuple(sorted(states)))}")
+        for index, why in (decision.given_up or {}).items():
+            self.log.once(f"given up: {picture.run.entry(index).name}: {why}")
+
+    def _act(self, picture: Picture, record: LockedSubmissions, decision: Decision) -> Step:
+        if decision.stopped:
+            self.log.say(f"stopped: {decision.stopped}")
+            return Step(ended=True, code=PARTIAL)
+        waiting = waiting_collect(picture)
+        if decision.submits:
+            self._submit(picture, record, decision, waiting)
+            return Step()
+        if any(view.active for view in picture.views) or decision.later:
+            return Step()
+        if self._not_collected(picture):
+            self._collect(picture.run, record)
+        left = sum(not view.ended for view in picture.views)
+        if left:
+            self.log.say(
+                f"ended: {plural(left, 'point')} without a result, which will not be submitted again"
+            )
+            return Step(ended=True, code=PARTIAL)
+        self.log.say("ended: every point has a result")
+        return Step(ended=True)
+
+    def _submit(
+        self, picture: Picture, record: LockedSubmissions, decision: Decision, waiting: CollectJob | None
+    ) -> None:
+        """Submit the groups of ``decision``; only the last one is followed by a job that collects, if none is to follow."""
+        groups: list[Again | None] = [*decision.again, *([None] if decision.fresh else [])]
+        active = list(picture.active_jobs())
+        for number, group in enumerate(groups, start=1):
+            collect = number == len(groups) and not decision.later
+            made = self._submit_group(
+                picture.run, record, group, decision, waiting=waiting, active=active, collect=collect
+            )
+            active += [job.id for job in made.jobs]
+            record.begin_next()
+
+    def _submit_group(
+        self,
+        run: Run,
+        record: LockedSubmissions,
+        group: Again | None,
+        decision: Decision,
+        *,
+        waiting: CollectJob | None,
+        active: Sequence[str],
+        collect: bool,
+    ) -> Submission:
+        max_running = self._max_running(run)
+        predicted, _ = predict(run, max_running)
+        proposed: Mapping[int, tuple[str, str | None]] | None = group.proposed if group is not None else None
+        indices = list(proposed) if proposed is not None else list(decision.fresh)
+        planned = plan_jobs(
+            run,
+            indices,
+            submission=record.number,
+            limit=self.limit,
+            max_running=max_running,
+            durations=predicted.durations if predicted is not None else None,
+            proposed=proposed,
+        )
+        made = submit(
+            run,
+            record,
+            planned,
+            self.scheduler,
+            kind=KIND,
+            waiting=waiting,
+            active=active,
+            collect=collect,
+            retried=group.state if group is not None else "",
+            reasons=group.reasons if group is not None else None,
+            say=_quiet,
+        )
+        walltimes = ", ".join(sorted({job.requested.walltime or run.site["walltime"] for job in planned}))
+        self.log.say(
+            f"submitted {plural(len(indices), 'point')} "
+            f"({f'again, after {group.state}' if group is not None else 'for the first time'}; "
+            f"indices {indices_text(indices)}; walltime {walltimes}) as {', '.join(job.id for job in made.jobs)}"
+            + (f", collected by {made.collect.id}" if made.collect is not None else "")
+        )
+        return made
+
+    def _not_collected(self, picture: Picture) -> bool:
+        """Whether there is a result that no summary has, and no job that will collect it."""
+        run = picture.run
+        if picture.active_collects():
+            return False
+        newest = max(
+            (_changed(run.point_paths(view.entry).results) for view in picture.views if view.ended),
+            default=0.0,
+        )
+        return newest > _changed(run.paths.summary)
+
+    def _collect(self, run: Run, record: LockedSubmissions) -> None:
+        made = submit(run, record, [], self.scheduler, kind=KIND, say=_quiet)
+        if made.collect is not None:
+            self.log.say(f"submitted {made.collect.id}, which collects")
+
+
+def _quiet(_text: str) -> None:
+    """The commands are on record; the log has one line for each submission."""
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.supervise",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="the run directory that make_grid.py made")
+    parser.add_argument("--once", action="store_true", help="make one step and end, for cron")
+    parser.add_argument(
+        "--interval",
+        type=float,
+        default=INTERVAL,
+        help=f"seconds between two steps ({INTERVAL:g}, at least {LEAST_INTERVAL:g})",
+    )
+    parser.add_argument(
+        "--max-queued", type=int, metavar="N", help="have at most N jobs in the queue, running ones included"
+    )
+    parser.add_argument("--max-running", type=int, metavar="N", help="run at most N sub-jobs at a time")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command with ``argv`` (default: the process's arguments); returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    return run_command("jobs.supervise", lambda: _command(arguments))
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    check_max_running(arguments.max_running)
+    if arguments.max_queued is not None and arguments.max_queued < 2:
+        raise UserError(
+            f"--max-queued: received {arguments.max_queued}, expected at least 2: one point and the job that collects"
+        )
+    if not LEAST_INTERVAL <= arguments.interval <= 86_400:
+        raise UserError(
+            f"--interval: received {arguments.interval:g}, expected {LEAST_INTERVAL:g} to 86400 seconds"
+        )
+    run = read_run(arguments.run)
+    lock = FileLock(run.paths.supervisor_lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"{run.paths.root} is supervised by another process; expected one at a time. See what it does: "
+            f"{run.paths.supervisor_log}",
+            exit_code=ACTIVE,
+        ) from None
+    with lock:
+        log = Log(run.paths.supervisor_log)
+        supervisor = Supervisor(
+            arguments.run, Scheduler(), log, Options(arguments.max_queued, arguments.max_running)
+        )
+        return supervise(supervisor, once=arguments.once, interval=arguments.interval)
+
+
+def supervise(
+    supervisor: Supervisor, *, once: bool, interval: float, pause: Callable[[float], None] = time.sleep
+) -> int:
+    """Make steps until the supervision has ended, or one with ``once``; returns the exit code of the command."""
+    refusals = 0
+    while True:
+        before = supervisor.scheduler.queries
+        step = supervisor.step()
+        if step.ended:
+            return step.code
+        refusals = refusals + 1 if step.refused else 0
+        if refusals >= REFUSALS or (once and step.refused):
+            raise UserError(step.refused, exit_code=SCHEDULER)
+        if once:
+            return OK
+        # A PBS that answers for one job at a time was asked more than once.
+        pause(max(interval, LEAST_INTERVAL * (supervisor.scheduler.queries - before)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -12,7 +12,9 @@ from tests.conftest import TINY
 
 def test_a_class_has_a_number_of_times_or_a_block(write_grid):
     text = TINY.rstrip() + "\n"
-    path = write_grid(text + 'site: {retry: {timeout: {times: 2, walltime: x1.5, walltime_up_to: "09:00:00"}, lost: 3}}\n')
+    path = write_grid(
+        text + 'site: {retry: {timeout: {times: 2, walltime: x1.5, walltime_up_to: "09:00:00"}, lost: 3}}\n'
+    )
     assert load_config(path).site["retry"] == {
         "timeout": RetryRule(2, walltime=1.5, walltime_up_to="09:00:00"),
         "lost": RetryRule(3),

@@ -57,6 +57,21 @@ def command(*arguments: str) -> str:
     return answer.stdout
 
 
+def answer(*arguments: str, folder: Path = REPOSITORY, **variables: str) -> tuple[int, str]:
+    """The exit code and the output of a command that may fail."""
+    result = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, **variables},
+    )
+    print("$ python", *arguments, "\n" + result.stdout + result.stderr, flush=True)
+    return result.returncode, result.stdout + result.stderr
+
+
 def states(root: Path) -> dict[int, str]:
     progress = json.loads(command("-m", "jobs.status", str(root), "--live", "--json"))
     assert progress["scheduler_problem"] == ""
@@ -145,6 +160,27 @@ def test_a_run_loses_points_in_three_ways_and_ends_complete(root):
     assert states(root)[0] == 36
     assert (root / "analysis" / "comprehensive_analysis_report.txt").exists()
     print(command("-m", "jobs.status", str(root)))
+
+
+FIRST_ONLY = f"""#!{sys.executable}
+# Answers a bulk query for its first job only, as development builds of OpenPBS do.
+import re, subprocess, sys
+jobs = [word for word in sys.argv[1:] if re.match(r"[0-9]+(\\[|\\.|$)", word)]
+left_out = jobs[1:] if "json" in sys.argv else []
+words = [word for word in sys.argv[1:] if word not in left_out]
+sys.exit(subprocess.run([{shutil.which("qstat")!r}, *words]).returncode)
+"""
+
+
+@pytest.fixture(params=["as installed", "first job only"])
+def qstat(request, tmp_path, monkeypatch):
+    """Two kinds of ``qstat``: the installed one, and one that answers for one job at a time."""
+    if request.param == "first job only":
+        wrapper = tmp_path / "qstat"
+        wrapper.write_text(FIRST_ONLY)
+        wrapper.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return request.param
 
 
 HELD = """
@@ -275,3 +311,171 @@ def test_a_probe_measures_in_a_job_and_a_search_is_submitted_with_what_it_propos
     assert [row["training_successful"] for row in rows] == ["True", "True"]
     used = [float(row["wall_seconds"]) for row in rows]
     print("predicted", found["durations"], "used", used)
+
+
+def held_run(root: Path, **site: str) -> None:
+    grid = root.parent / "grid.yaml"
+    more = "".join(f", {key}: {value}" for key, value in site.items())
+    grid.write_text(
+        HELD.replace("[1e-3, 5e-3]", "[1e-3, 2e-3, 5e-3, 1e-2]").replace(
+            ", collect_mem", f"{more}, collect_mem"
+        )
+    )
+    command("make_grid.py", str(grid), "--run-dir", str(root))
+
+
+@pytest.mark.skipif(bool(no_pbs()), reason=no_pbs() or "PBS answers")
+def test_every_array_in_the_queue_is_known_and_nothing_is_submitted_twice(root, qstat):
+    held_run(root, max_array_size="2")
+    command("-m", "jobs.submit", str(root))
+    waiting = sorted(queued_for(root))
+    assert len(waiting) == 3  # two arrays, and the job that collects
+    shown = command("-m", "jobs.status", str(root), "--live")
+    assert "4 queued" in shown and shown.count("2 points held since") == 2
+    assert answer("-m", "jobs.submit", str(root))[0] == 6
+    for choice in ([], ["--all-failed"], ["--class", "lost"]):
+        code, said = answer("-m", "jobs.resubmit", str(root), *choice)
+        assert code == 0 and "nothing to run again (4 queued)" in said
+    # A server that cannot be reached is no reason to submit anything again.
+    for name in ("resubmit", "submit"):
+        code, said = answer("-m", f"jobs.{name}", str(root), PBS_SERVER="localhost:9")
+        assert code == 6 and "does not report" in said
+    assert sorted(queued_for(root)) == waiting
+
+
+@pytest.mark.skipif(bool(no_pbs()), reason=no_pbs() or "PBS answers")
+def test_an_array_that_was_submitted_by_hand_is_known_before_and_after_its_first_sub_job(root, qstat):
+    held_run(root)
+    script = [str(REPOSITORY / "jobs/train_array.pbs")]
+    options = ["-h", "-l", "select=1:ncpus=1:mem=1gb", "-o", f"{root}/logs/^array_index^.log"]
+    options += ["-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY}"]
+    first, second = (
+        subprocess.run(
+            ["qsub", "-J", part, *options, *script], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for part in ("1-2", "3-4%1")
+    )
+    try:
+        assert "4 queued" in command("-m", "jobs.status", str(root), "--live")
+        assert "nothing to run again (4 queued)" in answer("-m", "jobs.resubmit", str(root))[1]
+        assert answer("-m", "jobs.submit", str(root))[0] == 6
+        subprocess.run(["qrls", second], check=True)
+        deadline = time.monotonic() + 120
+        while read_status(read_run(root), read_run(root).entry(3)).state == "waiting":
+            assert time.monotonic() < deadline, "the first sub-job did not start"
+            time.sleep(0.2)
+        said = answer("-m", "jobs.resubmit", str(root))[1]
+        assert "nothing to run again" in said and "waiting" not in said
+    finally:
+        subprocess.run(["qdel", first, second], capture_output=True, check=False)
+
+
+@pytest.mark.skipif(bool(no_pbs()), reason=no_pbs() or "PBS answers")
+def test_by_hand_a_job_takes_the_run_that_was_newest_when_it_was_submitted(root):
+    root.parent.mkdir(exist_ok=True)
+    copy = root.parent / "a copy"
+    ignored = shutil.ignore_patterns(".git", ".venv", "hyperparameter_optimization_*", "__pycache__")
+    shutil.copytree(REPOSITORY, copy, ignore=ignored)
+    (copy / ".venv").symlink_to(Path(sys.prefix))
+    grid = copy / "grid.yaml"
+    grid.write_text(HELD)
+
+    def made() -> Path:
+        before = set(copy.glob("hyperparameter_optimization_*"))
+        assert answer("make_grid.py", folder=copy)[0] == 0
+        (new,) = set(copy.glob("hyperparameter_optimization_*")) - before
+        return new
+
+    def qsub(*arguments: str) -> str:
+        options = ["-l", "select=1:ncpus=1:mem=1gb", "-o", f"{copy}/^array_index^.log"]
+        return subprocess.run(
+            ["qsub", *arguments[:-1], *options, arguments[-1]],
+            cwd=copy,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    first = made()
+    array = qsub("-h", "-J", "1-2", "jobs/train_array.pbs")
+    second = made()
+    other = qsub("-h", "-J", "1-2", "jobs/train_array.pbs")
+    collect = subprocess.run(
+        ["qsub", "-W", f"depend=afterany:{array}", "-l", "select=1:ncpus=1:mem=1gb", "-o", f"{copy}/collect.log", "jobs/collect.pbs"],
+        cwd=copy, capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    made()  # a third run, which is empty
+    subprocess.run(["qrls", array, other], check=True)
+    wait_for_end(array)
+    wait_for_end(other)
+    assert wait_for_end(collect) == 0, (copy / "collect.log").read_text()
+    assert [row["status"] for row in summary(first)] == ["done", "done"]
+    run = read_run(second)
+    assert [read_status(run, entry).state for entry in run.entries] == ["done", "done"]
+    assert not run.paths.summary.exists()
+
+
+STOPPED = LONG.replace("heartbeat_seconds: 1,", "heartbeat_seconds: 1, max_running: 1,")
+
+
+@pytest.mark.skipif(bool(no_pbs()), reason=no_pbs() or "PBS answers")
+def test_a_run_is_cancelled_without_being_collected_and_goes_on_when_it_is_submitted_again(root, qstat):
+    grid = root.parent / "grid.yaml"
+    grid.write_text(STOPPED.replace("epochs: 300", "epochs: 60"))
+    command("make_grid.py", str(grid), "--run-dir", str(root))
+    run = read_run(root)
+    command("-m", "jobs.submit", str(root))
+    deadline = time.monotonic() + 120
+    while not run.point_paths(run.entry(1)).checkpoint.exists():
+        assert time.monotonic() < deadline, "the first point did not start"
+        time.sleep(0.2)
+    assert "changed: 1 job" in command(
+        "-m", "jobs.alter", str(root), "--max-running", "2", "--walltime", "00:20:00"
+    )
+    said = command("-m", "jobs.cancel", str(root))
+    assert "deleted: 2 points" in said
+    deadline = time.monotonic() + 120
+    while queued_for(root):
+        assert time.monotonic() < deadline, "the jobs are still in the queue"
+        time.sleep(1)
+    assert not run.paths.summary.exists()
+    assert answer("-m", "jobs.supervise", str(root), "--once")[0] == 3  # it does not go on by itself
+    command("-m", "jobs.resubmit", str(root), "--max-running", "2")
+    record = json.loads((root / "submissions.json").read_text())["submissions"][-1]
+    assert wait_for_end(record["collect"]["id"]) == 0
+    assert [row["status"] for row in summary(root)] == ["done", "done"]
+    assert read_result(run, run.entry(1)).resumed
+
+
+@pytest.mark.skipif(bool(no_pbs()), reason=no_pbs() or "PBS answers")
+def test_a_supervised_run_ends_complete_after_a_timeout_and_a_kill(root, qstat):
+    grid = root.parent / "grid.yaml"
+    retry = 'retry: {timeout: {times: 5, walltime: x3, walltime_up_to: "00:10:00"}, lost: 2}, max_queued: 3'
+    text = LONG.replace('walltime: "04:00:00"', f'walltime: "00:00:25", {retry}').replace(
+        "[1e-3, 5e-3]", "[1e-3, 2e-3, 5e-3]"
+    )
+    grid.write_text(text.replace("epochs: 300", "epochs: 150"))
+    command("make_grid.py", str(grid), "--run-dir", str(root))
+    run = read_run(root)
+    killed = False
+    deadline = time.monotonic() + 900
+    while True:
+        code, _ = answer("-m", "jobs.supervise", str(root), "--once")
+        log = run.paths.supervisor_log.read_text()
+        if "ended:" in log:
+            break
+        assert code == 0 and time.monotonic() < deadline
+        assert len(queued_for(root)) <= 3
+        second = read_status(run, run.entry(2))
+        if not killed and second.state == "running" and second.record.epoch > 0:
+            os.kill(second.record.pid, signal.SIGKILL)
+            killed = True
+        time.sleep(5)
+    assert killed and code == 0, log
+    assert "again, after timeout" in log and "again, after lost" in log and "every point has a result" in log
+    deadline = time.monotonic() + 120
+    while not run.paths.summary.exists() or queued_for(root):
+        assert time.monotonic() < deadline, "it was not collected"
+        time.sleep(1)
+    for entry in run.entries:
+        assert [row.epoch for row in read_result(run, entry).history] == list(range(1, 151))

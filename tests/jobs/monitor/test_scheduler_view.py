@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from jobs.common.records import write, write_record
 from jobs.common.schema import CollectJob, Submission, Submissions, SubmittedJob
 from jobs.monitor.scheduler_view import look
 from jobs.pbs.commands import Scheduler
-from jobs.pbs.qstat_output import Answer, Job
+from jobs.pbs.qstat_output import Answer, Details, Job
 
 
 class Fixed(Scheduler):
@@ -92,3 +94,89 @@ def test_a_record_that_cannot_be_used_is_a_problem_of_the_picture(tiny_run):
     picture = look(tiny_run, Fixed({}))
     assert picture.submissions == ()
     assert str(tiny_run.paths.submissions) in picture.problem
+
+
+def test_of_an_array_that_was_submitted_by_hand_every_index_in_the_answer_is_known(tiny_run):
+    trained_by(tiny_run, "65[1].pbs", state="running")
+    answer = {(65, None): Job("B"), (65, 1): Job("R", ran=True), (65, 2): Job("Q")}
+    picture = look(tiny_run, Fixed(answer))
+    assert [view.state for view in picture.views] == ["running", "queued"]
+    assert [view.job_id for view in picture.views] == ["65[1].pbs", "65[2].pbs"]
+    assert picture.active_jobs() == ("65[].pbs",)
+
+
+def test_an_array_that_marked_the_run_is_known_before_a_point_has_written_anything(tiny_run):
+    (tiny_run.paths.logs / ".array_65").touch()
+    scheduler = Fixed({(65, None): Job("Q"), (65, 1): Job("Q"), (65, 2): Job("Q")})
+    assert [view.state for view in look(tiny_run, scheduler).views] == ["queued", "queued"]
+    assert scheduler.ids == ["65[]"]
+
+
+def test_arrays_by_hand_that_have_not_started_are_found_by_their_run(tiny_run, pbs):
+    import subprocess
+
+    from tests.conftest import REPOSITORY
+
+    script = str(REPOSITORY / "jobs/train_array.pbs")
+    elsewhere = tiny_run.paths.root.parent / "another"
+    for folder in (tiny_run.paths.root, elsewhere):
+        subprocess.run(["qsub", "-J", "1-2", "-v", f"RUN_DIR={folder}", script], check=True)
+    picture = look(tiny_run, Scheduler())
+    assert [view.job_id for view in picture.views] == ["1[1].pbshost", "1[2].pbshost"]
+    assert picture.active_jobs() == ("1[].pbshost",)
+
+
+def test_an_older_job_that_still_waits_counts_where_the_newer_one_has_ended(tiny_run):
+    submitted(tiny_run, 9, 10)
+    answer = {(9, 1): Job("Q"), (10, 1): Job("X", 271, ran=True), (9, 2): Job("X"), (10, 2): Job("X")}
+    views = look(tiny_run, Fixed(answer)).views
+    assert [view.state for view in views] == ["queued", "cancelled"]
+    assert views[0].job_id == "9[1].pbs"
+
+
+def test_what_has_no_answer_is_unknown_and_what_has_one_is_known(tiny_run):
+    jobs = (SubmittedJob(id="9[].pbs", indices="1-2:2"), SubmittedJob(id="10[].pbs", indices="2-3:2"))
+    write(tiny_run.paths.submissions, Submissions(submissions=(Submission(number=1, jobs=jobs),)))
+    views = look(tiny_run, Fixed({(9, None): Job("Q"), (9, 1): Job("Q")}, problem="no answer for 10[]")).views
+    assert [(view.state, view.scheduler) for view in views] == [("queued", "Q"), ("waiting", "unknown")]
+
+
+def test_the_sub_jobs_of_a_held_array_are_held_although_pbs_calls_them_queued(tiny_run):
+    submitted(tiny_run, 9)
+    details = {9: Details(comment="", hold="u", since=datetime(2026, 11, 27, 8, 0).astimezone())}
+    picture = look(
+        tiny_run, Fixed({(9, None): Job("H"), (9, 1): Job("Q"), (9, 2): Job("Q")}, details=details)
+    )
+    assert [(view.state, view.reason) for view in picture.views] == [("queued", "held")] * 2
+    (waiting,) = picture.waiting()
+    assert (waiting.id, waiting.state, waiting.points, waiting.never) == ("9[].pbs", "held", 2, False)
+
+
+@pytest.mark.parametrize(
+    ("comment", "shown", "never"),
+    [
+        (
+            "Can Never Run: Insufficient amount of resource: mem",
+            "Can Never Run: Insufficient amount of resource: mem",
+            True,
+        ),
+        ("Not Running: Queue not started.", "Not Running: Queue not started.", False),
+        ("Job Array Began at Fri Nov 27 at 11:05", "", False),
+    ],
+)
+def test_the_reason_why_an_array_waits_is_the_comment_of_the_array(tiny_run, comment, shown, never):
+    submitted(tiny_run, 9)
+    answer = Fixed(
+        {(9, None): Job("Q"), (9, 1): Job("Q"), (9, 2): Job("S")}, details={9: Details(comment=comment)}
+    )
+    (waiting,) = look(tiny_run, answer).waiting()
+    assert (waiting.reason, waiting.never, waiting.state) == (shown, never, "suspended")
+
+
+def test_a_collect_job_that_somebody_holds_is_shown_and_one_that_waits_for_the_array_is_not(tiny_run):
+    submitted(tiny_run, 9)
+    for hold, shown in (("s", []), ("us", ["1000.pbs"])):
+        details = {1000: Details(hold=hold)}
+        picture = look(tiny_run, Fixed({(9, None): Job("F"), (1000, None): Job("H")}, details=details))
+        assert [waiting.id for waiting in picture.waiting()] == shown
+        assert picture.active_collects() == ("1000.pbs",)

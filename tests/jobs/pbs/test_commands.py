@@ -187,3 +187,68 @@ def test_a_walltime_that_pbs_does_not_report_is_not_known(pbs, answer):
 def test_where_there_are_no_pbs_commands_nothing_is_printed(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert Scheduler().printed("pbsnodes", "-av") is None and Scheduler().walltime("1.pbshost") is None
+
+
+def test_a_job_that_a_bulk_query_leaves_out_is_asked_about_alone(pbs, script, tmp_path):
+    scheduler = Scheduler()
+    ids = [
+        scheduler.qsub(arguments, tmp_path)
+        for arguments in (["-J", "1-2", script], ["-J", "3-4", script], [script])
+    ]
+    pbs.set(first_only=True)
+    answer = scheduler.qstat([*ids, "9.pbshost"])
+    assert set(answer.jobs) == {(1, None), (1, 1), (1, 2), (2, None), (2, 3), (2, 4), (3, None)}
+    assert answer.problem == "" and answer.unknown == {9}
+    assert [call[-1] for call in pbs.calls("qstat")] == ["9.pbshost", *ids[1:], "9.pbshost"]
+
+
+def test_a_job_that_has_no_answer_alone_either_is_a_problem_and_the_others_stay_known(pbs, script, tmp_path):
+    scheduler = Scheduler()
+    ids = [scheduler.qsub([script], tmp_path) for _ in range(3)]
+    pbs.set(first_only=True)
+    bulk = {"code": 0, "stdout": '{"Jobs": {"1.pbshost": {"job_state": "Q"}}}'}
+    pbs.trouble("qstat", bulk, {"code": 0, "stdout": "{}"})
+    answer = scheduler.qstat(ids)
+    assert set(answer.jobs) == {(1, None)} and answer.knows(1) and not answer.knows(2)
+    assert answer.problem == "qstat exited with 0, but did not show the job 2.pbshost"
+    assert len(pbs.calls("qstat")) == 2  # the others are not tried: the scheduler has a problem
+
+
+def test_without_history_each_job_is_asked_about_without_x(pbs, script, tmp_path):
+    scheduler = Scheduler()
+    ids = [scheduler.qsub([script], tmp_path) for _ in range(2)]
+    pbs.set(first_only=True, history=False)
+    answer = scheduler.qstat(ids)
+    assert set(answer.jobs) == {(1, None), (2, None)} and not answer.history
+    assert ["-x" in call for call in pbs.calls("qstat")] == [True, False, False]
+
+
+@pytest.mark.parametrize("first_only", [False, True])
+def test_jobs_in_the_queue_are_found_by_their_name(pbs, script, tmp_path, first_only):
+    scheduler = Scheduler()
+    for name in ("a", "b", "a", "a"):
+        scheduler.qsub(["-N", name, "-v", f"RUN_DIR=/runs/{name}", script], tmp_path)
+    pbs.finish(3)
+    pbs.set(first_only=first_only)
+    found = scheduler.jobs_in_the_queue("a")
+    assert {one: details.run_directory for one, details in found.items()} == {
+        "1.pbshost": "/runs/a",
+        "4.pbshost": "/runs/a",
+    }
+    assert list(scheduler.jobs_in_the_queue("a", known={1})) == ["4.pbshost"]
+
+
+def test_a_qselect_that_fails_finds_nothing(pbs):
+    pbs.trouble("qselect", {"code": 1, "stderr": "no\n"})
+    assert Scheduler().jobs_in_the_queue("a") == {}
+
+
+def test_deleting_what_has_ended_is_no_failure_and_any_other_refusal_is(pbs, script, tmp_path):
+    scheduler = Scheduler()
+    scheduler.qsub([script], tmp_path)
+    assert scheduler.qdel(["1.pbshost"]) == ""
+    assert scheduler.qdel(["1.pbshost", "77.pbshost"]) == ""  # has finished, and unknown
+    pbs.trouble("qdel", {"code": 159, "stderr": "qdel: Unauthorized Request 1\n"})
+    assert scheduler.qdel(["1.pbshost"]) == "qdel: Unauthorized Request 1"
+    pbs.trouble("qdel", {"sleep": 30})
+    assert Scheduler(timeout=0.5).qdel(["1"]) == "qdel did not answer within 0.5 s"

@@ -174,3 +174,50 @@ def test_what_is_odd_but_clear_is_understood(text):
 def test_what_is_not_clear_is_unknown(text):
     answer = parse_qstat(text, "", 0)
     assert answer.problem and answer.jobs == {}
+
+
+HELD = """{"Jobs": {"7[].x": {"job_state": "H", "Hold_Types": "u", "qtime": "Fri Nov 27 11:05:16 2026",
+"comment": "Not Running: Queue not started", "estimated": {"start_time": "Fri Nov 27 12:00:00 2026"},
+"depend": "afterany:3[].x", "Resource_List": {"walltime": "04:00:00"},
+"Variable_List": {"RUN_DIR": "/runs/a", "PBS_O_WORKDIR": "/repo"}},
+"7[1].x": {"job_state": "Q", "comment": "a copy"}}}"""
+
+
+def test_what_pbs_says_about_a_job_as_a_whole_is_kept():
+    details = parse_qstat(HELD, "", 0).details
+    assert list(details) == [7]
+    job = details[7]
+    assert (job.hold, job.comment, job.depend) == ("u", "Not Running: Queue not started", "afterany:3[].x")
+    assert (job.walltime, job.run_directory, job.folder) == ("04:00:00", "/runs/a", "/repo")
+    assert f"{job.since:%H:%M} {job.start:%H:%M}" == "11:05 12:00" and not job.can_never_run
+
+
+@pytest.mark.parametrize(
+    "attributes", ['{"qtime": [], "Hold_Types": "n", "Variable_List": 3, "estimated": "x"}', "{}"]
+)
+def test_odd_attributes_of_a_job_are_as_if_they_were_not_there(attributes):
+    job = parse_qstat(f'{{"Jobs": {{"7.x": {attributes}}}}}', "", 0).details[7]
+    assert (job.hold, job.since, job.start, job.run_directory) == ("", None, None, "")
+
+
+def test_times_in_seconds_are_read_too():
+    job = parse_qstat('{"Jobs": {"7.x": {"qtime": 1795777516}}}', "", 0).details[7]
+    assert job.since.timestamp() == 1795777516
+
+
+@pytest.mark.parametrize(
+    ("used", "requested", "share"),
+    [
+        ("16gb", "32gb", 0.5),
+        ("33554432kb", "32gb", 1.0),
+        ("7", "32gb", None),
+        ("1gb", None, None),
+        ("0b", "1b", 0.0),
+    ],
+)
+def test_the_memory_that_a_job_used_is_compared_with_what_it_requested(used, requested, share):
+    resources = f'"resources_used": {{"mem": "{used}"}}'
+    if requested is not None:
+        resources += f', "Resource_List": {{"mem": "{requested}"}}'
+    text = f'{{"Jobs": {{"1[2].x": {{"job_state": "X", "run_count": 1, "Exit_status": 137, {resources}}}}}}}'
+    assert parse_qstat(text, "", 0).jobs[1, 2].memory_share == share

@@ -21,6 +21,7 @@ from jobs.grid.config import load_config
 from jobs.grid.explain import explain
 from jobs.pbs.qsub_arguments import by_hand
 from jobs.run.create import default_run_directory, make_run
+from jobs.run.known import remember
 from jobs.run.sharing import umask_for
 
 
@@ -57,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
             if arguments.run_dir is None:
                 with contextlib.suppress(OSError):  # only an empty folder can be removed
                     root.rmdir()
+        remember(root)
         total = len(made.run.entries)
         print(f"{root}: {plural(total, 'point')}, {made.added} new, {made.known} known before")
         if made.orphaned:

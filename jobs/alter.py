@@ -29,8 +29,9 @@ from jobs.pbs.commands import Scheduler
 from jobs.pbs.job_ids import array_id, is_array
 from jobs.pbs.qsub_arguments import shell_line
 from jobs.pbs.submissions import locked_submissions
-from jobs.run.index import Run, read_run
+from jobs.run.index import Run
 from jobs.run.provenance import now
+from jobs.run.sharing import open_run
 from jobs.submit import check_max_running
 
 
@@ -129,7 +130,7 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
 
 def _command(arguments: argparse.Namespace) -> int:
     wanted = _wanted(arguments)
-    run = read_run(arguments.run)
+    run = open_run(arguments.run)
     scheduler = Scheduler()
     with locked_submissions(run) as record:
         picture = look(run, scheduler)

@@ -28,8 +28,9 @@ from jobs.pbs.commands import Scheduler
 from jobs.pbs.job_ids import job_number
 from jobs.pbs.qsub_arguments import shell_line
 from jobs.pbs.submissions import LockedSubmissions, locked_submissions
-from jobs.run.index import Run, parse_indices, read_run
+from jobs.run.index import Run, parse_indices
 from jobs.run.provenance import now
+from jobs.run.sharing import open_run
 
 AT_ONCE = 100  # ids in one qdel: a command line has a limit
 
@@ -93,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(arguments: argparse.Namespace) -> int:
-    run = read_run(arguments.run)
+    run = open_run(arguments.run)
     scheduler = Scheduler()
     if arguments.indices is not None:
         for index in parse_indices(arguments.indices):

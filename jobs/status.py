@@ -2,8 +2,8 @@
 
 With --live the scheduler is asked, too, once and in bulk: points that wait in the queue are shown as queued, with the
 reason that the scheduler gives, points that ended without a record as lost. Where the scheduler does not answer, that
-stays unknown. Without RUN, all runs that were made by you and still exist are listed, with their progress. Exit codes:
-0 shown, whatever the progress; 2 no usable run; 130 --watch ended by Ctrl-C.
+stays unknown. Without RUN, all runs that you have made are listed, with their progress; python /its/path/jobs/status.py
+works in any folder. Exit codes: 0 shown, whatever the progress; 2 no usable run; 130 --watch ended by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+# So that `python /path/to/jobs/status.py` works in any folder.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -26,16 +29,19 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.common.errors import OK, UserError, run_command
+from jobs.common.hints import REPOSITORY, hint
 from jobs.common.states import STATES
 from jobs.common.units import plural
 from jobs.common.units import whole_duration as duration
 from jobs.monitor.progress import Progress, summarise
 from jobs.monitor.scheduler_view import QUEUED, Waiting, look
 from jobs.pbs.commands import Scheduler
+from jobs.run.known import known_runs
 from jobs.run.sharing import open_run
 
 SHOWN = 10  # failed points in full; running points in the table
 LIVE_INTERVAL = 60.0  # sites ask for at most one qstat a minute
+OVERVIEW = 30  # runs
 WIDTH = 120  # of what goes into a pipe or a file
 _COLOURS = {
     "done": "green",
@@ -196,6 +202,33 @@ def render(progress: Progress) -> Group:
     return Group(*_head(progress), *_running(progress), *_failed(progress), *_best(progress))
 
 
+def _overview(console: Console) -> None:
+    """One line for each of the user's runs, the newest first."""
+    roots = known_runs([Path.cwd(), REPOSITORY])
+    if not roots:
+        console.print(f"no run yet; make one with: {hint('make_grid.py')}", highlight=False)
+        return
+    table = _table("run", "with a result", "state", "last change", right=("with a result",))
+    for root in roots[:OVERVIEW]:
+        try:
+            progress = summarise(look(open_run(root)), with_logs=0)
+        except UserError as error:
+            table.add_row(Text(str(root)), "", Text(str(error), "red"), "")
+            continue
+        counts = ", ".join(f"{count} {state}" for state, count in progress.counts.items())
+        changed = datetime.fromtimestamp(root.stat().st_mtime).astimezone()
+        table.add_row(
+            Text(str(root)),
+            f"{progress.with_result} of {progress.total}",
+            Text(counts),
+            f"{changed:%Y-%m-%d %H:%M}",
+        )
+    console.print(table, highlight=False, crop=False)
+    if len(roots) > OVERVIEW:
+        console.print(f"and {len(roots) - OVERVIEW} older ones", style="dim")
+    console.print(f"one of them: {hint('jobs.status', 'RUN')}", highlight=False, style="dim")
+
+
 def as_json(progress: Progress) -> str:
     """The whole summary; keys are the fields of :class:`jobs.monitor.progress.Progress`."""
 
@@ -212,7 +245,9 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="the run directory that make_grid.py made")
+    parser.add_argument(
+        "run", metavar="RUN", type=Path, nargs="?", help="a run directory (default: list your runs)"
+    )
     parser.add_argument("--json", action="store_true", help="everything, for programs")
     parser.add_argument("--watch", action="store_true", help="repeat until every point has ended")
     parser.add_argument("--interval", type=float, help="seconds between two updates (10; with --live 60)")
@@ -230,6 +265,11 @@ def main(argv: list[str] | None = None) -> int:
         console = Console()
         if not console.is_terminal:
             console = Console(width=WIDTH)
+        if arguments.run is None:
+            if arguments.json or arguments.watch or arguments.live:
+                raise UserError("--json, --watch and --live: expected a run: python -m jobs.status RUN ...")
+            _overview(console)
+            return OK
         while True:
             progress = summarise(
                 look(open_run(arguments.run), scheduler), with_logs=sys.maxsize if arguments.json else SHOWN

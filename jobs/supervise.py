@@ -34,7 +34,8 @@ from jobs.pbs.qsub_arguments import plan_jobs
 from jobs.pbs.submissions import LockedSubmissions, locked_submissions
 from jobs.pbs.submitter import submit
 from jobs.resubmit import waiting_collect
-from jobs.run.index import Run, indices_text, read_run
+from jobs.run.index import Run, indices_text
+from jobs.run.sharing import open_run
 from jobs.submit import array_limit, check_max_running, predict
 
 LEAST_INTERVAL = 60.0  # sites ask for at most one query a minute
@@ -100,7 +101,7 @@ class Supervisor:
 
     def step(self) -> Step:
         """Look at the run once, submit what is due, and say what was done."""
-        run = read_run(self.root)
+        run = open_run(self.root)
         run = replace(run, paths=replace(run.paths, root=run.paths.root.resolve()))
         with locked_submissions(run, say=self.log.say) as record:
             if self.first:
@@ -292,7 +293,7 @@ def _command(arguments: argparse.Namespace) -> int:
         raise UserError(
             f"--interval: received {arguments.interval:g}, expected {LEAST_INTERVAL:g} to 86400 seconds"
         )
-    run = read_run(arguments.run)
+    run = open_run(arguments.run)
     lock = FileLock(run.paths.supervisor_lock)
     try:
         lock.acquire(timeout=0)

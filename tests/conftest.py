@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # A crash inside the native code of one test must not take a GPU or the terminal of a developer with it.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# The list of the user's runs (jobs/run/known.py) must not get those of the tests.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="unet_tests_")
 
 import numpy as np
 import pytest

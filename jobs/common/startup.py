@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-SCRIPTS = ("make_grid.py", "run_point.py", "collect.py", "analyze.py")
+SCRIPTS = ("make_grid.py", "run_point.py", "collect.py", "analyze.py", "status.py")
 _MISSING = 2  # the exit code of everything that the user can fix
 _MEMORY = "/dev/shm"  # noqa: S108 - the files in it get names of their own
 

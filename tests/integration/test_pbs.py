@@ -193,7 +193,10 @@ site: {ncpus: 1, ngpus: 0, mem: 1gb, walltime: "00:10:00", extra_options: "-h", 
 
 def queued_for(root: Path) -> list[str]:
     """The jobs in the queue whose run directory is ``root``."""
-    answer = subprocess.run(["qstat", "-f", "-F", "json"], capture_output=True, text=True, check=True)
+    # Jobs of others may have anything in their environment.
+    answer = subprocess.run(
+        ["qstat", "-f", "-F", "json"], capture_output=True, text=True, errors="replace", check=True
+    )
     found = json.loads(answer.stdout, strict=False).get("Jobs", {})
     return [name for name, job in found.items() if job.get("Variable_List", {}).get("RUN_DIR") == str(root)]
 

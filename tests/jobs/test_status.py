@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 
 import pytest
 
-from jobs import status
+from jobs import resubmit, status
 from jobs.monitor.progress import summarise
 from jobs.monitor.scheduler_view import look
 from jobs.pbs.commands import Scheduler
 from jobs.pbs.qsub_arguments import plan_jobs
-from jobs.pbs.submissions import locked_submissions
+from jobs.pbs.submissions import jobs_of, locked_submissions, read_submissions
 from jobs.pbs.submitter import submit
 from jobs.point.log import last_lines
+from jobs.run.known import remember
 from tests.conftest import REPOSITORY
 from tests.jobs.test_submit import give_result, give_state, run  # noqa: F401 - the fixture
 
@@ -243,3 +245,99 @@ def test_watching_goes_on_while_points_wait(run, monkeypatch):  # noqa: F811
 
     monkeypatch.setattr(status.time, "sleep", pause)
     assert status.main([str(run.paths.root), "--watch"]) == 130
+
+
+def test_without_a_run_the_users_runs_are_listed_from_any_folder(run, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    remember(run.paths.root)
+    give_result(run, 1)
+    result = subprocess.run(
+        [sys.executable, str(REPOSITORY / "jobs/status.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    line = next(line for line in result.stdout.splitlines() if "1 of 12" in line)
+    assert "11 waiting, 1 done" in result.stdout and line
+    assert f"cd {REPOSITORY} && python -m jobs.status RUN" in result.stdout
+    assert status.main(["--live"]) == 2
+
+
+def test_a_damaged_run_has_its_error_in_the_list(run, tmp_path, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    remember(run.paths.root)
+    run.paths.provenance.write_text("x")
+    assert status.main([]) == 0
+    assert "cannot be used" in " ".join(capsys.readouterr().out.split())
+
+
+def test_json_has_the_state_of_each_point_and_its_sub_job(run, array, capsys):  # noqa: F811
+    give_result(run, 1)
+    array.sub_job(1, 1, job_state="X", run_count=1, Exit_status=0)
+    give_state(run, 2, "error", reason="a fault", job_id="1[2].pbshost")
+    array.sub_job(1, 2, job_state="X", run_count=1, Exit_status=13)
+    assert status.main([str(run.paths.root), "--live", "--json"]) == 0
+    points = json.loads(capsys.readouterr().out)["points"]
+    assert [point["index"] for point in points] == list(range(1, 13))
+    assert [(point["state"], point["reason"]) for point in points[:3]] == [
+        ("done", ""),
+        ("error", "a fault"),
+        ("queued", ""),
+    ]
+    assert [point["job_id"] for point in points[:3]] == ["", "", "1[3].pbshost"]
+
+
+def test_why_points_wait_is_shown_in_the_words_of_the_scheduler(run, array, capsys):  # noqa: F811
+    array.job(1, comment="Can Never Run: Insufficient amount of resource: ncpus (R: 64 A: 8 T: 8)")
+    assert status.main([str(run.paths.root), "--live"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1[].pbshost: 12 points queued since" in shown
+    assert (
+        "the scheduler says: Can Never Run: Insufficient amount of resource: ncpus (R: 64 A: 8 T: 8)" in shown
+    )
+    array.job(1, job_state="H", Hold_Types="u", comment="")
+    status.main([str(run.paths.root), "--live"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "12 points held since" in shown and "qrls '1[].pbshost'" in shown
+
+
+def test_a_server_without_history_is_said(run, array, capsys):  # noqa: F811
+    array.set(history=False)
+    status.main([str(run.paths.root), "--live"])
+    assert "keeps no history" in capsys.readouterr().out
+
+
+def test_the_last_line_of_what_the_job_script_said_is_the_reason(run, array, capsys):  # noqa: F811
+    run.paths.captured(1, "4").write_text("loading\nunet_grid: module load cuda failed\n")
+    array.sub_job(1, 4, job_state="X", run_count=1, Exit_status=2)
+    status.main([str(run.paths.root), "--live"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "ended with exit status 2 and left no record: unet_grid: module load cuda failed" in shown
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("code", [137, -29, 271, 1])
+def test_the_printed_command_submits_exactly_the_points_that_it_was_printed_for(
+    run, array, capsys, code, live
+):
+    """Whatever the class is called with and without the scheduler."""
+    for index, state in ((2, "lost"), (5, "cancelled"), (9, "timeout")):
+        give_state(run, index, state, job_id=f"1[{index}].pbshost")
+    array.finish(1)
+    for index in (2, 5, 9):
+        array.sub_job(1, index, Exit_status=code)
+    for index in {*range(1, 13)} - {2, 5, 9}:
+        give_result(run, index)
+    status.main([str(run.paths.root), *(["--live"] if live else [])])
+    printed = [line.strip() for line in capsys.readouterr().out.splitlines() if "jobs.resubmit" in line]
+    for line in printed:
+        words = shlex.split(line.partition("  #")[0])
+        assert words[:3] == ["python", "-m", "jobs.resubmit"]
+        assert resubmit.main(words[3:]) == 0
+    submitted = read_submissions(run)[1:]
+    assert sorted(index for _, indices in jobs_of(submitted) for index in indices) == [2, 5, 9]
+    # Pasted once more, it submits nothing: they are in the queue.
+    for line in printed:
+        assert resubmit.main(shlex.split(line.partition("  #")[0])[3:]) == 0
+    assert len(read_submissions(run)) == 1 + len(submitted)

@@ -1,0 +1,63 @@
+"""The runs that a user has made, wherever they are: a list of their paths in the user's home directory.
+
+It is a convenience: a run that is not on the list works as any other. The list is ``unet_grid/runs.txt`` in
+``XDG_STATE_HOME`` (default: ``~/.local/state``), one absolute path per line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from jobs.run.paths import RUN_PREFIX, RunPaths
+
+
+def list_path() -> Path | None:
+    """The file with the list; ``None`` where the user has no home directory."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    if not state.startswith("/"):
+        try:
+            state = str(Path.home() / ".local" / "state")
+        except RuntimeError:
+            return None
+    return Path(state) / "unet_grid" / "runs.txt"
+
+
+def remember(root: Path) -> None:
+    """Add a run to the list; nothing where that is not possible: the run itself does not need it."""
+    path = list_path()
+    line = os.fsencode(root.absolute())
+    if path is None or b"\n" in line:
+        return
+    try:
+        if line in _lines(path):
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # One short write to a file that is opened for appending: two processes at once do not mix their lines.
+        with path.open("ab") as file:
+            file.write(line + b"\n")
+    except OSError:
+        return
+
+
+def known_runs(folders: Iterable[Path] = ()) -> list[Path]:
+    """The runs on the list that still exist, and those in ``folders``, the newest first."""
+    path = list_path()
+    roots = [Path(os.fsdecode(line)) for line in (_lines(path) if path is not None else [])]
+    for folder in folders:
+        roots += folder.absolute().glob(f"{RUN_PREFIX}*")
+    found: dict[Path, float] = {}
+    for root in roots:
+        try:
+            found.setdefault(root, RunPaths(root).index.stat().st_mtime)
+        except OSError:
+            continue
+    return sorted(found, key=lambda root: found[root], reverse=True)
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return [line for line in path.read_bytes().split(b"\n") if line]
+    except OSError:
+        return []

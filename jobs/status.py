@@ -254,47 +254,52 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--live", action="store_true", help="also ask the scheduler, with one qstat")
     arguments = parser.parse_args(argv)
 
-    def command() -> int:
-        if arguments.watch and arguments.json:
-            raise UserError("--watch and --json: received both, expected one of them")
-        interval = arguments.interval or (LIVE_INTERVAL if arguments.live else 10.0)
-        if not 1 <= interval <= 86400 or (arguments.live and interval < LIVE_INTERVAL):
-            least = LIVE_INTERVAL if arguments.live else 1
-            raise UserError(f"--interval: received {interval:g}, expected {least:g} to 86400 seconds")
-        scheduler = Scheduler() if arguments.live else None
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=WIDTH)
-        if arguments.run is None:
-            if arguments.json or arguments.watch or arguments.live:
-                raise UserError("--json, --watch and --live: expected a run: python -m jobs.status RUN ...")
-            _overview(console)
-            return OK
-        while True:
-            progress = summarise(
-                look(open_run(arguments.run), scheduler), with_logs=sys.maxsize if arguments.json else SHOWN
-            )
-            if arguments.json:
-                print(as_json(progress))
-                return OK
-            if arguments.watch and console.is_terminal:
-                console.clear()
-            # A command that is cut at the terminal's edge cannot be pasted.
-            console.print(render(progress), highlight=False, crop=False)
-            if not arguments.watch:
-                return OK
-            if progress.finished:
-                without = progress.total - progress.with_result
-                rest = f"; {without} without a result" if without else ""
-                console.print(f"\nevery point has ended{rest}", style="dim")
-                return OK
-            console.print(
-                f"\n{datetime.now().astimezone():%H:%M:%S}; next update in {interval:g} s, Ctrl-C to stop",
-                style="dim",
-            )
-            time.sleep(interval)
+    return run_command("jobs.status", lambda: _command(arguments))
 
-    return run_command("jobs.status", command)
+
+def _command(arguments: argparse.Namespace) -> int:
+    if arguments.watch and arguments.json:
+        raise UserError("--watch and --json: received both, expected one of them")
+    interval = arguments.interval or (LIVE_INTERVAL if arguments.live else 10.0)
+    if not 1 <= interval <= 86400 or (arguments.live and interval < LIVE_INTERVAL):
+        least = LIVE_INTERVAL if arguments.live else 1
+        raise UserError(f"--interval: received {interval:g}, expected {least:g} to 86400 seconds")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    if arguments.run is None:
+        if arguments.json or arguments.watch or arguments.live:
+            raise UserError("--json, --watch and --live: expected a run: python -m jobs.status RUN ...")
+        _overview(console)
+        return OK
+    scheduler = Scheduler() if arguments.live else None
+    if arguments.json:
+        picture = look(open_run(arguments.run), scheduler)
+        print(as_json(summarise(picture, with_logs=sys.maxsize)))
+        return OK
+    return _show(arguments.run, scheduler, console, interval if arguments.watch else None)
+
+
+def _show(root: Path, scheduler: Scheduler | None, console: Console, interval: float | None) -> int:
+    """Print the summary, once or, with an ``interval`` in seconds, until every point has ended."""
+    while True:
+        progress = summarise(look(open_run(root), scheduler), with_logs=SHOWN)
+        if interval is not None and console.is_terminal:
+            console.clear()
+        # A command that is cut at the terminal's edge cannot be pasted.
+        console.print(render(progress), highlight=False, crop=False)
+        if interval is None:
+            return OK
+        if progress.finished:
+            without = progress.total - progress.with_result
+            rest = f"; {without} without a result" if without else ""
+            console.print(f"\nevery point has ended{rest}", style="dim")
+            return OK
+        console.print(
+            f"\n{datetime.now().astimezone():%H:%M:%S}; next update in {interval:g} s, Ctrl-C to stop",
+            style="dim",
+        )
+        time.sleep(interval)
 
 
 if __name__ == "__main__":

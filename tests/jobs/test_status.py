@@ -318,9 +318,7 @@ def test_the_last_line_of_what_the_job_script_said_is_the_reason(run, array, cap
 
 @pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize("code", [137, -29, 271, 1])
-def test_the_printed_command_submits_exactly_the_points_that_it_was_printed_for(
-    run, array, capsys, code, live
-):
+def test_the_printed_command_submits_exactly_its_points(run, array, capsys, code, live):  # noqa: F811
     """Whatever the class is called with and without the scheduler."""
     for index, state in ((2, "lost"), (5, "cancelled"), (9, "timeout")):
         give_state(run, index, state, job_id=f"1[{index}].pbshost")

@@ -371,3 +371,116 @@ def test_options_that_contradict_each_other_are_refused(uneven, capsys):
     assert "--json: received without --estimate" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         submit.main([str(uneven.paths.root), "--estimate", "--probe"])
+
+
+def test_points_that_have_a_result_are_not_submitted(run, pbs, capsys):
+    for index in (1, 2):
+        give_result(run, index)
+    assert submit.main([str(run.paths.root)]) == 0
+    assert qsubs(pbs)[0]["-J"] == "3-12"
+    said = capsys.readouterr().out
+    assert "2 points with a result already" in said and "10 points submitted as" in said
+
+
+def test_a_finished_run_is_not_submitted(run, pbs, capsys):
+    for index in range(1, 13):
+        give_result(run, index)
+    for arguments in ([], ["--dry-run"], ["--force"]):
+        assert submit.main([str(run.paths.root), *arguments]) == 0
+        assert "nothing to submit: every point has a result" in capsys.readouterr().out
+    assert pbs.calls("qsub") == []
+
+
+def test_a_second_probe_is_refused_while_one_is_in_the_queue(run, pbs, capsys):
+    assert submit.main([str(run.paths.root), "--probe"]) == 0
+    assert submit.main([str(run.paths.root), "--probe"]) == 6
+    assert "a probe is queued or running already: 1.pbshost" in capsys.readouterr().err
+    pbs.trouble("qstat", {"code": 255, "stderr": "no\n"})
+    assert submit.main([str(run.paths.root), "--probe"]) == 6
+    assert "does not report" in capsys.readouterr().err
+    assert len(pbs.calls("qsub")) == 1
+    pbs.finish(1)
+    assert submit.main([str(run.paths.root), "--probe"]) == 0
+
+
+def test_after_a_half_refused_submission_the_next_collect_waits_for_every_active_job(run, pbs, monkeypatch):
+    pbs.set(limit=6)
+    real = Scheduler.qsub
+    answers = iter([True, False])
+
+    def qsub(self, arguments, folder):
+        if next(answers, True):
+            return real(self, arguments, folder)
+        raise UserError("qsub refused the job: no", exit_code=5)
+
+    monkeypatch.setattr(Scheduler, "qsub", qsub)
+    assert submit.main([str(run.paths.root)]) == 5  # the first array is in the queue, and no job collects
+    assert resubmit.main([str(run.paths.root)]) == 0
+    assert qsubs(pbs)[-1]["-W"] == "depend=afterany:1[].pbshost:2[].pbshost"
+
+
+@pytest.mark.parametrize("module", [submit, resubmit])
+def test_a_point_that_is_predicted_to_exceed_its_walltime_is_said(uneven, pbs, capsys, monkeypatch, module):
+    real = submit.predict
+
+    def slow(*arguments, **options):
+        found, problem = real(*arguments, **options)
+        return replace(found, durations=dict.fromkeys(found.durations, 5 * 3600.0)), problem
+
+    monkeypatch.setattr(module, "predict", slow)
+    assert module.main([str(uneven.paths.root)]) == 0
+    assert (
+        "8 points predicted to take longer than the walltime, point 1 the longest: 5 h 00 min of 04:00:00 (a guess"
+        in (capsys.readouterr().out)
+    )
+
+
+def test_options_for_the_points_and_for_the_job_that_collects_are_separate(tmp_path, write_grid, pbs):
+    write_images(tmp_path / "data")
+    options = 'site: {extra_options: "-A all", array_options: "-m n", collect_options: "-m e -M me@x.org"}\n'
+    made = make_run(
+        load_config(write_grid(TWELVE.rstrip() + "\n" + options)), tmp_path / "r", say=lambda text: None
+    )
+    assert submit.main([str(made.run.paths.root)]) == 0
+    array, collect = (" ".join(call) for call in pbs.calls("qsub"))
+    assert "-A all -m n" in array and "me@x.org" not in array
+    assert "-A all -m e -M me@x.org" in collect and "-m n" not in collect
+
+
+@pytest.mark.parametrize("command", ["submit", "resubmit"])
+@pytest.mark.parametrize("first_only", [False, True])
+def test_with_two_arrays_in_the_queue_nothing_is_submitted_again(run, pbs, capsys, command, first_only):
+    pbs.set(limit=6)
+    submit.main([str(run.paths.root)])
+    assert len(pbs.calls("qsub")) == 3
+    pbs.set(first_only=first_only)
+    module = {"submit": submit, "resubmit": resubmit}[command]
+    assert module.main([str(run.paths.root)]) == (6 if command == "submit" else 0)
+    assert (
+        "12 points are queued" in (said := "".join(capsys.readouterr()))
+        or "nothing to run again (12 queued)" in said
+    )
+    assert len(pbs.calls("qsub")) == 3
+
+
+@pytest.mark.parametrize("choice", [[], ["--all-failed"], ["--class", "error"], ["--indices", "1-3"]])
+def test_without_a_server_nothing_is_submitted_again_unless_it_is_forced(
+    run, pbs, capsys, choice, monkeypatch
+):
+    submit.main([str(run.paths.root)])
+    for index in (1, 2, 3):
+        give_state(run, index, "error", job_id=f"1[{index}].pbshost")
+    real = Scheduler.__init__
+
+    def without_pauses(self, **options):
+        real(self, **{"pauses": (), **options})
+
+    monkeypatch.setattr(Scheduler, "__init__", without_pauses)
+    pbs.set(down=True)
+    assert resubmit.main([str(run.paths.root), *choice]) == 6
+    assert "nothing was submitted" in capsys.readouterr().err
+    assert resubmit.main([str(run.paths.root), *choice, "--force"]) == 5  # qsub does not reach it either
+    pbs.set(down=False)
+    pbs.trouble("qstat", {"code": 0, "stdout": "Welcome!\n"})
+    assert resubmit.main([str(run.paths.root), *choice]) == 6
+    assert len(read_record(run.paths.submissions)["submissions"]) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.cost.advice import REFERENCE_GPU_MB, warnings
+from jobs.cost.advice import REFERENCE_GPU_MB, does_not_fit, warnings
 from tests.jobs.cost.builders import some_cost, some_kind
 
 SITE = {"ngpus": 1, "walltime": "01:00:00", "mem": "8gb"}
@@ -145,3 +145,13 @@ def test_the_most_of_the_memories_is_named_not_the_last_in_the_alphabet():
 
 def test_without_a_measurement_of_memory_there_is_no_advice_on_it():
     assert advice(some_cost(mem=None, host_memory_mb=None), mem="1mb") == []
+
+
+def test_points_that_do_not_fit_into_their_walltime_are_named_with_the_longest():
+    durations, walltimes = {1: 100.0, 2: 4000.0, 3: 5000.0, 4: 9e9}, dict.fromkeys((1, 2, 3), "01:00:00")
+    text = does_not_fit(durations, walltimes, measured=True)
+    assert text.startswith(
+        "2 points predicted to take longer than the walltime, point 3 the longest: 1 h 23 min of 01:00:00."
+    )
+    assert "a guess" in does_not_fit(durations, walltimes, measured=False)
+    assert does_not_fit({1: 3600.0}, {1: "01:00:00", 2: "01:00:00"}, measured=True) == ""

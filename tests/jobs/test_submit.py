@@ -430,7 +430,7 @@ def test_a_point_that_is_predicted_to_exceed_its_walltime_is_said(uneven, pbs, c
     monkeypatch.setattr(module, "predict", slow)
     assert module.main([str(uneven.paths.root)]) == 0
     assert (
-        "8 points predicted to take longer than the walltime, point 1 the longest: 5 h 00 min of 04:00:00 (a guess"
+        "8 points predicted to take longer than the walltime, point 1 the longest: 5 h 00 min of 04:00:00. Such a point"
         in (capsys.readouterr().out)
     )
 

@@ -51,7 +51,7 @@ def test_it_submits_waits_submits_again_what_failed_and_ends(run, pbs):  # noqa:
     pbs.job(2, job_state="F")
     assert once(run) == 0
     assert len(pbs.calls("qsub")) == 4  # no summary has the last result: one more job collects
-    assert "-W" not in qsubs(pbs)[3]
+    assert "depend" not in " ".join(pbs.calls("qsub")[3])
     assert "submitted 12 points (for the first time; indices 1-12; walltime 04:00:00) as 1[].pbshost" in log(
         run
     )

@@ -52,6 +52,8 @@ def test_a_record_has_the_keys_that_other_programs_read(tiny_run):
                     }
                 ],
                 "collect": {"id": "10.pbs", "command": ["qsub", "y.pbs"], "waits_for": ["9[].pbs"]},
+                "retried": "",
+                "reasons": {},
             }
         ],
         "probes": [],

@@ -202,7 +202,7 @@ mark_run() {
     array=${array/\[*\]/[]}
     mark=$RUN_DIR/logs/.array_${array%%[!0-9]*}
     [[ -n ${PBS_ARRAY_INDEX:-} && $array == [0-9]*\[\]* ]] || return 0
-    if [[ ! -f $mark || $(< "$mark") != "$array" ]]; then
+    if [[ $(cat "$mark" 2> /dev/null) != "$array" ]]; then
         mkdir -p "$RUN_DIR/logs" 2> /dev/null && echo "$array" 2> /dev/null > "$mark.$$" && mv -f "$mark.$$" "$mark" || true
     fi
 }

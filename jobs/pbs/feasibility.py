@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
-import grp
-import math
-import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from jobs.common.hints import hint
 from jobs.common.units import clock, plural
-from jobs.grid.sites import collect_resources, gpu_resources, seconds
+from jobs.pbs.needs import Chunk, Need, asker, needs, shown
 from jobs.pbs.queues import (
     AMOUNTS,
-    Amounts,
     Asker,
     Host,
     Limit,
@@ -27,7 +21,6 @@ from jobs.pbs.queues import (
     parse_nodes,
     parse_queues,
     parse_server,
-    size_in_mb,
 )
 from jobs.run.index import Run
 
@@ -38,114 +31,6 @@ QUESTIONS = {
     "nodes": ("pbsnodes", "-av", "-F", "json"),
 }
 _SHOWN = 8  # names of queues in one message
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """One part of a job, which must fit on one machine; ``named``: what it requests besides the known amounts."""
-
-    amounts: Amounts
-    named: Mapping[str, str]
-    count: int = 1
-
-    def __str__(self) -> str:
-        return ", ".join(f"{key}={_shown(key, self.amounts[key])}" for key in AMOUNTS if key in self.amounts)
-
-    def fits(self, host: Host) -> int:
-        """How many of these ``host`` can run at a time, if nothing else runs there."""
-        if any(key in host.named and value not in host.named[key] for key, value in self.named.items()):
-            return 0
-        # Memory that a node does not report does not limit it; GPUs that it does not report are not there.
-        shares = [
-            host.amounts.get(key, math.inf if key == "mem" else 0.0) / amount
-            for key, amount in self.amounts.items()
-            if amount > 0
-        ]
-        smallest = min(shares, default=math.inf)
-        return 1 if smallest == math.inf else int(smallest)
-
-
-@dataclass(frozen=True)
-class Need:
-    """What jobs of one kind request.
-
-    ``array``: how many of them one job array has at most, 0 for ordinary jobs. ``setting``: the prefix of their keys in
-    the site block. ``queue_setting``: the key there that names their queue.
-    """
-
-    title: str
-    queue: str | None
-    chunks: tuple[Chunk, ...]
-    walltime: float
-    jobs: int
-    array: int = 0
-    setting: str = ""
-    queue_setting: str = "queue"
-
-    @property
-    def total(self) -> Amounts:
-        """What one job requests, all its parts together."""
-        keys = {key for chunk in self.chunks for key in chunk.amounts}
-        total = {key: sum(chunk.count * chunk.amounts.get(key, 0) for chunk in self.chunks) for key in keys}
-        return {**total, "walltime": self.walltime}
-
-
-def chunks(argument: str) -> tuple[Chunk, ...]:
-    """The parts that a job requests by ``-l argument``: ``select=2:ncpus=8:mem=4gb+1:ncpus=1``, or ``ncpus=8,mem=4gb``."""
-    if argument.startswith("select="):
-        parts = [part.split(":") for part in argument.removeprefix("select=").split("+")]
-    else:
-        parts = [argument.split(",")]
-    return tuple(_chunk(words) for words in parts)
-
-
-def _chunk(words: Sequence[str]) -> Chunk:
-    values = dict(word.split("=", 1) for word in words if "=" in word)
-    amounts = {}
-    for key in ("ncpus", "ngpus", "mem"):
-        number = size_in_mb(values[key]) if key == "mem" and key in values else values.get(key)
-        if number is not None and re.fullmatch(r"[\d.]+", str(number)):
-            amounts[key] = float(number)
-    others = {key: value for key, value in values.items() if key not in AMOUNTS}
-    return Chunk(amounts, others, int(words[0]) if words[0].isdecimal() else 1)
-
-
-def needs(run: Run) -> tuple[Need, Need]:
-    """What a sub-job of ``run`` and its collect job request."""
-    site = run.site
-    train = Need(
-        title="a sub-job",
-        queue=site["queue"],
-        chunks=chunks(gpu_resources(site)),
-        walltime=seconds(site["walltime"]),
-        jobs=len(run.entries),
-        array=min(len(run.entries), site["max_array_size"] or len(run.entries)) if site["job_arrays"] else 0,
-    )
-    collect = Need(
-        title="the collect job",
-        queue=site["collect_queue"] or site["queue"],
-        chunks=chunks(collect_resources(site)),
-        walltime=seconds(site["collect_walltime"]),
-        jobs=1,
-        setting="collect_",
-        queue_setting="collect_queue" if site["collect_queue"] else "queue",
-    )
-    return train, collect
-
-
-def asker(run: Run | None) -> Asker:
-    """The user of this process, as PBS compares him with its limits and lists."""
-    names = []
-    for number in (os.getgid(), *os.getgroups()):
-        try:
-            names.append(grp.getgrgid(number).gr_name)
-        except KeyError:
-            continue
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container whose user has no name
-        user = str(os.getuid())
-    return Asker(user, tuple(dict.fromkeys(names)), None if run is None else run.site["project"])
 
 
 def check_cluster(run: Run | None, printed: Callable[..., str | None]) -> Iterator[Check]:
@@ -271,14 +156,14 @@ def _requests(need: Need, rules: Rules | None, name: str) -> Iterator[str]:
             continue
         asked, setting = total[key], f"{need.setting}{key}"
         limits = [amounts[key] for amounts in (rules.most, rules.available) if key in amounts]
-        request = f"{need.title} requests {key}={_shown(key, asked)}"
+        request = f"{need.title} requests {key}={shown(key, asked)}"
         if limits and asked > min(limits):
             more = ", or another queue"
             if key == "walltime" and not need.setting:
                 more += ". Points that do not finish in it can be resumed by jobs.resubmit"
-            yield f"{request}, and {name} allows at most {_shown(key, min(limits))}; request less ({setting}: in the site block){more}"
+            yield f"{request}, and {name} allows at most {shown(key, min(limits))}; request less ({setting}: in the site block){more}"
         if key in rules.least and asked < rules.least[key]:
-            yield f"{request}, and {name} requires at least {_shown(key, rules.least[key])}; request more ({setting}: in the site block), or another queue"
+            yield f"{request}, and {name} requires at least {shown(key, rules.least[key])}; request more ({setting}: in the site block), or another queue"
 
 
 def check_numbers(
@@ -385,14 +270,6 @@ def _too_small(need: Need, chunk: Chunk, usable: Sequence[Host], all_of_them: Se
     if chunk.amounts.get("ngpus") and not any(host.amounts.get("ngpus") for host in all_of_them):
         text += " (no node reports GPUs as ngpus: ask how this site calls them, and write it in select:)"
     return text
-
-
-def _shown(key: str, amount: float) -> str:
-    if key == "walltime":
-        return clock(amount)
-    if key == "mem":
-        return f"{amount / 1024:.4g}gb" if amount >= 1024 else f"{amount:.4g}mb"
-    return f"{amount:g}"
 
 
 def _some(names: Sequence[str] | Mapping[str, object]) -> str:

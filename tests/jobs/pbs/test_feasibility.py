@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from jobs.pbs.feasibility import QUESTIONS, Chunk, check_cluster, chunks
+from jobs.pbs.feasibility import QUESTIONS, check_cluster
 
 SERVER = {"default_queue": "workq", "job_history_enable": "True", "max_array_size": 10000}
 WORKQ = {"queue_type": "Execution", "enabled": "True", "started": "True"}
@@ -265,15 +265,6 @@ def test_what_pbs_does_not_tell_is_a_warning(check, text):
     assert all("not known, because" in line and "see it with: " in line for line in lines)
     (line,) = check(answers={"server": text})
     assert line.startswith("warning server")
-
-
-def test_parts_of_a_request_are_read():
-    assert chunks("select=2:ncpus=8:ngpus=1:mem=4gb:kind=a100+1:ncpus=1") == (
-        Chunk({"ncpus": 8, "ngpus": 1, "mem": 4096}, {"kind": "a100"}, 2),
-        Chunk({"ncpus": 1}, {}, 1),
-    )
-    assert chunks("ncpus=12,ngpus=1,mem=90gb") == (Chunk({"ncpus": 12, "ngpus": 1, "mem": 92160}, {}, 1),)
-    assert chunks("select=ncpus=2") == (Chunk({"ncpus": 2}, {}),)
 
 
 def test_several_parts_count_together_for_the_queue(check):

@@ -190,9 +190,7 @@ def check_numbers(
             yield from _check_array(train, name, rules)
         most = _jobs_allowed(train, rules.queued, rules.queued_amounts, who)
         if most is not None and most < train.jobs + (rules is not own or same):
-            text = f"jobs: {name} takes at most {plural(most, 'job')} of yours at a time, queued and running, and the run has"
-            command = hint("jobs.supervise", run.paths.root)
-            yield "FAILURE", f"{text} {points} and a collect job; submit them part by part with: {command}"
+            yield _too_many(run, name, most)
         running = _jobs_allowed(train, rules.running, rules.running_amounts, who)
         if running == 0:
             yield (
@@ -204,6 +202,17 @@ def check_numbers(
                 "warning",
                 f"jobs: {name} runs at most {running} of your {points} at a time, so that the run takes longer",
             )
+
+
+def _too_many(run: Run, name: str, most: int) -> Check:
+    points = plural(len(run.entries), "point")
+    text = f"jobs: {name} takes at most {plural(most, 'job')} of yours at a time, queued and running, and the run has {points} and a collect job"
+    if most < 2:
+        return "FAILURE", f"{text}; use another queue (queue: in the site block)"
+    own = run.site["max_queued"]
+    options = () if own is not None and own <= most else ("--max-queued", str(most))
+    text += f"; submit them part by part with: {hint('jobs.supervise', run.paths.root, *options)}"
+    return ("FAILURE" if options else "warning"), text
 
 
 def _jobs_allowed(

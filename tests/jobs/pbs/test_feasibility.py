@@ -160,7 +160,17 @@ def test_more_jobs_than_may_be_queued_are_a_failure(check, limits, problem):
                 "takes at most 2 jobs of yours at a time, queued and running, and the run has 2 points and a"
                 in lines[0]
             )
-            assert lines[0].startswith("FAILURE jobs: ") and "jobs.supervise" in lines[0]
+            assert lines[0].startswith("FAILURE jobs: ") and "-m jobs.supervise" in lines[0]
+            assert lines[0].endswith(" --max-queued 2")
+
+
+def test_a_limit_to_which_jobs_supervise_keeps_is_a_warning(check):
+    (line,) = check(server={"max_queued": "[u:PBS_GENERIC=2]"}, max_queued=2)
+    assert line.startswith("warning jobs: ") and "-m jobs.supervise" in line and "--max-queued" not in line
+    (line,) = check(server={"max_queued": "[u:PBS_GENERIC=1]"})
+    assert line.startswith("FAILURE jobs: ") and line.endswith(
+        "; use another queue (queue: in the site block)"
+    )
 
 
 @pytest.mark.parametrize(

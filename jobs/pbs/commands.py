@@ -49,7 +49,9 @@ class Scheduler:
         self.pauses = tuple(pauses)
         self.queries = 0
 
-    def _call(self, command: Sequence[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def _call(
+        self, command: Sequence[str], folder: Path | None = None, *, again: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         if shutil.which(command[0]) is None:
             raise UserError(
                 f"{command[0]} is not on PATH; expected the PBS commands: log in to the cluster's login node, or load "
@@ -72,7 +74,7 @@ class Scheduler:
             except OSError as error:
                 raise UserError(f"{command[0]} cannot be run: {error}", exit_code=SCHEDULER) from error
             repeat = answer.returncode != 0 and _TRANSIENT.search(answer.stderr) is not None
-            if not repeat or attempt == len(self.pauses):
+            if not (repeat and again) or attempt == len(self.pauses):
                 break
             time.sleep(self.pauses[attempt])
         return answer
@@ -162,7 +164,7 @@ class Scheduler:
         if shutil.which("qselect") is None:
             return {}
         try:
-            found = self._call(["qselect", "-N", name])
+            found = self._call(["qselect", "-N", name], again=False)
         except (subprocess.TimeoutExpired, UserError):
             return {}
         ids = [

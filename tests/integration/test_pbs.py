@@ -341,7 +341,7 @@ def test_every_array_in_the_queue_is_known_and_nothing_is_submitted_twice(root, 
         assert code == 0 and "nothing to run again (4 queued)" in said
     # A server that cannot be reached is no reason to submit anything again.
     for name in ("resubmit", "submit"):
-        code, said = answer("-m", f"jobs.{name}", str(root), PBS_SERVER="localhost:9")
+        code, said = answer("-m", f"jobs.{name}", str(root), PBS_BATCH_SERVICE_PORT="9")
         assert code == 6 and "does not report" in said
     assert sorted(queued_for(root)) == waiting
 

@@ -7,16 +7,21 @@ what the points recorded, by the mark that the first sub-job leaves, and in the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from jobs.common.errors import UserError
 from jobs.common.schema import Submission
 from jobs.pbs.commands import Scheduler
 from jobs.pbs.job_ids import array_id, job_number
-from jobs.pbs.qstat_output import Answer
+from jobs.pbs.qstat_output import Answer, Details
 from jobs.pbs.qsub_arguments import TRAIN_NAME
 from jobs.pbs.submissions import jobs_of
 from jobs.point.status import PointStatus
-from jobs.run.index import Run
+from jobs.run.index import Run, read_provenance
+from jobs.run.paths import RUN_PREFIX, RunPaths
+
+CLOCKS = timedelta(seconds=5)  # by which the clocks of the login node and of PBS may differ
 
 
 def own_job(status: PointStatus) -> str | None:
@@ -68,11 +73,10 @@ class RunJobs:
 
     def find_by_hand(self, scheduler: Scheduler) -> None:
         """Add the jobs in the queue that were submitted by hand for this run and have not started."""
-        root = self.run.paths.root.resolve()
         waiting = scheduler.jobs_in_the_queue(TRAIN_NAME, known=self.ids)
         for job_id, details in waiting.items():
             number = job_number(job_id)
-            if number is not None and details.run_directory and Path(details.run_directory).resolve() == root:
+            if number is not None and _is_for(self.run, details):
                 self._add(number, job_id)
 
     def learn(self, answer: Answer) -> None:
@@ -80,3 +84,29 @@ class RunJobs:
         for number, index in answer.jobs:
             if number in self.by_hand and index is not None:
                 self.numbers.setdefault(index, set()).add(number)
+
+
+def _is_for(run: Run, details: Details) -> bool:
+    """Whether a job that has not started will train ``run``, as ``find_run`` in ``jobs/environment.sh`` chooses it."""
+    root = run.paths.root.resolve()
+    if details.run_directory:
+        return (Path(details.folder) / details.run_directory).resolve() == root
+    if not details.folder or details.since is None or Path(details.folder).resolve() != root.parent:
+        return False
+    # Without RUN_DIR: the newest run when the job was submitted. Where two were made within the time by which clocks
+    # differ, it counts for both: a job too many keeps points from being submitted twice.
+    made = _made(run.paths)
+    others = [_made(RunPaths(index.parent)) for index in root.parent.glob(f"{RUN_PREFIX}*/index.csv")]
+    latest = details.since + CLOCKS
+    return (
+        made is not None
+        and made <= latest
+        and not any(other is not None and made + CLOCKS < other <= details.since for other in others)
+    )
+
+
+def _made(paths: RunPaths) -> datetime | None:
+    try:
+        return datetime.fromisoformat(read_provenance(paths).made[0].made or "")
+    except (UserError, ValueError, IndexError):
+        return None

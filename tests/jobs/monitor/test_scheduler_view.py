@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timezone
 
+import msgspec
 import pytest
 
 from jobs.common.records import write, write_record
@@ -180,3 +181,31 @@ def test_a_collect_job_that_somebody_holds_is_shown_and_one_that_waits_for_the_a
         picture = look(tiny_run, Fixed({(9, None): Job("F"), (1000, None): Job("H")}, details=details))
         assert [waiting.id for waiting in picture.waiting()] == shown
         assert picture.active_collects() == ("1000.pbs",)
+
+
+def test_an_array_without_a_run_belongs_to_the_run_that_was_newest_when_it_was_submitted(
+    tmp_path, write_grid, pbs
+):
+    import shutil
+    import subprocess
+
+    from jobs.grid.config import load_config
+    from jobs.run.create import make_run
+    from jobs.run.index import read_provenance, read_run
+    from tests.conftest import REPOSITORY, TINY, write_images
+
+    write_images(tmp_path / "data")
+    runs = {}
+    for hour in (10, 11, 12):
+        root = tmp_path / f"hyperparameter_optimization_20260101_{hour}0000"
+        run = make_run(load_config(write_grid(TINY)), root, say=lambda text: None).run
+        record = read_provenance(run.paths)
+        made = msgspec.structs.replace(record.made[0], made=f"2026-01-01T{hour}:00:00+00:00")
+        write(run.paths.provenance, msgspec.structs.replace(record, made=(made,)))
+        runs[hour] = read_run(root)
+    script = shutil.copy(REPOSITORY / "jobs/train_array.pbs", tmp_path)
+    subprocess.run(["qsub", "-J", "1-2", str(script)], cwd=tmp_path, check=True)
+    moment = datetime(2026, 1, 1, 11, 30, tzinfo=timezone.utc).astimezone()
+    pbs.job(1, qtime=f"{moment:%a %b %d %H:%M:%S %Y}")
+    states = {hour: {view.state for view in look(run, Scheduler()).views} for hour, run in runs.items()}
+    assert states == {10: {"waiting"}, 11: {"queued"}, 12: {"waiting"}}

@@ -26,6 +26,14 @@ _TRANSIENT = re.compile(
     r"cannot connect to server|connection refused|server (?:is )?busy|unable to authenticate|temporarily unavailable",
     re.IGNORECASE,
 )
+# What to do about refusals that a setting of the site block avoids; by a part of PBS's words.
+_ADVICE = {
+    "array job exceeds": "; write the limit of the queue as max_array_size in the site block (qstat -Qf shows it)",
+    "would exceed": "; jobs.supervise with --max-queued (or max_queued in the site block) submits no more than the limit",
+    "violates queue": "; qstat -Qf shows what the queue allows: change walltime, mem, ncpus or queue in the site block",
+    "unknown queue": "; qstat -Q lists the queues: correct queue in the site block",
+    "queue is not enabled": "; qstat -Q lists the queues: wait, or choose another queue in the site block",
+}
 _QUERIES = ("qstat", "qselect", "pbsnodes")
 _GONE = re.compile(r"has finished|Unknown Job Id|Job already in exit|state is not correct", re.IGNORECASE)
 _NO_HISTORY = re.compile(r"not configured to maintain job history", re.IGNORECASE)
@@ -93,8 +101,10 @@ class Scheduler:
                 exit_code=SCHEDULER,
             ) from None
         if answer.returncode != 0:
+            words = _words(answer)
+            advice = next((text for pattern, text in _ADVICE.items() if pattern in words.lower()), "")
             raise UserError(
-                f"qsub refused the job (exit code {answer.returncode}): {_words(answer)}", exit_code=SCHEDULER
+                f"qsub refused the job (exit code {answer.returncode}): {words}{advice}", exit_code=SCHEDULER
             )
         words = answer.stdout.split()
         if not words or job_number(words[-1]) is None:

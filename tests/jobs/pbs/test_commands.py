@@ -252,3 +252,23 @@ def test_deleting_what_has_ended_is_no_failure_and_any_other_refusal_is(pbs, scr
     assert scheduler.qdel(["1.pbshost"]) == "qdel: Unauthorized Request 1"
     pbs.trouble("qdel", {"sleep": 30})
     assert Scheduler(timeout=0.5).qdel(["1"]) == "qdel did not answer within 0.5 s"
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("qsub: Array job exceeds server or queue size limit", "max_array_size in the site block"),
+        (
+            "qsub: would exceed queue generic's per-user limit",
+            "jobs.supervise with --max-queued",
+        ),
+        ("qsub: Job violates queue and/or server resource limits", "change walltime, mem, ncpus or queue"),
+        ("qsub: Queue is not enabled", "choose another queue"),
+        ("qsub: Unknown queue", "qstat -Q lists the queues"),
+    ],
+)
+def test_a_refusal_comes_with_the_setting_that_avoids_it(pbs, tmp_path, words, advice):
+    pbs.trouble("qsub", {"code": 1, "stderr": words})
+    with pytest.raises(UserError) as error:
+        Scheduler().qsub(["x"], tmp_path)
+    assert words in str(error.value) and advice in str(error.value)

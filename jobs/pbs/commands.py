@@ -101,10 +101,10 @@ class Scheduler:
                 exit_code=SCHEDULER,
             ) from None
         if answer.returncode != 0:
-            words = _words(answer)
-            advice = next((text for pattern, text in _ADVICE.items() if pattern in words.lower()), "")
+            said = _words(answer)
+            advice = next((text for pattern, text in _ADVICE.items() if pattern in said.lower()), "")
             raise UserError(
-                f"qsub refused the job (exit code {answer.returncode}): {words}{advice}", exit_code=SCHEDULER
+                f"qsub refused the job (exit code {answer.returncode}): {said}{advice}", exit_code=SCHEDULER
             )
         words = answer.stdout.split()
         if not words or job_number(words[-1]) is None:

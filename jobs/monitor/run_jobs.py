@@ -80,10 +80,14 @@ class RunJobs:
                 self._add(number, job_id)
 
     def learn(self, answer: Answer) -> None:
-        """Add the sub-jobs of arrays that were submitted by hand: PBS's answer lists all their indices."""
-        for number, index in answer.jobs:
-            if number in self.by_hand and index is not None:
+        """Add what jobs that were submitted by hand train: PBS's answer lists all their indices."""
+        for number in self.by_hand & set(answer.details):
+            index = answer.details[number].point_index
+            if index is not None:
                 self.numbers.setdefault(index, set()).add(number)
+        for number, sub_job in answer.jobs:
+            if number in self.by_hand and sub_job is not None:
+                self.numbers.setdefault(sub_job, set()).add(number)
 
 
 def _is_for(run: Run, details: Details) -> bool:

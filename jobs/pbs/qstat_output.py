@@ -53,7 +53,8 @@ class Details:
     when the scheduler expects it to start; both as PBS printed them, in the local time of this machine. ``hold``:
     PBS's letters for who holds it (u user, o operator, s system, which includes a dependency), empty where nobody does.
     ``depend`` is its dependency, ``walltime`` what it may run. ``run_directory`` is the RUN_DIR that it was submitted
-    with, ``folder`` the working directory of its ``qsub``; empty where there is none.
+    with, ``folder`` the working directory of its ``qsub``; empty where there is none. ``point_index`` is the index that a
+    job which is no array got.
     """
 
     comment: str = ""
@@ -64,6 +65,7 @@ class Details:
     walltime: str = ""
     run_directory: str = ""
     folder: str = ""
+    point_index: int | None = None
 
     @property
     def can_never_run(self) -> bool:
@@ -202,7 +204,14 @@ def _details(attributes: Mapping[str, Any]) -> Details:
         walltime=_text(_part(attributes, "Resource_List"), "walltime", 20),
         run_directory=str(variables.get("RUN_DIR", "")),
         folder=str(variables.get("PBS_O_WORKDIR", "")),
+        point_index=_whole(variables.get("POINT_INDEX")),
     )
+
+
+def _whole(value: object) -> int | None:
+    """A whole number; PBS prints the value of a variable as a number or as text."""
+    text = str(value) if isinstance(value, str | int) else ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _text(attributes: Mapping[str, Any], key: str, limit: int = 300) -> str:

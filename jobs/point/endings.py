@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +14,7 @@ from jobs.common.records import write
 from jobs.common.schema import PointRecord
 from jobs.common.states import STATES
 from jobs.point.claim import guarded, host_name, newest_number, read_holder
+from jobs.point.log import written_by
 from jobs.point.memory import oom_kills, sign_in_log
 from jobs.point.status import read_status
 from jobs.run.index import Entry, Run
@@ -45,14 +47,14 @@ def class_of_exit(exit_code: int, kills_before: int | None) -> Ending:
         return Ending("cancelled", "stopped by SIGTERM")
     for state in STATES.values():
         if exit_code == state.exit_code and not state.ended and state.name not in ("waiting", "running"):
-            return Ending(state.name, "its own record could not be written; see training_log.txt")
+            return Ending(state.name, "its own record could not be written")
     if exit_code < 0:
         try:
             name = signal.Signals(-exit_code).name
         except ValueError:
             name = "unknown"
         return Ending("error", f"ended by signal {-exit_code} ({name})")
-    return Ending("error", f"the process ended with exit code {exit_code}; see training_log.txt")
+    return Ending("error", f"the process ended with exit code {exit_code}")
 
 
 def record_death(
@@ -77,11 +79,19 @@ def record_death(
         line = sign_in_log(run.point_paths(entry).log, pid)
         if line is not None:
             ending = Ending("oom", one_line(f"{ending.reason} after: {line}", 400))
+    if ended is None and ending.state == "error":
+        ending = Ending("error", f"{ending.reason}{_last_words(run.point_paths(entry).log, pid)}")
     try:
         _record(run, entry, pid, ending, peak_mb)
     except OSError as error:
         # Readers will find that the process does not exist any more, and call the point lost: to be run again.
         print(f"{entry.name}: how it ended could not be recorded: {error}", file=sys.stderr)
+
+
+def _last_words(log: Path, pid: int) -> str:
+    """The last line that process ``pid`` has written, to follow a reason; a user should not have to look for it."""
+    lines = [line for line in written_by(pid, log).splitlines()[1:] if line.strip()]
+    return f"; the last line of {log.name}: {one_line(lines[-1], 300)}" if lines else ""
 
 
 def _record(run: Run, entry: Entry, pid: int, ending: Ending, peak_mb: float | None) -> None:

@@ -127,6 +127,17 @@ def test_arrays_by_hand_that_have_not_started_are_found_by_their_run(tiny_run, p
     assert picture.active_jobs() == ("1[].pbshost",)
 
 
+def test_a_job_by_hand_that_is_no_array_is_known_by_the_index_that_it_got(tiny_run, pbs):
+    import subprocess
+
+    from tests.conftest import REPOSITORY
+
+    script = str(REPOSITORY / "jobs/train_array.pbs")
+    variables = f"RUN_DIR={tiny_run.paths.root},POINT_INDEX=2"
+    subprocess.run(["qsub", "-N", "unet_grid", "-C", "", "-v", variables, script], check=True)
+    assert [view.job_id for view in look(tiny_run, Scheduler()).views] == ["", "1.pbshost"]
+
+
 def test_an_older_job_that_still_waits_counts_where_the_newer_one_has_ended(tiny_run):
     submitted(tiny_run, 9, 10)
     answer = {(9, 1): Job("Q"), (10, 1): Job("X", 271, ran=True), (9, 2): Job("X"), (10, 2): Job("X")}

@@ -34,10 +34,10 @@ def claimed_point(run):  # noqa: F811
         (-15, 0, 0, ("cancelled", "stopped by SIGTERM")),
         (-11, 0, 0, ("error", "ended by signal 11 (SIGSEGV)")),
         (-200, 0, 0, ("error", "ended by signal 200 (unknown)")),
-        (1, 0, 0, ("error", "the process ended with exit code 1; see training_log.txt")),
-        (10, 0, 0, ("oom", "its own record could not be written; see training_log.txt")),
-        (11, 0, 0, ("timeout", "its own record could not be written; see training_log.txt")),
-        (14, 0, 0, ("lost", "its own record could not be written; see training_log.txt")),
+        (1, 0, 0, ("error", "the process ended with exit code 1")),
+        (10, 0, 0, ("oom", "its own record could not be written")),
+        (11, 0, 0, ("timeout", "its own record could not be written")),
+        (14, 0, 0, ("lost", "its own record could not be written")),
     ],
 )
 def test_each_exit_code_has_its_class_and_reason(monkeypatch, code, before, now, expected):
@@ -96,3 +96,11 @@ def test_the_claim_of_another_process_and_a_result_change_nothing(run, claimed_p
     give_state(run, 1, "timeout", pid=77)
     record_death(run, entry, 77, 1)
     assert read(paths.status, PointRecord).state == "timeout" and read_status(run, entry).state == "done"
+
+
+def test_a_process_that_ended_with_an_error_is_explained_by_its_last_line(run, claimed_point):  # noqa: F811
+    entry, paths = claimed_point
+    paths.log.write_text("exp: attempt 1, process 77 on here\nFatal Python error: bad\n  in thread 1\n\n")
+    record_death(run, entry, 77, 3)
+    reason = read(paths.status, PointRecord).reason
+    assert reason == "the process ended with exit code 3; the last line of training_log.txt: in thread 1"

@@ -2,7 +2,8 @@
 # Sourced by the job scripts: finds the repository, the run and the Python of the site. Not run by itself.
 #
 # Sets repository, RUN_DIR (with run_reason: why this run) and the command `python` (an array). Exits with 2 and a
-# message if something is missing; whatever a sub-job prints is in its log.
+# message if something is missing; whatever a sub-job prints is in its log. It is one long file because a script must
+# find it before it knows where the repository is.
 
 fail() {
     printf '%s: %s\n' "${PBS_JOBNAME:-jobs}" "$1" >&2
@@ -254,7 +255,7 @@ waited_for() {
 # Prints the run of the job or array $2; nothing if it is not known. $1: what qstat printed about it. In this order: what it
 # was given, what it noted, what jobs.submit noted, and for an array the newest run when it was submitted.
 run_of_job() {
-    local variables run since record
+    local variables run since record repository=$repository place where
     variables=$(attribute "$1" "$2" Variable_List)
     run=$(variable "$variables" RUN_DIR)
     if [[ -n $run ]]; then
@@ -262,6 +263,16 @@ run_of_job() {
         printf '%s\n' "$run"
         return
     fi
+    # It may have been submitted in another copy of the repository.
+    where=$(variable "$variables" PBS_O_WORKDIR)
+    [[ -z $where ]] || repository=''
+    for place in "$(variable "$variables" REPOSITORY)" "$where" "$where/.."; do
+        if [[ $place == /*[!/.]* && -f $place/jobs/environment.sh && -f $place/run_point.py ]]; then
+            repository=$(cd "$place" && pwd)
+            break
+        fi
+    done
+    [[ -n $repository ]] || return 0
     since=$(submitted_at "$1" "$2")
     run=$(marked_run "$2" "$since")
     if [[ -z $run && -z $since ]]; then # PBS does not know the job any more

@@ -113,7 +113,7 @@ SLOW = (
     "jobs/point/test_worker.py",
     "jobs/test_local.py",
     "jobs/test_probe.py",
-    "jobs/test_scripts.py",
+    "jobs/test_scripts",
     "jobs/test_submit.py",
     "test_commands.py",
     "test_hostile_files.py",

@@ -177,6 +177,7 @@ def _qsub(state: dict[str, Any], arguments: list[str]) -> int:
         "ctime": time.time(),
         "walltime": next((one[9:] for one in options.get("l", []) if one.startswith("walltime=")), None),
         "submit_arguments": " ".join(arguments),
+        "workdir": str(Path.cwd()),
         "subjobs": {str(index): {"job_state": "Q"} for index in indices},
         "attributes": {
             "Job_Name": name,
@@ -267,7 +268,9 @@ def _as_text(state: dict[str, Any], arguments: list[str]) -> int:
             "qtime": time.ctime(job["ctime"]),
             "Resource_List.ncpus": 1,
             "Resource_List.walltime": job["walltime"],
-            "Variable_List": ",".join(["PBS_O_HOME=/home/alice", "PBS_O_LOGNAME=alice", *job["variables"]]),
+            "Variable_List": ",".join(
+                ["PBS_O_HOME=/home/alice", f"PBS_O_WORKDIR={job['workdir']}", *job["variables"]]
+            ),
             "Submit_arguments": job["submit_arguments"] if "[]" in name or "[" not in name else None,
         }
         print(f"Job Id: {name}")

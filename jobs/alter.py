@@ -27,7 +27,7 @@ from jobs.monitor.scheduler_view import Picture, look
 from jobs.pbs.arrays import shares
 from jobs.pbs.commands import Scheduler
 from jobs.pbs.job_ids import array_id, is_array
-from jobs.pbs.qsub_arguments import shell_line
+from jobs.pbs.job_paths import shell_line
 from jobs.pbs.submissions import locked_submissions
 from jobs.run.index import Run
 from jobs.run.provenance import now

@@ -26,7 +26,7 @@ from jobs.monitor.scheduler_view import Picture, View, look
 from jobs.monitor.summary import describe
 from jobs.pbs.commands import Scheduler
 from jobs.pbs.job_ids import job_number
-from jobs.pbs.qsub_arguments import shell_line
+from jobs.pbs.job_paths import shell_line
 from jobs.pbs.submissions import LockedSubmissions, locked_submissions
 from jobs.run.index import Run, parse_indices
 from jobs.run.provenance import now

@@ -208,8 +208,19 @@ mark_run() {
     fi
 }
 
+# Sets the variable $1 to the path $2, which jobs.submit writes as a URL file:// where qsub would change it.
+read_path() {
+    local path=$2
+    if [[ $path == file://* ]]; then
+        path=${path#file://}
+        printf -v path '%b' "${path//%/\\x}"
+    fi
+    printf -v "$1" '%s' "$path"
+}
+
 given_run() {
     [[ -n ${RUN_DIR:-} ]] || return 1
+    read_path RUN_DIR "$RUN_DIR"
     [[ $RUN_DIR == /* ]] || RUN_DIR="${PBS_O_WORKDIR:-$PWD}/$RUN_DIR"
     [[ -d $RUN_DIR ]] || fail "RUN_DIR=$RUN_DIR is not a folder on $(hostname); expected a run that make_grid.py made, on a file system that the nodes share"
     run_reason='given as RUN_DIR'
@@ -257,7 +268,7 @@ waited_for() {
 run_of_job() {
     local variables run since record repository=$repository place where
     variables=$(attribute "$1" "$2" Variable_List)
-    run=$(variable "$variables" RUN_DIR)
+    read_path run "$(variable "$variables" RUN_DIR)"
     if [[ -n $run ]]; then
         [[ $run == /* ]] || run=$(variable "$variables" PBS_O_WORKDIR)/$run
         printf '%s\n' "$run"

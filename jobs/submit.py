@@ -29,11 +29,12 @@ from jobs.cost.table import as_json, one_line_summary, show
 from jobs.monitor.scheduler_view import Picture, look
 from jobs.pbs.commands import Scheduler
 from jobs.pbs.job_ids import job_number
-from jobs.pbs.qsub_arguments import PlannedJob, by_hand, plan_jobs, probe_arguments, shell_line
+from jobs.pbs.job_paths import qsub_line, submission_folder
+from jobs.pbs.qsub_arguments import PlannedJob, by_hand, plan_jobs, probe_arguments
 from jobs.pbs.submissions import LockedSubmissions, locked_submissions, read_submissions
 from jobs.pbs.submitter import submit
 from jobs.run.index import Run
-from jobs.run.provenance import REPOSITORY, now
+from jobs.run.provenance import now
 from jobs.run.sharing import open_run
 from jobs.run.site_file import write_site
 
@@ -175,7 +176,7 @@ def say_what_does_not_fit(run: Run, predicted: Estimate, jobs: Sequence[PlannedJ
 
 def _probe(run: Run, *, dry_run: bool) -> int:
     arguments = probe_arguments(run, probe_walltime(run))
-    line = shell_line("qsub", arguments)
+    line = qsub_line(run, arguments)
     if dry_run:
         print(line)
         return OK
@@ -185,7 +186,7 @@ def _probe(run: Run, *, dry_run: bool) -> int:
         run.paths.logs.mkdir(exist_ok=True)
         write_site(run)
         print(line)
-        job_id = scheduler.qsub(arguments, REPOSITORY)
+        job_id = scheduler.qsub(arguments, submission_folder(run))
         print(f"  {job_id}")
         record.add_probe(
             ProbeJob(id=job_id, made=now(), user=getpass.getuser(), command=("qsub", *arguments))

@@ -161,10 +161,11 @@ def check_pbs(run: Run | None, answers: Path | None = None) -> Iterator[Check]:
 
 def node_check(run: Run) -> Iterator[Check]:
     """The command that checks a node, in a job that requests what a sub-job does."""
-    from jobs.pbs.qsub_arguments import shell_line, verify_arguments
+    from jobs.pbs.job_paths import qsub_line
+    from jobs.pbs.qsub_arguments import verify_arguments
 
     try:
-        command = shell_line("qsub", verify_arguments(run))
+        command = qsub_line(run, verify_arguments(run))
     except UserError as error:
         yield "FAILURE", f"run: no job can be submitted: {error}"
         return

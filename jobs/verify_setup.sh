@@ -18,6 +18,10 @@ say() {
     [[ $1 != FAILURE ]] || failures=$((failures + 1))
 }
 # PBS runs a copy of this script in its spool folder.
+if [[ ${REPOSITORY:-} == file://* ]]; then # a path that qsub would change is passed as a URL
+    REPOSITORY=${REPOSITORY#file://}
+    printf -v REPOSITORY '%b' "${REPOSITORY//%/\\x}"
+fi
 for folder in "$(dirname "${BASH_SOURCE[0]}")/.." "${REPOSITORY:-}" "${PBS_O_WORKDIR:-$PWD}" "${PBS_O_WORKDIR:-$PWD}/.."; do
     if [[ -n $folder && -f $folder/jobs/environment.sh ]]; then
         REPOSITORY=$(cd "$folder" && pwd)

@@ -145,6 +145,10 @@ def _qsub(state: dict[str, Any], arguments: list[str]) -> int:
     name = (options.get("N") or directives.get("N") or ["STDIN"])[-1]
     if re.search(r"[/ \[]", name):
         return _refuse("qsub: illegal -N value", 2)
+    if any(not one.isascii() or not one.isprintable() for one in options.get("o", [])):
+        return _refuse("qsub: illegal -o value\nusage: qsub [-a date_time] [-A account_string]", 2)
+    if any(re.search("['\"]", re.sub(r"='[^']*'", "=", one)) for one in options.get("v", [])):
+        return _refuse("qsub: cannot send environment with the job", 1)
     indices: list[int] = []
     if array is not None:
         match = re.fullmatch(r"(\d+)-(\d+)(?::(\d+))?(?:%(\d+))?", array)

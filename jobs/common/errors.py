@@ -68,8 +68,11 @@ def pasted(path: Path | str) -> str:
     ("'runs/a b'", './-x', "$'a\\nb'")
     """
     text = str(path)
-    if text.startswith("-"):
-        text = f"./{text}"
+    return quoted(f"./{text}" if text.startswith("-") else text)
+
+
+def quoted(text: str) -> str:
+    """``text`` as one word of a command for a shell, on one line."""
     if text.isprintable():
         return shlex.quote(text)
     parts = []

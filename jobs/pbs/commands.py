@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.common.errors import SCHEDULER, UserError, one_line
+from jobs.common.hints import hint
 from jobs.pbs.job_ids import job_number
 from jobs.pbs.qstat_output import Answer, Details, parse_qstat
 
@@ -63,7 +64,7 @@ class Scheduler:
         if shutil.which(command[0]) is None:
             raise UserError(
                 f"{command[0]} is not on PATH; expected the PBS commands: log in to the cluster's login node, or load "
-                "its PBS module. To train on this machine: python -m jobs.local RUN",
+                f"its PBS module. To train on this machine: {hint('jobs.local', 'RUN')}",
                 exit_code=SCHEDULER,
             )
         for attempt in itertools.count():

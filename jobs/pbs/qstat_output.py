@@ -14,6 +14,7 @@ from typing import Any
 
 from jobs.common.errors import one_line
 from jobs.pbs.job_ids import job_number, sub_job_index
+from jobs.pbs.job_paths import from_variable
 
 _FINISHED = re.compile(r"(\d{1,18})\S* Job has finished")
 _UNKNOWN = re.compile(r"Unknown Job Id (\d{1,18})")
@@ -194,6 +195,7 @@ def _megabytes(text: object) -> float | None:
 
 def _details(attributes: Mapping[str, Any]) -> Details:
     variables = _part(attributes, "Variable_List")
+    given = variables.get("RUN_DIR")
     hold = _text(attributes, "Hold_Types", 20)
     return Details(
         comment=_text(attributes, "comment"),
@@ -202,7 +204,7 @@ def _details(attributes: Mapping[str, Any]) -> Details:
         hold="" if hold == "n" else hold,
         depend=_text(attributes, "depend", 10_000),
         walltime=_text(_part(attributes, "Resource_List"), "walltime", 20),
-        run_directory=str(variables.get("RUN_DIR", "")),
+        run_directory=str(from_variable(str(given))) if given else "",
         folder=str(variables.get("PBS_O_WORKDIR", "")),
         point_index=_whole(variables.get("POINT_INDEX")),
     )

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.common.errors import UserError
+from jobs.common.hints import REPOSITORY
 from jobs.common.schema import Requested
 from jobs.grid.sites import collect_resources, gpu_resources, seconds, size_mb
 from jobs.pbs.arrays import arrays, groups, shares
 from jobs.pbs.index_ranges import expression
+from jobs.pbs.job_paths import as_variable, check_paths, log_argument, qsub_line
 from jobs.run.index import Run
-from jobs.run.provenance import REPOSITORY
 from jobs.run.sharing import umask_of
 
 TRAIN_NAME = "unet_grid"  # also in the #PBS lines of the script, for those who submit it by hand
@@ -37,22 +37,8 @@ class PlannedJob:
     requested: Requested
 
 
-def shell_line(command: str, arguments: Sequence[str]) -> str:
-    """The command as a user can paste it into a shell."""
-    return shlex.join([command, *arguments])
-
-
 def _variables(values: Mapping[str, str]) -> str:
-    """The argument of ``-v``. Commas separate the variables, so a value that contains one is put in single quotes."""
-    parts = []
-    for name, value in values.items():
-        if any(character in value for character in "'\"\\\n"):
-            raise UserError(
-                f"the path {value!r} contains a quote, a backslash or a line break, which qsub -v cannot pass on; "
-                "expected a path without them: move the run or the repository"
-            )
-        parts.append(f"{name}='{value}'" if "," in value else f"{name}={value}")
-    return ",".join(parts)
+    return ",".join(f"{name}={value}" for name, value in values.items())
 
 
 def _name(run: Run, name: str) -> list[str]:
@@ -122,13 +108,20 @@ def plan_jobs(
         resources = gpu_resources({**site, "mem": requested.mem or site["mem"]})
         arguments += ["-l", resources, "-l", f"walltime={walltime}"]
         arguments += _common(site, queue=site["queue"], more=site["array_options"])
-        arguments += ["-o", str(log.resolve()), "-v", _variables(variables), str(REPOSITORY / TRAIN_SCRIPT)]
+        arguments += [
+            "-o",
+            log_argument(run, log),
+            "-v",
+            _variables(variables),
+            str(REPOSITORY / TRAIN_SCRIPT),
+        ]
         planned.append(PlannedJob(tuple(part), tuple(arguments), requested))
     return planned
 
 
 def _directories(run: Run) -> dict[str, str]:
-    return {"RUN_DIR": str(run.paths.root.resolve()), "REPOSITORY": str(REPOSITORY)}
+    check_paths(run.paths.root, run.site)
+    return {"RUN_DIR": as_variable(run.paths.root.resolve()), "REPOSITORY": as_variable(REPOSITORY)}
 
 
 def _requested(
@@ -153,7 +146,7 @@ def probe_arguments(run: Run, walltime: str) -> list[str]:
         *_name(run, "unet_probe"),
         *("-r", "y", "-l", gpu_resources(site), "-l", f"walltime={walltime}"),
         *_common(site, queue=site["queue"], more=None),
-        *("-o", str(run.paths.captured_probe.resolve()), "-v", _variables(variables)),
+        *("-o", log_argument(run, run.paths.captured_probe), "-v", _variables(variables)),
         str(REPOSITORY / PROBE_SCRIPT),
     ]
 
@@ -165,7 +158,7 @@ def verify_arguments(run: Run) -> list[str]:
         *_name(run, "unet_verify"),
         *("-r", "n", "-l", gpu_resources(site), "-l", f"walltime={VERIFY_WALLTIME}"),
         *_common(site, queue=site["queue"], more=None),
-        *("-o", str(run.paths.captured_verify.resolve()), "-v", _variables(_directories(run))),
+        *("-o", log_argument(run, run.paths.captured_verify), "-v", _variables(_directories(run))),
         str(REPOSITORY / VERIFY_SCRIPT),
     ]
 
@@ -182,7 +175,13 @@ def collect_arguments(run: Run, ids: Sequence[str], *, submission: int) -> list[
         *(("-W", f"depend={dependency(ids)}") if ids else ()),
         *("-l", collect_resources(site), "-l", f"walltime={site['collect_walltime']}"),
         *_common(site, queue=site["collect_queue"] or site["queue"], more=site["collect_options"]),
-        *("-o", str(log.resolve()), "-v", _variables(_directories(run)), str(REPOSITORY / COLLECT_SCRIPT)),
+        *(
+            "-o",
+            log_argument(run, log),
+            "-v",
+            _variables(_directories(run)),
+            str(REPOSITORY / COLLECT_SCRIPT),
+        ),
     ]
 
 
@@ -197,10 +196,8 @@ def by_hand(run: Run, *, submission: int = 1, planned: Sequence[PlannedJob] | No
             max_running=run.site["max_running"],
         )
     names = [f"job{number}" if len(planned) > 1 else "job" for number in range(1, len(planned) + 1)]
-    lines = [
-        f"{name}=$({shell_line('qsub', job.arguments)})" for name, job in zip(names, planned, strict=True)
-    ]
-    collect = shell_line("qsub", collect_arguments(run, ["@"], submission=submission))
+    lines = [f"{name}=$({qsub_line(run, job.arguments)})" for name, job in zip(names, planned, strict=True)]
+    collect = qsub_line(run, collect_arguments(run, ["@"], submission=submission))
     # The shell inserts the ids; in double quotes it leaves the brackets of an array's id alone.
     return [
         *lines,

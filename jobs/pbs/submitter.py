@@ -14,10 +14,11 @@ from jobs.common.hints import hint
 from jobs.common.schema import CollectJob, Submission, SubmittedJob
 from jobs.pbs.commands import Scheduler
 from jobs.pbs.index_ranges import expression
-from jobs.pbs.qsub_arguments import PlannedJob, collect_arguments, dependency, shell_line
+from jobs.pbs.job_paths import qsub_line, shell_line, submission_folder
+from jobs.pbs.qsub_arguments import PlannedJob, collect_arguments, dependency
 from jobs.pbs.submissions import LockedSubmissions
 from jobs.run.index import Run
-from jobs.run.provenance import REPOSITORY, now
+from jobs.run.provenance import now
 from jobs.run.site_file import write_site
 
 
@@ -59,8 +60,8 @@ def submit(
     record.save(submission)  # a full disk must be noticed before any job is in the queue
     try:
         for job in planned:
-            say(shell_line("qsub", job.arguments))
-            job_id = scheduler.qsub(job.arguments, REPOSITORY)
+            say(qsub_line(run, job.arguments))
+            job_id = scheduler.qsub(job.arguments, submission_folder(run))
             submitted = SubmittedJob(
                 id=job_id,
                 indices=expression(job.indices),
@@ -106,8 +107,8 @@ def _collect(
             return CollectJob(id=waiting.id, command=("qalter", *arguments), waits_for=waits_for)
         say(f"  {refused}; submitting a new collect job instead")
     arguments = collect_arguments(run, ids, submission=submission.number)
-    say(shell_line("qsub", arguments))
-    job_id = scheduler.qsub(arguments, REPOSITORY)
+    say(qsub_line(run, arguments))
+    job_id = scheduler.qsub(arguments, submission_folder(run))
     say(f"  {job_id}")
     return CollectJob(id=job_id, command=("qsub", *arguments), waits_for=ids)
 
@@ -131,5 +132,5 @@ def _half_submitted(
     lines.append(f"then submit the points that are missing: {hint('jobs.resubmit', run.paths.root)}")
     if kept:
         follow = collect_arguments(run, [*active, *kept], submission=submission.number)
-        lines.append(f"or only collect after the jobs that are on record:\n  {shell_line('qsub', follow)}")
+        lines.append(f"or only collect after the jobs that are on record:\n  {qsub_line(run, follow)}")
     return "\n".join(lines)

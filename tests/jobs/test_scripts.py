@@ -10,6 +10,7 @@ import pytest
 
 from jobs.common.records import read_record
 from jobs.grid.config import load_config
+from jobs.pbs.job_paths import as_variable
 from jobs.run.create import make_run
 from jobs.run.site_file import write_site
 from tests.conftest import REPOSITORY, TINY, write_images
@@ -57,6 +58,21 @@ def test_a_probe_job_measures_the_run_and_touches_no_point(python_of_the_tests, 
     assert read_record(run.paths.probe)["combinations"][0]["job_id"] == "9.x"
     assert not list(run.paths.root.glob("exp_*"))
     assert "call qsub in the folder" in run_script("probe.pbs", tmp_path, PBS_O_WORKDIR=str(tmp_path), code=2)
+
+
+@pytest.mark.parametrize("script", ["train_array.pbs", "collect.pbs", "probe.pbs", "verify_setup.sh"])
+def test_a_script_reads_paths_that_qsub_would_have_changed(script, tmp_path):
+    """Its repository and its run are where it is told, whatever their names are."""
+    repository = tmp_path / "l\u00e4uf, it's" / 'a "repository"'
+    run = tmp_path / "r \N{GRINNING FACE} "
+    for folder in (repository / "jobs", run / "logs"):
+        folder.mkdir(parents=True)
+    (repository / "jobs/environment.sh").write_text((REPOSITORY / "jobs/environment.sh").read_text())
+    (repository / "run_point.py").touch()
+    (run / "site.sh").write_text("SITE_CONTAINER=/no/such/image\n")
+    given = {"RUN_DIR": as_variable(run), "REPOSITORY": as_variable(repository), "PBS_O_WORKDIR": "/"}
+    said = run_script(script, tmp_path, code=1 if script == "verify_setup.sh" else 2, **given)
+    assert "/no/such/image does not exist" in said and "no jobs/environment.sh" not in said
 
 
 def test_a_sub_job_beyond_the_index_says_so_and_leaves(python_of_the_tests, tmp_path):

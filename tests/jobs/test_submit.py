@@ -14,6 +14,7 @@ from jobs.common.errors import UserError
 from jobs.common.records import read_record, write_record
 from jobs.grid.config import load_config
 from jobs.pbs.commands import Scheduler
+from jobs.pbs.job_paths import from_variable
 from jobs.run.create import make_run
 from jobs.run.index import read_run
 from tests.conftest import REPOSITORY, TINY, write_images
@@ -240,14 +241,35 @@ def test_a_collect_that_is_refused_loses_no_array(run, pbs, capsys):
     assert read_record(run.paths.submissions)["submissions"][0]["jobs"][0]["id"] == "1[].pbshost"
 
 
-def test_a_path_with_a_comma_arrives_whole_and_one_with_a_quote_is_refused(tmp_path, write_grid, pbs, capsys):
+@pytest.mark.parametrize(
+    "name", ["a,b", "it's", 'a"b', "läuf", "r \N{GRINNING FACE}", "a\nb", "a=b:c%d ", "-x"]
+)
+def test_a_run_of_any_name_is_submitted_and_found_again(tmp_path, write_grid, pbs, capsys, name):
     write_images(tmp_path / "data")
-    for name, code in (("a,b", 0), ("a'b", 2)):
-        # make_grid prints the lines too, so it must not fail for a path that only qsub cannot pass on
-        made = make_run(load_config(write_grid(TINY)), tmp_path / name, say=lambda text: None).run
-        assert submit.main([str(made.paths.root)]) == code
-    assert f"RUN_DIR='{tmp_path}/a,b'" in qsubs(pbs)[0]["-v"]
-    assert "qsub -v cannot pass on" in capsys.readouterr().err
+    run = make_run(load_config(write_grid(TINY)), tmp_path / name, say=lambda text: None).run
+    assert submit.main([str(run.paths.root)]) == 0
+    printed = capsys.readouterr().out
+    first = qsubs(pbs)[0]
+    given = dict(one.split("=", 1) for one in first["-v"].split(","))
+    assert from_variable(given["RUN_DIR"]) == run.paths.root.resolve()
+    answer = Scheduler().qstat(["1[].pbshost"])
+    assert answer.details[1].run_directory == str(run.paths.root.resolve())
+    # The line that was printed does the same, in any folder.
+    line = next(line for line in printed.splitlines() if "qsub -N unet_grid" in line)
+    subprocess.run(["bash", "-ec", line], cwd="/", check=True)
+    assert pbs.calls("qsub")[2] == pbs.calls("qsub")[0]
+
+
+def test_a_run_whose_jobs_pbs_could_not_run_is_refused_and_unchanged(tmp_path, write_grid, pbs, capsys):
+    write_images(tmp_path / "data")
+    run = make_run(load_config(write_grid(TINY)), tmp_path / "a\\b", say=lambda text: None).run
+    before = {path: path.stat().st_mtime_ns for path in run.paths.root.rglob("*")}
+    for arguments in ([], ["--probe"], ["--dry-run"]):
+        assert submit.main([str(run.paths.root), *arguments]) == 2
+        assert "contains a backslash" in capsys.readouterr().err
+    assert pbs.calls("qsub") == []
+    after = {path: path.stat().st_mtime_ns for path in run.paths.root.rglob("*")}
+    assert {path: after[path] for path in before} == before
 
 
 @pytest.mark.parametrize("root", ["missing", "."])

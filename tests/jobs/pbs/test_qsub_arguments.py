@@ -9,13 +9,13 @@ import pytest
 
 from jobs.common.errors import UserError
 from jobs.common.schema import Requested
+from jobs.pbs.job_paths import shell_line
 from jobs.pbs.qsub_arguments import (
     by_hand,
     collect_arguments,
     dependency,
     plan_jobs,
     probe_arguments,
-    shell_line,
     verify_arguments,
 )
 from tests.conftest import REPOSITORY
@@ -155,22 +155,30 @@ def test_a_dependency_keeps_the_brackets_and_the_order():
     assert dependency(["10[].pbs", "9[].pbs"]) == "afterany:10[].pbs:9[].pbs"
 
 
-@pytest.mark.parametrize("character", ["'", '"', "\\", "\n"])
-def test_a_path_that_qsub_cannot_pass_on_is_refused(run, character):
+def test_paths_that_qsub_would_change_are_urls_and_the_log_is_relative(run):
     odd = dataclasses.replace(
-        run, paths=dataclasses.replace(run.paths, root=run.paths.root / f"a{character}b")
+        run, paths=dataclasses.replace(run.paths, root=run.paths.root / "l\u00e4uf, it's")
     )
-    with pytest.raises(UserError, match="qsub -v cannot pass on"):
-        plan_jobs(odd, [1], submission=1)
-
-
-def test_a_value_with_a_comma_is_quoted_for_qsub(run):
-    odd = dataclasses.replace(run, paths=dataclasses.replace(run.paths, root=run.paths.root / "a,b"))
     (job,) = plan_jobs(odd, [1], submission=1)
-    root = odd.paths.root.resolve()
-    assert options(job.arguments)["-v"] == [
-        f"RUN_DIR='{root}',REPOSITORY={REPOSITORY},WALLTIME_SECONDS=14400"
-    ]
+    url = f"file://{odd.paths.root.resolve().parent}/l%C3%A4uf%2C%20it%27s"
+    for arguments in (
+        job.arguments,
+        probe_arguments(odd, "00:20:00"),
+        collect_arguments(odd, ["9[].x"], submission=1),
+    ):
+        assert options(arguments)["-v"][0].startswith(f"RUN_DIR={url},REPOSITORY={REPOSITORY}")
+        assert options(arguments)["-o"][0].startswith("logs/")
+    first, collect = by_hand(odd)
+    assert first.startswith(
+        f"job=$(cd '{odd.paths.root.resolve().parent}/l\u00e4uf, it'\"'\"'s' && qsub -N unet_grid "
+    )
+    assert collect.startswith("cd ") and "&& qsub -N unet_collect" in collect
+
+
+def test_a_path_whose_jobs_pbs_could_not_run_is_refused(run):
+    odd = dataclasses.replace(run, paths=dataclasses.replace(run.paths, root=run.paths.root / "a\\b"))
+    with pytest.raises(UserError, match=r"the path of the run, .* contains a backslash"):
+        plan_jobs(odd, [1], submission=1)
 
 
 def test_the_lines_to_paste_pass_the_ids_on(run):

@@ -9,8 +9,6 @@ shown, or nothing to change), 2 bad arguments or no usable run, 5 PBS refused, d
 from __future__ import annotations
 
 import argparse
-import getpass
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +17,18 @@ from msgspec.structs import replace
 
 from jobs.common.errors import OK, SCHEDULER, UserError, run_command
 from jobs.common.hints import hint
-from jobs.common.schema import Change, Requested
+from jobs.common.schema import Requested
 from jobs.common.units import plural
 from jobs.grid.settings import SITE
 from jobs.grid.sites import gpu_resources
-from jobs.monitor.scheduler_view import Picture, look
+from jobs.monitor.changing import change_of, look_at_all
+from jobs.monitor.scheduler_view import Picture
 from jobs.pbs.arrays import shares
 from jobs.pbs.commands import Scheduler
 from jobs.pbs.job_ids import array_id, is_array
 from jobs.pbs.job_paths import shell_line
 from jobs.pbs.submissions import locked_submissions
 from jobs.run.index import Run
-from jobs.run.provenance import now
 from jobs.run.sharing import open_run
 from jobs.submit import check_max_running
 
@@ -133,13 +131,7 @@ def _command(arguments: argparse.Namespace) -> int:
     run = open_run(arguments.run)
     scheduler = Scheduler()
     with locked_submissions(run) as record:
-        picture = look(run, scheduler)
-        if picture.unanswered:
-            raise UserError(
-                f"{run.paths.root}: the scheduler does not report which jobs are in the queue ({picture.unanswered}); "
-                "nothing was changed. Repeat the command when it answers",
-                exit_code=SCHEDULER,
-            )
+        picture = look_at_all(run, scheduler)
         alterations = plan(picture, wanted)
         if not alterations:
             print(f"{run.paths.root}: no job to change: none of its jobs waits or runs")
@@ -156,15 +148,12 @@ def _command(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             return OK
         record.add_change(
-            Change(
-                kind="alter",
-                made=now(),
-                host=socket.gethostname(),
-                user=getpass.getuser(),
-                after=len(picture.submissions),
-                ids=tuple(one.id for one in changed),
-                commands=tuple(("qalter", *one.arguments) for one in alterations),
-                refused=tuple(refused),
+            change_of(
+                picture,
+                "alter",
+                ids=[one.id for one in changed],
+                commands=[("qalter", *one.arguments) for one in alterations],
+                refused=refused,
             ),
             _requested_now(picture, changed, wanted),
         )

@@ -10,8 +10,6 @@ delete), 2 bad arguments or no usable run, 5 PBS refused, did not answer or is n
 from __future__ import annotations
 
 import argparse
-import getpass
-import socket
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -20,16 +18,14 @@ from pathlib import Path
 
 from jobs.common.errors import OK, SCHEDULER, UserError, run_command
 from jobs.common.hints import hint, hint_lines
-from jobs.common.schema import Change
 from jobs.common.units import plural
-from jobs.monitor.scheduler_view import Picture, View, look
+from jobs.monitor.changing import active_probes, change_of, look_at_all
+from jobs.monitor.scheduler_view import Picture, View
 from jobs.monitor.summary import describe
 from jobs.pbs.commands import Scheduler
-from jobs.pbs.job_ids import job_number
 from jobs.pbs.job_paths import shell_line
-from jobs.pbs.submissions import LockedSubmissions, locked_submissions
+from jobs.pbs.submissions import locked_submissions
 from jobs.run.index import Run, parse_indices
-from jobs.run.provenance import now
 from jobs.run.sharing import open_run
 
 AT_ONCE = 100  # ids in one qdel: a command line has a limit
@@ -68,13 +64,6 @@ def delete(ids: Sequence[str], scheduler: Scheduler) -> tuple[list[tuple[str, ..
     return commands, refused
 
 
-def _active_probes(record: LockedSubmissions, scheduler: Scheduler) -> list[str]:
-    ids = [probe.id for probe in record.record.probes]
-    answer = scheduler.qstat(ids)
-    jobs = {one: answer.jobs.get((job_number(one) or 0, None)) for one in ids}
-    return [one for one, job in jobs.items() if job is not None and not job.ended]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jobs.cancel",
@@ -100,14 +89,8 @@ def _command(arguments: argparse.Namespace) -> int:
         for index in parse_indices(arguments.indices):
             run.entry(index)
     with locked_submissions(run) as record:
-        picture = look(run, scheduler)
-        if picture.unanswered:
-            raise UserError(
-                f"{run.paths.root}: the scheduler does not report which jobs are in the queue ({picture.unanswered}); nothing "
-                "was deleted. Repeat the command when it answers, or see your jobs with qstat -u $USER and delete them with qdel",
-                exit_code=SCHEDULER,
-            )
-        probes = _active_probes(record, scheduler) if arguments.indices is None else []
+        picture = look_at_all(run, scheduler)
+        probes = active_probes(record.record, scheduler)[0] if arguments.indices is None else []
         deletion = plan(picture, arguments.indices, probes)
         _say_what_is_not_affected(picture, deletion, arguments.indices)
         if not deletion.ids:
@@ -121,16 +104,13 @@ def _command(arguments: argparse.Namespace) -> int:
         for command in commands:
             print(shell_line(command[0], command[1:]))
         record.add_change(
-            Change(
-                kind="cancel",
-                made=now(),
-                host=socket.gethostname(),
-                user=getpass.getuser(),
-                after=len(picture.submissions),
-                indices=arguments.indices or "",
+            change_of(
+                picture,
+                "cancel",
                 ids=deletion.ids,
-                commands=tuple(commands),
-                refused=tuple(refused),
+                commands=commands,
+                refused=refused,
+                indices=arguments.indices or "",
             )
         )
     if refused:

@@ -26,9 +26,9 @@ from jobs.cost.advice import does_not_fit
 from jobs.cost.estimate import Estimate, estimate, proposals
 from jobs.cost.measurements import kinds
 from jobs.cost.table import as_json, one_line_summary, show
+from jobs.monitor.changing import active_probes
 from jobs.monitor.scheduler_view import Picture, look
 from jobs.pbs.commands import Scheduler
-from jobs.pbs.job_ids import job_number
 from jobs.pbs.job_paths import qsub_line, submission_folder
 from jobs.pbs.qsub_arguments import PlannedJob, by_hand, plan_jobs, probe_arguments
 from jobs.pbs.submissions import LockedSubmissions, locked_submissions, read_submissions
@@ -198,19 +198,17 @@ def _probe(run: Run, *, dry_run: bool) -> int:
 
 def _check_no_probe(run: Run, record: LockedSubmissions, scheduler: Scheduler) -> None:
     """Refuse a second probe while one is queued or runs: it would wait, and then end because of the first."""
-    ids = [probe.id for probe in record.record.probes]
-    answer = scheduler.qstat(ids)
-    active = [one for one in ids if (job := answer.jobs.get((job_number(one) or 0, None))) and not job.ended]
+    active, problem = active_probes(record.record, scheduler)
     if active:
         raise UserError(
             f"{run.paths.root}: a probe is queued or running already: {active[0]}; expected one at a time. "
             f"Wait for it, or delete it: qdel {active[0]}",
             exit_code=ACTIVE,
         )
-    if answer.problem:
+    if problem:
         raise UserError(
-            f"{run.paths.root}: a probe was submitted before as {ids[-1]}, and the scheduler does not report whether it "
-            f"is still queued ({answer.problem}); nothing was submitted. Repeat the command when it answers",
+            f"{run.paths.root}: a probe was submitted before as {record.record.probes[-1].id}, and the scheduler does not report whether it "
+            f"is still queued ({problem}); nothing was submitted. Repeat the command when it answers",
             exit_code=ACTIVE,
         )
 

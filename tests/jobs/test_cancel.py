@@ -68,7 +68,7 @@ def test_a_probe_that_waits_is_deleted_too(run, pbs):  # noqa: F811
 def test_a_scheduler_that_does_not_answer_is_an_error_and_nothing_is_deleted(run, submitted, capsys):  # noqa: F811
     submitted.trouble("qstat", {"code": 255, "stderr": "qstat: no\n"})
     assert cancel.main([str(run.paths.root)]) == 5
-    assert "nothing was deleted" in capsys.readouterr().err and submitted.calls("qdel") == []
+    assert "nothing was changed" in capsys.readouterr().err and submitted.calls("qdel") == []
 
 
 def test_what_pbs_refuses_is_said_with_its_words(run, submitted, capsys):  # noqa: F811

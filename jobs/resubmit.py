@@ -23,6 +23,7 @@ from jobs.common.errors import ACTIVE, OK, UserError, run_command
 from jobs.common.hints import hint
 from jobs.common.schema import CollectJob
 from jobs.common.states import STATES
+from jobs.common.units import plural
 from jobs.cost.estimate import Estimate, proposals
 from jobs.grid.settings import SITE
 from jobs.monitor.scheduler_view import Picture, View, look
@@ -203,7 +204,7 @@ def _command(arguments: argparse.Namespace) -> int:
         )
     ids = ", ".join(job.id for job in submission.jobs)
     collect = submission.collect.id if submission.collect is not None else ""
-    print(f"\n{len(prepared.views)} points submitted as {ids}; collected by {collect}")
+    print(f"\n{plural(len(prepared.views), 'point')} submitted as {ids}; collected by {collect}")
     return OK
 
 
@@ -261,7 +262,7 @@ def _prepare(run: Run, arguments: argparse.Namespace, scheduler: Scheduler) -> R
 def _summary(views: Sequence[View]) -> str:
     states = Counter(view.state for view in views)
     names = ", ".join(view.entry.name for view in views[:5]) + (", ..." if len(views) > 5 else "")
-    return f"{len(views)} points ({describe(states, tuple(sorted(states)))}): {names}"
+    return f"{plural(len(views), 'point')} ({describe(states, tuple(sorted(states)))}): {names}"
 
 
 if __name__ == "__main__":

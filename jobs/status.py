@@ -128,7 +128,8 @@ def _waiting(job: Waiting) -> Text:
     what = f"{plural(job.points, 'point')} {job.state}" if job.points else f"the collect job is {job.state}"
     line = Text(f"  {job.id}: {what}")
     if job.since is not None:
-        line.append(f" since {job.since:%Y-%m-%d %H:%M}")
+        # PBS does not say since when a job has been held or suspended.
+        line.append(f"{'' if job.state == QUEUED else ', queued'} since {job.since:%Y-%m-%d %H:%M}")
     if job.start is not None:
         line.append(f", expected to start {job.start:%Y-%m-%d %H:%M}")
     if job.reason:
@@ -175,15 +176,15 @@ def _failed(progress: Progress) -> list[RenderableType]:
     more = len(progress.failed) - SHOWN
     if more > 0:
         parts.append(Text(f"  and {more} more; --json lists all", "dim"))
-    if progress.resubmit:
-        parts.append(Text("\nto run these again:"))
-        for state, command in progress.resubmit.items():
-            note = (
-                ""
-                if STATES[state].rerun
-                else "   # will fail the same way unless you add --mem or change the batch size"
-            )
-            parts.append(Text(f"  {command}{note}", no_wrap=True, overflow="ignore"))
+    for state, command in progress.resubmit.items():
+        note = (
+            ""
+            if STATES[state].rerun
+            else " (they fail the same way unless you add --mem or change the batch size)"
+        )
+        points = plural(progress.counts.get(state, 0), f"{state} point")
+        parts.append(Text(f"\nto submit the {points} again{note}:"))
+        parts.append(Text(f"  {command}", no_wrap=True, overflow="ignore"))
     return parts
 
 

@@ -334,7 +334,7 @@ def test_every_array_in_the_queue_is_known_and_nothing_is_submitted_twice(root, 
     waiting = sorted(queued_for(root))
     assert len(waiting) == 3  # two arrays, and the job that collects
     shown = command("-m", "jobs.status", str(root), "--live")
-    assert "4 queued" in shown and shown.count("2 points held since") == 2
+    assert "4 queued" in shown and shown.count("2 points held, queued since") == 2
     assert answer("-m", "jobs.submit", str(root))[0] == 6
     for choice in ([], ["--all-failed"], ["--class", "lost"]):
         code, said = answer("-m", "jobs.resubmit", str(root), *choice)

@@ -299,7 +299,7 @@ def test_why_points_wait_is_shown_in_the_words_of_the_scheduler(run, array, caps
     array.job(1, job_state="H", Hold_Types="u", comment="")
     status.main([str(run.paths.root), "--live"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert "12 points held since" in shown and "qrls '1[].pbshost'" in shown
+    assert "12 points held, queued since" in shown and "qrls '1[].pbshost'" in shown
 
 
 def test_a_server_without_history_is_said(run, array, capsys):  # noqa: F811

@@ -6,23 +6,45 @@ With --run-dir on an existing run, add points to it: known ones keep their index
 """
 
 import argparse
-import contextlib
 import os
+import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from jobs.common.errors import UserError, path_argument, run_command
 from jobs.common.hints import hint
+from jobs.common.signals import answered_by
 from jobs.common.units import plural
 from jobs.grid.config import load_config
 from jobs.grid.explain import explain
+from jobs.pbs.job_paths import check_paths
 from jobs.pbs.qsub_arguments import by_hand
-from jobs.run.create import default_run_directory, make_run
+from jobs.run.create import make_run
 from jobs.run.known import remember
 from jobs.run.sharing import umask_for
+
+
+def _refused_by_pbs(root: Path, site: Mapping[str, Any]) -> str:
+    """Why PBS could not run jobs of a run at ``root`` (or below it); empty where it can.
+
+    On a machine with PBS that is an error, before any data are read. Elsewhere the run can be trained all the same.
+    """
+    try:
+        check_paths(root, site)
+    except UserError as error:
+        if shutil.which("qsub") is not None:
+            raise
+        return str(error)
+    return ""
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,17 +69,16 @@ def main(argv: list[str] | None = None) -> int:
             print(explain(config))
             return 0
         os.umask(umask_for(arguments.run_dir or Path.cwd() / "run", config.site["umask"]))
-        root = arguments.run_dir or default_run_directory()
+        refused = _refused_by_pbs(arguments.run_dir or Path.cwd(), config.site)
+        if refused:
+            print(f"note: it cannot be submitted to PBS: {refused}", flush=True)
         if arguments.run_dir is None:
             # A job that is submitted by hand takes the newest run of that time, which PBS notes to the second. A run that is
             # begun after it must not be made in the same second.
             time.sleep(1 - time.time() % 1)
-        try:
-            made = make_run(config, root)
-        finally:
-            if arguments.run_dir is None:
-                with contextlib.suppress(OSError):  # only an empty folder can be removed
-                    root.rmdir()
+        with answered_by(_interrupt):
+            made = make_run(config, arguments.run_dir)
+        root = made.run.paths.root
         remember(root)
         total = len(made.run.entries)
         print(f"{root}: {plural(total, 'point')}, {made.added} new, {made.known} known before")
@@ -66,13 +87,9 @@ def main(argv: list[str] | None = None) -> int:
                 f"note: {plural(made.orphaned, 'point')} of the run no longer in {config.path}; results are kept"
             )
         print(f"\nOn this machine:\n  {hint('jobs.local', root)}")
-        print(f"On a PBS cluster:\n  {hint('jobs.submit', root)}")
-        try:
-            lines = by_hand(made.run)
-        except UserError as error:  # the run is made, and can be trained here
-            print(f"note: it cannot be submitted to PBS: {error}")
-            return 0
-        print("or, by hand:", *lines, sep="\n  ")
+        if not refused:
+            print(f"On a PBS cluster:\n  {hint('jobs.submit', root)}")
+            print("or, by hand:", *by_hand(made.run), sep="\n  ")
         return 0
 
     return run_command("make_grid", command)

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import time
 from datetime import datetime
@@ -18,6 +19,7 @@ import make_grid
 import run_point
 from analysis.report.report import Report
 from analysis.schema import Configuration, Point
+from jobs.run.index import read_run
 from tests.conftest import REPOSITORY, TINY, write_images
 
 
@@ -52,13 +54,63 @@ def test_from_grid_to_report(place, monkeypatch, capsys):
     assert (place / "elsewhere" / "detailed_heatmaps.png").is_file()
 
 
-def test_a_run_that_qsub_cannot_name_is_made_nevertheless(place, monkeypatch, capsys):
+def test_a_run_whose_jobs_pbs_could_not_run_is_noted_first_and_made_where_there_is_no_pbs(
+    place, monkeypatch, capsys
+):
     monkeypatch.setenv("HOME", str(place))
-    assert make_grid.main(["--run-dir=~/it's a run"]) == 0
-    output = capsys.readouterr().out
-    line = next(line for line in output.splitlines() if "jobs.local" in line)
-    assert shlex.split(line)[-4:] == ["python", "-m", "jobs.local", f"{place}/it's a run"]
-    assert "note: it cannot be submitted to PBS: the path" in output and "by hand" not in output
+    assert make_grid.main(["--run-dir=~/a\\b"]) == 0
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert (
+        first.startswith("note: it cannot be submitted to PBS: the path of the run, ")
+        and "backslash" in first
+    )
+    assert any("jobs.local" in line for line in rest) and not any("jobs.submit" in line for line in rest)
+
+
+def test_on_a_machine_with_pbs_such_a_run_is_refused_before_anything_is_made(place, pbs, monkeypatch, capsys):
+    before = sorted(place.rglob("*"))
+    assert make_grid.main(["--run-dir", "a\\b"]) == 2
+    (place / "c\\d").mkdir()
+    monkeypatch.chdir(place / "c\\d")
+    assert make_grid.main([str(place / "grid.yaml")]) == 2
+    assert capsys.readouterr().err.count("contains a backslash") == 2
+    (place / "c\\d").rmdir()
+    assert sorted(place.rglob("*")) == before
+
+
+def test_every_command_that_make_grid_prints_works_where_it_is_pasted(place, pbs, monkeypatch, capsys):
+    """Made in another folder than the repository's, with names that no shell takes as they are."""
+    shim = place / "bin" / "python"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{shim.parent}{os.pathsep}{os.environ['PATH']}")
+    here = place / "l\u00e4ufe, it's $HOME"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert make_grid.main(["../grid.yaml", "--run-dir", 'a "run"']) == 0
+    printed = capsys.readouterr().out
+    local, submit, *by_hand = [line[2:] for line in printed.splitlines() if line.startswith("  ")]
+
+    def paste(*lines):
+        done = subprocess.run(["bash", "-ec", "\n".join(lines)], capture_output=True, text=True, cwd=here)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    paste(*by_hand)
+    job, collected = pbs.calls("qsub")
+    assert "depend=afterany:1[].pbshost" in collected
+    assert "2 points submitted as 3[].pbshost" in paste(f"{submit} --force")
+    assert pbs.calls("qsub")[2] == job
+    output = paste(local)
+    assert f'{here}/a "run": 2 done' in output
+    assert collect.main(['a "run"']) == 0 and analyze.main(['a "run"']) == 0
+    report = (here / 'a "run"' / "analysis" / "comprehensive_analysis_report.txt").read_text()
+    steps = report.partition("READ THIS FIRST")[0]
+    commands = [line.strip() for line in steps.splitlines() if line.startswith("    ")]
+    assert commands[0] == f"cd {REPOSITORY}"
+    paste(*(line for line in commands if line.startswith(("cd ", "python make_grid.py"))))
+    assert len(read_run(here / 'a "run"').entries) > 2
 
 
 def test_a_run_whose_name_is_no_text_can_be_read(place, capsys):

@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -166,6 +166,28 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
     Raises :class:`DiskFull` or another ``OSError`` where it cannot be written; the old file is unchanged.
     """
     publish(written_beside(path, data), path)
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Replace several files, one after the other in this order, or none of them where one cannot be written.
+
+    All new contents are on the disk before the first file is renamed: a full disk changes nothing. Raises what
+    :func:`write_bytes_atomically` raises.
+    """
+    written: dict[Path, Path] = {}
+    try:
+        for path, data in files.items():
+            written[path] = written_beside(path, data)
+            with _removed_on_failure(written[path], path, len(data)):
+                _sync(written[path])
+        for path, temporary in written.items():
+            os.replace(temporary, path)
+    finally:
+        for temporary in written.values():
+            with contextlib.suppress(OSError):
+                remove(temporary)
+    for folder in {path.parent for path in files}:
+        _sync_directory(folder)
 
 
 def write_text_atomically(path: Path, text: str) -> None:

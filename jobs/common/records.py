@@ -64,6 +64,11 @@ def write(path: Path, record: Record) -> None:
     write_record(path, record.fields())
 
 
+def encoded(record: Record) -> bytes:
+    """``record`` as :func:`write` publishes it."""
+    return _text(record.fields()).encode("utf-8", errors="replace")
+
+
 def write_once(path: Path, record: Record) -> bool:
     """:func:`write` where there is no file at ``path``; ``False``, and no change, where there is one."""
     return write_record_once(path, record.fields())

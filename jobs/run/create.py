@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import shutil
@@ -12,19 +11,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from jobs.common.errors import UserError
-from jobs.common.files import publish_folder, temporary_beside, write_bytes_atomically
-from jobs.common.records import write
+from jobs.common.files import publish_folder, temporary_beside, write_together
+from jobs.common.records import encoded
 from jobs.common.schema import DataRecord, ProvenanceRecord
 from jobs.grid.config import GridConfig, load_config
 from jobs.grid.points import Point, expand, extra_axes
 from jobs.grid.settings import HYPERPARAMETERS, POINT
-from jobs.run.index import Run, make_entry, read_provenance, read_run, write_index
+from jobs.run.index import Run, index_text, make_entry, read_provenance, read_run
+from jobs.run.new_folder import locked_folder
 from jobs.run.paths import RUN_PREFIX, RunPaths
 from jobs.run.provenance import provenance
-from jobs.run.site_file import write_site
+from jobs.run.site_file import site_text
 from unet_models.data.dataset import build
 from unet_models.data.errors import DataError
 from unet_models.data.packed import PackedData
@@ -109,52 +109,58 @@ def check_batches(points: list[Point], data: PackedData) -> None:
         )
 
 
-def make_run(config: GridConfig, root: Path, say: Callable[[str], None] = print) -> Made:
+def make_run(config: GridConfig, root: Path | None = None, say: Callable[[str], None] = print) -> Made:
     """Make the run directory ``root``, or add the points of ``config`` that it does not have.
 
-    The data are packed first and the index is written last, so that a directory with an index is complete. Raises
-    :class:`UserError` where the run exists with other data or another fixed setting, because its points would not be
-    comparable.
+    ``None``: in a new folder, :func:`default_run_directory`. The data are packed first and the index is written last, so
+    that a directory with an index is complete. Where that fails, or is interrupted, nothing is left and nothing is changed.
+    Raises :class:`UserError` where the run exists with other data or another fixed setting, because its points would not
+    be comparable.
     """
     points = expand(config)
+    made_now = root is None
+    root = default_run_directory() if root is None else root
     paths = RunPaths(root)
-    new = not root.exists()
-    temporary = temporary_beside(paths.root / "data")
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(paths.lock, timeout=30):
-            if not paths.index.exists():
-                _check_new(paths)
-            # Who has the lock packs; what another process was packing when it was killed may be many gigabytes.
-            for leftover in paths.root.glob(".data.*.tmp*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            # The first version kept 8 bits of everything. Its runs grow with the same pixels.
-            data = pack_data(config, temporary, depth=8 if paths.data.suffix else None)
-            for line in (data.describe(), *data.read, *(f"note: {note}" for note in data.notes)):
-                say(line)
-            check_batches(points, data)
-            made = _make_locked(config, points, data, temporary, paths)
-        new = False
+        with locked_folder(paths, made=made_now):
+            return _make_locked(config, points, paths, say)
     except Timeout as error:
         raise UserError(f"{root} is being made by another process; wait for it, then repeat") from error
     except OSError as error:
         raise UserError(f"{root} cannot be written ({error}); choose another place with --run-dir") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if new:
-            with contextlib.suppress(OSError):  # nothing was made, so nothing is left
-                paths.lock.unlink(missing_ok=True)
-                root.rmdir()
-    return made
 
 
 def _make_locked(
-    config: GridConfig, points: list[Point], data: PackedData, packed: Path, paths: RunPaths
+    config: GridConfig, points: list[Point], paths: RunPaths, say: Callable[[str], None]
 ) -> Made:
-    """Make or extend the run; its data are packed in the temporary folder ``packed``."""
+    """Make or extend the run, whose folder is locked."""
+    old = None
     if paths.index.exists():
         old = read_run(paths.root)
-        _check_growth(load_config(paths.grid), config, old, data)
+        _check_settings(load_config(paths.grid), config, old)
+    else:
+        _check_new(paths)
+    # Who has the lock packs; what another process was packing when it was killed may be many gigabytes.
+    for leftover in paths.root.glob(".data.*.tmp*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    packed = temporary_beside(paths.root / "data")
+    try:
+        # The first version kept 8 bits of everything. Its runs grow with the same pixels.
+        data = pack_data(config, packed, depth=8 if paths.data.suffix else None)
+        for line in (data.describe(), *data.read, *(f"note: {note}" for note in data.notes)):
+            say(line)
+        check_batches(points, data)
+        return _write_run(config, points, data, packed, paths, old)
+    finally:
+        shutil.rmtree(packed, ignore_errors=True)
+
+
+def _write_run(
+    config: GridConfig, points: list[Point], data: PackedData, packed: Path, paths: RunPaths, old: Run | None
+) -> Made:
+    """Write the files of the run; its data are packed in the temporary folder ``packed``."""
+    if old is not None:
+        _check_data(config, old, data)
         history = list(read_provenance(paths).made)
         entries, old_axes = list(old.entries), old.axes
     else:
@@ -167,7 +173,7 @@ def _make_locked(
     axes = (*HYPERPARAMETERS, "seed", *(a for a in POINT if a in {*extra_axes(config), *old_axes[4:]}))
 
     paths.logs.mkdir(exist_ok=True)
-    if not paths.index.exists():
+    if old is None:
         # What a process left that was killed before it had written the index may be of other data.
         shutil.rmtree(paths.root / "data", ignore_errors=True)
         publish_folder(packed, paths.root / "data")
@@ -181,18 +187,18 @@ def _make_locked(
         chance_jaccard=data.foreground("validation"),
         read=data.read,
     )
-    write(paths.provenance, ProvenanceRecord(made=tuple(history), data=described))
-    # A new run is complete once its index exists. An extended one must be readable between the two writes: the new
-    # index is valid under the old grid.yaml, but not the other way round.
-    grid_text = config.path.read_bytes()
-    if paths.index.exists():
-        write_index(paths.index, axes, entries)
-        write_bytes_atomically(paths.grid, grid_text)
-    else:
-        write_bytes_atomically(paths.grid, grid_text)
-        write_index(paths.index, axes, entries)
+    # A new run is complete once its index exists. An extended one must be readable between the two: the new index is
+    # valid under the old grid.yaml, but not the other way round.
+    grid = {paths.grid: config.path.read_bytes()}
+    index = {paths.index: index_text(axes, entries).encode("utf-8", errors="replace")}
+    write_together(
+        {
+            paths.site: site_text(paths.root, config.site).encode("utf-8", errors="replace"),
+            paths.provenance: encoded(ProvenanceRecord(made=tuple(history), data=described)),
+            **(grid | index if old is None else index | grid),
+        }
+    )
     run = read_run(paths.root)
-    write_site(run)
     return Made(run, data, len(new), len(wanted) - len(new), len(known - set(wanted)))
 
 
@@ -214,12 +220,17 @@ def _check_new(paths: RunPaths) -> None:
         )
 
 
-def _check_growth(old: GridConfig, new: GridConfig, run: Run, data: PackedData) -> None:
+def _check_data(new: GridConfig, run: Run, data: PackedData) -> None:
+    """Refuse data other than those of ``run``."""
     if data.fingerprint != run.fingerprint:
         raise UserError(
             f"{run.paths.root} was made from data {run.fingerprint}, and data: in {new.path} now gives "
             f"{data.fingerprint}; expected the same data. Points on other data are not comparable: make a new run"
         )
+
+
+def _check_settings(old: GridConfig, new: GridConfig, run: Run) -> None:
+    """Refuse a fixed setting other than that of ``run``; before the data are read, which may take long."""
     for key, value in old.training.items():
         if key in run.axes:
             continue

@@ -92,12 +92,17 @@ def make_entry(index: int, point: Point, fingerprint: str) -> Entry:
 
 def write_index(path: Path, axes: Sequence[str], entries: Sequence[Entry]) -> None:
     """Replace ``index.csv`` atomically."""
+    write_text_atomically(path, index_text(axes, entries))
+
+
+def index_text(axes: Sequence[str], entries: Sequence[Entry]) -> str:
+    """The content of ``index.csv``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*FIXED, *axes])
     for entry in entries:
         writer.writerow([entry.index, entry.name, entry.key, *(entry.point.text(axis) for axis in axes)])
-    write_text_atomically(path, text.getvalue())
+    return text.getvalue()
 
 
 @dataclass(frozen=True, slots=True)

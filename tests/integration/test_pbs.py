@@ -241,18 +241,22 @@ def test_points_stop_before_a_walltime_that_only_the_scheduler_knows_and_go_on_w
     grid.write_text(LONG)
     command("make_grid.py", str(grid), "--run-dir", str(root))
     run = read_run(root)
-    # By hand, with a walltime that is neither the site block's nor the script's.
+    # The walltime is neither the site block's, nor the script's, nor the one that was known at the submission.
+    variables = f"RUN_DIR={root},REPOSITORY={REPOSITORY},WALLTIME_SECONDS=600"
     submitted = subprocess.run(
         [
-            *("qsub", "-J", "1-2", "-l", "select=1:ncpus=1:mem=1gb", "-l", "walltime=00:00:35"),
-            *("-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY}", "-o", f"{root}/logs/^array_index^.log"),
+            *("qsub", "-h", "-J", "1-2", "-l", "select=1:ncpus=1:mem=1gb", "-l", "walltime=00:10:00"),
+            *("-v", variables, "-o", f"{root}/logs/^array_index^.log"),
             str(REPOSITORY / "jobs/train_array.pbs"),
         ],
         capture_output=True,
         text=True,
         check=True,
     )
-    wait_for_end(submitted.stdout.strip())
+    array = submitted.stdout.strip()
+    subprocess.run(["qalter", "-l", "walltime=00:00:35", array], check=True)
+    subprocess.run(["qrls", array], check=True)
+    wait_for_end(array)
     for entry in run.entries:
         status = read_status(run, entry)
         print(entry.name, status.state, status.reason, flush=True)

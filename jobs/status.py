@@ -97,13 +97,12 @@ def _head(progress: Progress) -> list[RenderableType]:
             Text(f"{progress.at_once} running; the time left will be known after their first epochs")
         )
     elif to_come:
-        asked = progress.asked_scheduler and not progress.scheduler_problem
-        hint = (
+        advice = (
             ""
-            if asked or not progress.submitted
+            if progress.asked_scheduler or not progress.submitted
             else "; use --live to ask the scheduler whether they are queued"
         )
-        parts.append(Text(f"nothing is running, {to_come} points to come{hint}"))
+        parts.append(Text(f"nothing is running, {plural(to_come, 'point')} to come{advice}"))
     parts += [_waiting(job) for job in progress.waiting[:SHOWN]]
     if len(progress.waiting) > SHOWN:
         parts.append(Text(f"  and {len(progress.waiting) - SHOWN} more jobs; --json lists all", "dim"))

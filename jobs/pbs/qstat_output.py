@@ -119,7 +119,8 @@ def parse_qstat(stdout: str, stderr: str, code: int) -> Answer:
     stderr: that is an answer. Any other failure, and anything that is not JSON, is a problem.
     """
     finished = {int(number) for number in _FINISHED.findall(stderr)}
-    said = " ".join(stderr.split())[:300]
+    # A qstat that cannot reach the server says so once for each job.
+    said = " ".join(" ".join(dict.fromkeys(stderr.splitlines())).split())[:300]
     try:
         # A message of the day may come first. PBS does not escape control characters in the values of a job's environment.
         content = json.loads(

@@ -98,7 +98,7 @@ def test_no_jobs_without_an_error_is_an_answer():
 
 
 def test_an_error_without_jobs_is_a_problem():
-    answer = parse_qstat("{}", "qstat: cannot connect to server x", 255)
+    answer = parse_qstat("{}", "qstat: cannot connect to server x\n" * 3, 255)  # once for each job
     assert answer == Answer({}, "qstat failed (exit code 255): qstat: cannot connect to server x")
 
 

@@ -33,10 +33,10 @@ from rich.progress import (
 )
 
 from jobs.common.cores import usable_cores
-from jobs.common.errors import INTERRUPTED, OK, PARTIAL, UserError, run_command
+from jobs.common.errors import INTERRUPTED, OK, PARTIAL, UnreadableError, UserError, run_command
 from jobs.common.hints import hint
 from jobs.common.signals import answered_by, held_back
-from jobs.common.states import STATES
+from jobs.common.states import STATES, UNREADABLE
 from jobs.common.units import plural
 from jobs.cost.estimate import longest_first
 from jobs.monitor.summary import describe
@@ -47,10 +47,10 @@ from jobs.point.gpu_check import CPU, likely_causes
 from jobs.point.gpus import ask_driver, named_gpus
 from jobs.point.log import captured
 from jobs.point.memory import oom_kills
-from jobs.point.status import PointStatus, read_status
+from jobs.point.status import PointStatus, read_status, unreadable_points
 from jobs.point.worker import work
 from jobs.run.index import Entry, Run, parse_indices
-from jobs.run.sharing import open_run
+from jobs.run.sharing import check_trainable, open_run
 
 STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL, as PBS gives by default
 
@@ -294,12 +294,24 @@ def choose(run: Run, indices: str | None) -> tuple[list[Entry], Counter[str]]:
     """The points to train, and the states of those that are skipped.
 
     Without ``indices``: every point whose class is run again by default. Named points run unless they have a result.
+    Raises :class:`UnreadableError` where one of them cannot be read.
     """
     entries = [run.entry(index) for index in parse_indices(indices)] if indices else list(run.entries)
     chosen: list[Entry] = []
     skipped: Counter[str] = Counter()
-    for entry in entries:
-        state = STATES[read_status(run, entry).state]
+    statuses = [read_status(run, entry) for entry in entries]
+    unreadable = unreadable_points(
+        run,
+        [
+            (entry, one.reason)
+            for entry, one in zip(entries, statuses, strict=True)
+            if one.state == UNREADABLE
+        ],
+    )
+    if unreadable:
+        raise UnreadableError(unreadable)
+    for entry, status in zip(entries, statuses, strict=True):
+        state = STATES[status.state]
         if state.rerun or (indices and not state.ended and state.name != "running"):
             chosen.append(entry)
         else:
@@ -338,6 +350,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.workers is not None and arguments.workers < 1:
             raise UserError(f"--workers: received {arguments.workers}, expected at least 1")
         run = open_run(arguments.run)
+        check_trainable(run)
         _check_working_directory()
         chosen, skipped = choose(run, arguments.indices)
         if skipped:

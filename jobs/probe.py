@@ -30,7 +30,7 @@ from jobs.cost.probe_process import LIMIT_SECONDS, STEPS, measure
 from jobs.point.deadline import deadline
 from jobs.point.gpus import claimed_gpu
 from jobs.run.index import Run
-from jobs.run.sharing import open_run
+from jobs.run.sharing import check_trainable, open_run
 
 NOT_STARTED = "not started"
 ANSWERS = ("measured", "oom")  # a kind with one of these needs no further probe
@@ -143,6 +143,7 @@ def _command(arguments: argparse.Namespace) -> int:
         if value is not None and not 1 <= value <= high:
             raise UserError(f"{name}: received {value:g}, expected a number from 1 to {high}")
     run = open_run(arguments.run)
+    check_trainable(run)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with claimed_gpu():

@@ -22,7 +22,7 @@ from msgspec import structs
 from jobs.common.errors import ACTIVE, OK, UserError, run_command
 from jobs.common.hints import hint
 from jobs.common.schema import CollectJob
-from jobs.common.states import STATES
+from jobs.common.states import FAILED, STATES, UNREADABLE
 from jobs.common.units import plural
 from jobs.cost.estimate import Estimate, proposals
 from jobs.grid.settings import SITE
@@ -34,10 +34,10 @@ from jobs.pbs.qsub_arguments import PlannedJob, by_hand, plan_jobs
 from jobs.pbs.submissions import locked_submissions
 from jobs.pbs.submitter import submit
 from jobs.run.index import Run, parse_indices
-from jobs.run.sharing import open_run
+from jobs.run.sharing import check_trainable, open_run
 from jobs.submit import array_limit, check_max_running, predict, say_what_does_not_fit
 
-CLASSES = tuple(name for name, state in STATES.items() if name != "running")
+CLASSES = tuple(name for name in STATES if name not in ("running", UNREADABLE))
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,7 @@ def choose(
         names = parse_classes(classes)
         return [view for view in picture.views if view.state in names and not view.active]
     if all_failed:
-        return [
-            view for view in picture.views if not view.ended and not view.active and view.state != "waiting"
-        ]
+        return [view for view in picture.views if view.state in FAILED and not view.active]
     return [
         view
         for view in picture.views
@@ -188,6 +186,7 @@ def _command(arguments: argparse.Namespace) -> int:
         if prepared is not None:
             print("\n".join(by_hand(run, submission=prepared.number, planned=prepared.planned)))
         return OK
+    check_trainable(run)
     # The choice is made under the lock: of two resubmissions at once the second must see the jobs of the first.
     with locked_submissions(run) as record:
         prepared = _prepare(run, arguments, scheduler)
@@ -211,6 +210,7 @@ def _command(arguments: argparse.Namespace) -> int:
 def _prepare(run: Run, arguments: argparse.Namespace, scheduler: Scheduler) -> Resubmission | None:
     """What is to be submitted; ``None``, and a line that says so, if nothing is."""
     picture = look(run, scheduler)
+    picture.refuse_unreadable(parse_indices(arguments.indices) if arguments.indices is not None else None)
     problem = picture.unanswered
     if problem:
         # No error: a dry run must work where there is no PBS.

@@ -28,7 +28,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from jobs.common.errors import OK, UserError, run_command
+from jobs.common.errors import OK, UnreadableError, UserError, run_command
 from jobs.common.hints import REPOSITORY, hint
 from jobs.common.states import STATES
 from jobs.common.units import plural
@@ -238,6 +238,13 @@ def as_json(progress: Progress) -> str:
     return json.dumps(asdict(progress), indent=1, default=plain, allow_nan=False)
 
 
+def _shown(progress: Progress) -> int:
+    """The exit code of what was shown; :class:`UnreadableError` where part of the run cannot be read."""
+    if progress.unreadable:
+        raise UnreadableError(progress.unreadable)
+    return OK
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(
@@ -274,9 +281,9 @@ def _command(arguments: argparse.Namespace) -> int:
         return OK
     scheduler = Scheduler() if arguments.live else None
     if arguments.json:
-        picture = look(open_run(arguments.run), scheduler)
-        print(as_json(summarise(picture, with_logs=sys.maxsize)))
-        return OK
+        progress = summarise(look(open_run(arguments.run), scheduler), with_logs=sys.maxsize)
+        print(as_json(progress))
+        return _shown(progress)
     return _show(arguments.run, scheduler, console, interval if arguments.watch else None)
 
 
@@ -288,8 +295,8 @@ def _show(root: Path, scheduler: Scheduler | None, console: Console, interval: f
             console.clear()
         # A command that is cut at the terminal's edge cannot be pasted.
         console.print(render(progress), highlight=False, crop=False)
-        if interval is None:
-            return OK
+        if interval is None or progress.unreadable:
+            return _shown(progress)
         if progress.finished:
             without = progress.total - progress.with_result
             rest = f"; {without} without a result" if without else ""

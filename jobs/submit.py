@@ -35,7 +35,7 @@ from jobs.pbs.submissions import LockedSubmissions, locked_submissions, read_sub
 from jobs.pbs.submitter import submit
 from jobs.run.index import Run
 from jobs.run.provenance import now
-from jobs.run.sharing import open_run
+from jobs.run.sharing import check_trainable, open_run
 from jobs.run.site_file import write_site
 
 PROBE_MINUTES = (10, 5, 240)  # walltime of a probe: for the job, more for each combination, at most
@@ -115,6 +115,8 @@ def _command(arguments: argparse.Namespace) -> int:
         return OK
     if arguments.probe:
         return _probe(run, dry_run=arguments.dry_run)
+    if not arguments.dry_run:
+        check_trainable(run)
     scheduler = Scheduler()
     predicted, problem = predict(run, max_running, needed=arguments.proposed)
     limit = array_limit(run, None if arguments.dry_run else scheduler)
@@ -180,6 +182,7 @@ def _probe(run: Run, *, dry_run: bool) -> int:
     if dry_run:
         print(line)
         return OK
+    check_trainable(run)
     scheduler = Scheduler()
     with locked_submissions(run) as record:
         _check_no_probe(run, record, scheduler)
@@ -215,6 +218,7 @@ def _check_no_probe(run: Run, record: LockedSubmissions, scheduler: Scheduler) -
 
 def _without_result(picture: Picture) -> list[int]:
     """The indices of the points to submit: all that have no result."""
+    picture.refuse_unreadable()
     chosen = [view.entry.index for view in picture.views if not view.ended]
     ended = len(picture.views) - len(chosen)
     if ended and chosen:

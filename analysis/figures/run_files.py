@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.figures.drawing import best_first
+from jobs.common.permissions import check_readable
 from jobs.grid.points import stem_of_name
 from jobs.run.paths import PointPaths, RunPaths
 from unet_models.training.history import read_history
@@ -51,3 +53,17 @@ def read_histories(run_root: Path, frame: pd.DataFrame) -> dict[str, list[dict[s
         if rows:
             histories[name] = rows
     return histories
+
+
+def check_readable_points(run_root: Path, frame: pd.DataFrame) -> None:
+    """Raise :class:`jobs.common.errors.UnreadableError` where this user may not read files of points that the report uses.
+
+    Without them it would be a worse report, and replace a better one.
+    """
+    check_readable(RunPaths(run_root).provenance, whole=run_root)
+    for name in list(dict.fromkeys(best_first(frame)["name"]))[:MOST_HISTORIES]:
+        paths = point_paths(run_root, name)
+        if paths is None or (os.access(paths.history, os.R_OK) and os.access(paths.log, os.R_OK)):
+            continue
+        for path in (paths.folder, paths.history, paths.log, paths.predictions, paths.curves):
+            check_readable(path, whole=run_root)

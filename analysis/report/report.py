@@ -11,14 +11,14 @@ from analysis.figures.background import in_background
 from analysis.figures.catalogue import PAPER_FOLDER, chart_tasks, paper_tasks, sheet_tasks
 from analysis.figures.drawn import Drawn, Material, NotDrawn
 from analysis.figures.point_pictures import draw_missing_curves
-from analysis.figures.run_files import read_histories
+from analysis.figures.run_files import check_readable_points, read_histories
 from analysis.findings import findings
 from analysis.report.methods import methods
 from analysis.report.page import html_page
 from analysis.report.text import report_text
 from analysis.schema import Configuration, Point
 from analysis.summary import load_summary
-from jobs.common.errors import UserError
+from jobs.common.errors import UserError, denied
 from jobs.common.files import write_bytes_atomically, write_text_atomically
 from jobs.common.records import DamagedRecord, read
 from jobs.common.schema import ProvenanceRecord
@@ -74,6 +74,8 @@ def write_report(
     """
     frame = load_summary(summary_file)
     root = _run_of(summary_file)
+    if root is not None:
+        check_readable_points(root, frame)
     with in_background(sheet_tasks(frame, root), processes) as drawn:
         histories = read_histories(root, frame) if root is not None else {}
         found = findings(frame, summary=str(summary_file), root=root, output=output_dir, histories=histories)
@@ -99,7 +101,7 @@ def write_report(
         found, frame, pictures.values(), root, output_dir, provenance, files=tuple(contents)
     )
     with written_into(output_dir, root):
-        _write(output_dir, contents)
+        _write(output_dir, contents, root)
     said: tuple[str, ...] = ()
     if root is not None:
         with written_into(root, root):
@@ -115,7 +117,7 @@ def write_report(
     )
 
 
-def _write(output_dir: Path, contents: Mapping[str, bytes | str]) -> None:
+def _write(output_dir: Path, contents: Mapping[str, bytes | str], root: Path | None) -> None:
     try:
         for name, content in contents.items():
             path = output_dir / name
@@ -124,6 +126,11 @@ def _write(output_dir: Path, contents: Mapping[str, bytes | str]) -> None:
                 write_bytes_atomically(path, content)
             else:
                 write_text_atomically(path, content)
+    except PermissionError as error:
+        where = Path(error.filename or output_dir)
+        raise UserError(
+            f"{denied(error, where, whole=root)}; or choose another folder with --output_dir"
+        ) from error
     except OSError as error:
         raise UserError(
             f"{output_dir} cannot be written ({error}); choose another folder with --output_dir"

@@ -101,6 +101,10 @@ class UserError(Exception):
         self.exit_code = exit_code
 
 
+class UnreadableError(UserError):
+    """Something that this user, or this version of the program, cannot read: it may be good, and nothing replaces it."""
+
+
 def run_command(name: str, command: Callable[[], int]) -> int:
     """Run ``command``; print a :class:`UserError` as ``NAME: message`` on stderr and return its exit code.
 
@@ -151,7 +155,6 @@ def _run_command(name: str, command: Callable[[], int]) -> int:
 
 _ADVICE = {
     errno.EROFS: "the file system can only be read; copy the run to another place, or name another folder",
-    errno.EACCES: "this user may not do that; ask its owner, or copy the run to a folder of yours",
     errno.EPERM: "this user may not do that; ask its owner, or copy the run to a folder of yours",
     errno.ENOSPC: "the disk is full; free some space, then repeat",
     errno.EDQUOT: "the quota is used up; free some space, then repeat",
@@ -173,10 +176,28 @@ def environment_error(error: OSError) -> str:
     It is the last resort of every command; where more is known, :class:`UserError` says more.
     """
     place = error.filename
+    if error.errno == errno.EACCES and isinstance(place, str | bytes):
+        return denied(error, Path(os.fsdecode(place)))
     if place is None and error.errno == errno.ENOENT:  # only os.getcwd has no name to give
         return "the working directory was removed; change to another one with cd, then repeat"
-    if isinstance(place, str) and re.fullmatch(r"\..*\.tmp(\..*)?", Path(place).name):
-        place = Path(place).parent  # the name of a temporary file tells nobody anything
+    if isinstance(place, str):
+        place = _known(Path(place))
     path = f"{place}: " if place is not None else ""
     advice = _ADVICE.get(error.errno or 0)
     return f"{path}{error.strerror or error}" + (f"; {advice}" if advice else "")
+
+
+def _known(place: Path) -> Path:
+    """``place``, or its folder where it is a temporary file, whose name tells nobody anything."""
+    return place.parent if re.fullmatch(r"\..*\.tmp(\..*)?", place.name) else place
+
+
+def denied(error: OSError, place: Path, *, whole: Path | None = None) -> str:
+    """One sentence where this user may not read or write ``place``: also whose it is, and what its owner can type.
+
+    ``whole`` is the folder that is to be made readable at once, where ``place`` is in it.
+    """
+    from jobs.common.permissions import how_to_allow  # it uses this module
+
+    place = _known(place)
+    return f"{place}: {error.strerror}; {how_to_allow(place, whole=whole)}"

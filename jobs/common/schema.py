@@ -16,7 +16,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-PointClass = Literal["waiting", "running", "done", "diverged", "oom", "timeout", "cancelled", "error", "lost"]
+PointClass = Literal[
+    "waiting", "running", "done", "diverged", "oom", "timeout", "cancelled", "error", "lost", "unreadable"
+]
 MeasurementStatus = Literal["measured", "oom", "timeout", "lost", "error"]
 Count = Annotated[int, Meta(ge=0, le=10**6)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]

@@ -38,6 +38,12 @@ _TABLE = (
     State("cancelled", "stopped by a signal or by the user",                    False, False,  True,  True,  12),
     State("error",     "an exception; training_log.txt has the traceback",      False, False,  True,  True,  13),
     State("lost",      "ended without a record: killed, or its node failed",    False, False,  True,  True,  14),
+    State("unreadable", "its files cannot be read by this user, or this version", False, False, False, False, 13),
 )
 # fmt: on
 STATES = {state.name: state for state in _TABLE}
+UNREADABLE = "unreadable"
+# What became of the point is known, and it has no result: what --all-failed means.
+FAILED = tuple(
+    state.name for state in _TABLE if not state.ended and state.name not in ("waiting", "running", UNREADABLE)
+)

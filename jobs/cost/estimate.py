@@ -7,10 +7,11 @@ has the formulas and the margins.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.common.errors import UserError
+from jobs.common.errors import UnreadableError, UserError, denied
 from jobs.common.hints import hint
 from jobs.cost.advice import warnings
 from jobs.cost.costs import Cost, cost_of, fewest_epochs, listed
@@ -64,6 +65,16 @@ def _folders(run: Run) -> set[str]:
         return set()
 
 
+def _has_result(run: Run, entry: Entry) -> bool:
+    results = run.point_paths(entry).results
+    try:
+        return stat.S_ISREG(results.stat().st_mode)
+    except PermissionError as error:
+        raise UnreadableError(denied(error, results, whole=run.paths.root)) from error
+    except OSError:
+        return False
+
+
 def _wall_seconds(durations: Sequence[float], places: int | None) -> dict[int, float]:
     """The time that all points take, longest first, with 1, 4, 8, ``places`` and all of them at a time."""
     count = len(durations)
@@ -100,11 +111,7 @@ def estimate(run: Run, *, max_running: int | None = None) -> Estimate:
             costs.append(cost)
             durations |= dict.fromkeys(cost.indices, cost.seconds)
     costs.sort(key=lambda cost: cost.indices[0])
-    finished = {
-        entry.index
-        for entry in run.entries
-        if entry.name in folders and run.point_paths(entry).results.is_file()
-    }
+    finished = {entry.index for entry in run.entries if entry.name in folders and _has_result(run, entry)}
     places: int | None = max_running if max_running is not None else run.site["max_running"]
     return Estimate(
         costs=tuple(costs),

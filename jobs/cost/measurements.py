@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs.common.errors import UserError, shown
 from jobs.common.hints import hint
+from jobs.common.permissions import cannot_read
 from jobs.common.records import DamagedRecord, read, write
 from jobs.common.schema import CostSettings, Measurement, Measurements
 from jobs.run.index import Entry, Run
@@ -46,6 +47,8 @@ def read_probe(run: Run) -> dict[CostSettings, Measurement]:
     except FileNotFoundError:
         return {}
     except DamagedRecord as error:
+        if not error.content:
+            raise cannot_read(error, path, whole=run.paths.root) from error
         raise UserError(f"{error}; {again}") from error
     if record.fingerprint != run.fingerprint:
         raise UserError(

@@ -11,9 +11,11 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from jobs.common.errors import one_line
+from jobs.common.permissions import cannot_read
 from jobs.common.records import DamagedRecord
 from jobs.common.schema import CostSettings, Measurement, Result
 from jobs.cost.measurements import COST
@@ -112,10 +114,12 @@ def middle(many: Sequence[Times]) -> Times:
 
 
 def _result(run: Run, entry: Entry) -> Result | None:
-    """The result of a point; ``None`` where there is none, or where it is damaged."""
+    """The result of a point; ``None`` where there is none, or it is damaged. Raises ``UnreadableError``."""
     try:
         return read_result(run, entry)
-    except DamagedRecord:
+    except DamagedRecord as error:
+        if not error.content:
+            raise cannot_read(error, Path(run.results_text(entry)), whole=run.paths.root) from error
         return None
 
 

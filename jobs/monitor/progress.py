@@ -14,7 +14,7 @@ from typing import Any
 from jobs.common.errors import one_line
 from jobs.common.hints import hint
 from jobs.common.schema import PointRecord
-from jobs.common.states import STATES
+from jobs.common.states import FAILED, STATES
 from jobs.common.units import clock
 from jobs.grid.sites import seconds
 from jobs.monitor.scheduler_view import QUEUED, Picture, View, Waiting
@@ -22,10 +22,6 @@ from jobs.monitor.usage import span
 from jobs.pbs.submissions import jobs_of
 from jobs.point.log import last_lines
 from jobs.run.index import Entry, Run, indices_text
-
-_FAILED = tuple(
-    name for name, state in STATES.items() if not state.ended and name not in ("waiting", "running")
-)
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,8 @@ class Progress:
     """The whole summary; ``seconds_left`` is ``None`` where nothing has been measured yet.
 
     ``resubmit``: by class, the command that submits exactly the points of that class again. ``waiting`` and ``history``
-    are what the scheduler said: which jobs wait and why, and whether it keeps jobs that have ended.
+    are what the scheduler said: which jobs wait and why, and whether it keeps jobs that have ended. ``unreadable``: what
+    of the run cannot be read and what to do about it; empty if nothing.
     """
 
     root: Path
@@ -112,6 +109,7 @@ class Progress:
     waiting: tuple[Waiting, ...] = ()
     history: bool = True
     points: tuple[State, ...] = ()
+    unreadable: str = ""
 
     @property
     def to_come(self) -> int:
@@ -233,12 +231,12 @@ def summarise(
     run, views = picture.run, picture.views
     now = now or datetime.now(timezone.utc)
     running = tuple(_running(view, now) for view in views if view.state == "running")
-    failed_views = [view for view in views if view.state in _FAILED]
+    failed_views = [view for view in views if view.state in FAILED]
     captured = run.paths.newest_captured() if failed_views else {}
     failed = tuple(
         _failed(run, view, captured, with_log=place < with_logs) for place, view in enumerate(failed_views)
     )
-    present = sorted({view.state for view in failed_views}, key=_FAILED.index)
+    present = sorted({view.state for view in failed_views}, key=FAILED.index)
     resubmit = {
         state: _resubmit(run, [view for view in failed_views if view.state == state], state)
         for state in present
@@ -273,6 +271,7 @@ def summarise(
         scheduler_problem=picture.answer.problem if picture.answer is not None else "",
         problem=one_line(picture.problem),
         data_source=run.source,
+        unreadable=picture.unreadable,
         waiting=picture.waiting(),
         history=picture.answer.history if picture.answer is not None else True,
         points=tuple(

@@ -13,16 +13,17 @@ from datetime import datetime
 
 import msgspec
 
-from jobs.common.errors import UserError
+from jobs.common.errors import UnreadableError, UserError
+from jobs.common.permissions import check_readable
 from jobs.common.schema import Submission
-from jobs.common.states import STATES
+from jobs.common.states import STATES, UNREADABLE
 from jobs.monitor.run_jobs import RunJobs, own_job
 from jobs.pbs.commands import Scheduler
 from jobs.pbs.job_ids import array_id, job_number, sub_job_id
 from jobs.pbs.qstat_output import Answer, Details, Job
 from jobs.pbs.submissions import read_submissions
 from jobs.point.endings import Ending
-from jobs.point.status import PointStatus, read_status
+from jobs.point.status import PointStatus, read_status, unreadable_points
 from jobs.run.index import Entry, Run
 
 # Exit statuses that PBS itself sets.
@@ -82,6 +83,7 @@ class Picture:
     """A run at one moment. ``answer`` is ``None`` where the scheduler was not asked; ``problem`` is empty without one.
 
     ``ids`` are the ids of the run's jobs that train points by their numbers, those that were submitted by hand included.
+    ``unreadable``: what of the run cannot be read and what to do about it; empty if nothing.
     """
 
     run: Run
@@ -90,6 +92,22 @@ class Picture:
     problem: str = ""
     answer: Answer | None = None
     ids: Mapping[int, str] = field(default_factory=dict)
+    unreadable: str = ""
+
+    def refuse_unreadable(self, indices: Iterable[int] | None = None) -> None:
+        """Raise :class:`UnreadableError` where one of these points (default: anything) cannot be read.
+
+        It may have a result, or be in training: it is neither trained again nor left out in silence.
+        """
+        chosen = None if indices is None else set(indices)
+        points = [
+            (view.entry, view.status.reason)
+            for view in self.views
+            if view.status.state == UNREADABLE and (chosen is None or view.entry.index in chosen)
+        ]
+        sentence = unreadable_points(self.run, points) or (self.unreadable if chosen is None else "")
+        if sentence:
+            raise UnreadableError(sentence)
 
     @property
     def unanswered(self) -> str:
@@ -164,17 +182,24 @@ def look(run: Run, scheduler: Scheduler | None = None, *, by_hand: bool = True) 
     The checksums of results are not compared; only ``collect`` needs that.
     """
     statuses = [read_status(run, entry, verify=False) for entry in run.entries]
-    problem = ""
+    problem = unreadable = ""
     try:
         submissions = read_submissions(run)
+    except UnreadableError as error:
+        submissions, unreadable = (), str(error)
     except UserError as error:
         submissions, problem = (), str(error)
+    try:
+        check_readable(run.paths.logs, whole=run.paths.root)  # it has the marks of arrays submitted by hand
+    except UnreadableError as error:
+        unreadable = str(error)
     if scheduler is None:
         views = [
             View(entry, status, status.state, status.reason)
             for entry, status in zip(run.entries, statuses, strict=True)
         ]
-        return Picture(run, tuple(views), submissions, problem)
+        unreadable = unreadable_points(run, _unreadable(views)) or unreadable
+        return Picture(run, tuple(views), submissions, problem, unreadable=unreadable)
     jobs = RunJobs(run, submissions, statuses)
     if by_hand:
         jobs.find_by_hand(scheduler)
@@ -183,7 +208,15 @@ def look(run: Run, scheduler: Scheduler | None = None, *, by_hand: bool = True) 
     known = {number for number, _ in answer.jobs} | answer.finished | answer.unknown
     joined = _Joined(jobs, answer, known)
     views = [joined.view(entry, status) for entry, status in zip(run.entries, statuses, strict=True)]
-    return Picture(run, tuple(views), submissions, problem or answer.problem, answer, jobs.ids)
+    unreadable = unreadable_points(run, _unreadable(views)) or unreadable
+    return Picture(
+        run, tuple(views), submissions, problem or answer.problem, answer, jobs.ids, unreadable=unreadable
+    )
+
+
+def _unreadable(views: Iterable[View]) -> list[tuple[Entry, str]]:
+    """The points that cannot be read, and why. One that PBS reports as queued or running is known well enough."""
+    return [(view.entry, view.reason) for view in views if view.state == UNREADABLE]
 
 
 @dataclass(frozen=True)
@@ -274,6 +307,8 @@ def _ended(status: PointStatus, job: Job | None, *, own: bool) -> Ending:
     order. Only what the process could not know is taken from PBS.
     """
     recorded = Ending(status.state, status.reason)
+    if status.state == UNREADABLE:
+        return recorded  # it may have a result
     code = job.exit_status if job is not None else None
     if own and status.state not in ("running", "waiting", "lost"):
         if status.state == "cancelled" and code == WALLTIME_EXCEEDED:

@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.common.errors import one_line
+from jobs.common.errors import UnreadableError, one_line
 from jobs.common.files import write_text_atomically
 from jobs.common.schema import Metrics, Result
-from jobs.common.states import STATES
+from jobs.common.states import STATES, UNREADABLE
 from jobs.common.units import plural
 from jobs.grid.settings import POINT
 from jobs.monitor.usage import Usage, usage
 from jobs.pbs.job_ids import job_number
 from jobs.point.gpu_check import CPU, gpus_by_job
-from jobs.point.status import PointStatus, read_status, watch_silent
+from jobs.point.status import PointStatus, read_status, unreadable_points, watch_silent
 from jobs.run.index import Entry, Run
 
 # The predecessor's columns come first, in its order; scripts written for it still work.
@@ -143,17 +143,23 @@ def collect(run: Run, *, settle: bool = False, say: Callable[[str], None] = prin
 
     ``settle``: first watch the points that are recorded as running on other hosts, so that dead ones are ``lost``
     (:func:`jobs.point.status.watch_silent`).
+
+    Raises :class:`UnreadableError` where a point cannot be read, which may have a result: a summary without it would
+    replace a better one.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns(run), lineterminator="\n")
     writer.writeheader()
     counts: Counter[str] = Counter()
-    missing = []
+    missing, unreadable = [], []
     devices: Counter[str] = Counter()
     on_cpu: list[str] = []
     watched = watch_silent(run, say) if settle else {}
     for entry in run.entries:
         status = watched.get(entry.index) or read_status(run, entry)
+        if status.state == UNREADABLE:
+            unreadable.append((entry, status.reason))
+            continue
         counts[status.state] += 1
         if not STATES[status.state].ended:
             missing.append(Missing(entry.index, entry.name, status.state, one_line(status.reason)))
@@ -162,6 +168,8 @@ def collect(run: Run, *, settle: bool = False, say: Callable[[str], None] = prin
             devices[one_line(status.whole_result.device, 60)] += 1
             if status.whole_result.device == CPU and status.whole_result.job_id:
                 on_cpu.append(status.whole_result.job_id)
+    if unreadable:
+        raise UnreadableError(f"{unreadable_points(run, unreadable)}. The summary was not written")
     write_text_atomically(run.paths.summary, text.getvalue())
     asked = gpus_by_job(run) if on_cpu else {}
     without = sum(asked.get(job_number(one) or 0, run.site["ngpus"]) > 0 for one in on_cpu)

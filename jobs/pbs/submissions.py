@@ -10,8 +10,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from jobs.common.errors import ACTIVE, UserError
+from jobs.common.errors import ACTIVE, UserError, denied
 from jobs.common.hints import hint
+from jobs.common.permissions import cannot_read
 from jobs.common.records import DamagedRecord, read, write
 from jobs.common.schema import Change, ProbeJob, Requested, Submission, Submissions, SubmittedJob
 from jobs.pbs.index_ranges import indices_of
@@ -36,6 +37,8 @@ def read_all(run: Run) -> Submissions:
     except FileNotFoundError:
         return Submissions()
     except DamagedRecord as error:
+        if not error.content:
+            raise cannot_read(error, run.paths.submissions, whole=run.paths.root) from error
         raise UserError(
             f"{error}. It lists the jobs of this run: check  qstat -u $USER , then move the file away"
         ) from error
@@ -170,6 +173,8 @@ def locked_submissions(
             f"To see what it has submitted: {hint('jobs.status', run.paths.root, '--live')}",
             exit_code=ACTIVE,
         ) from None
+    except PermissionError as error:
+        raise UserError(denied(error, Path(lock.lock_file), whole=run.paths.root)) from error
     except OSError as error:
         raise UserError(
             f"{run.paths.root} cannot be locked ({_reason(error)}); expected a run directory that you may write to"

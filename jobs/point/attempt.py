@@ -11,14 +11,14 @@ import textwrap
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.common.errors import UserError
+from jobs.common.errors import UnreadableError, UserError, denied
 from jobs.common.files import DiskFull, disk_full, is_full, remove, temporary_beside
-from jobs.common.records import DamagedRecord
 from jobs.common.schema import PointRecord, ResultHead
 from jobs.common.signals import answered_by
-from jobs.common.states import STATES
+from jobs.common.states import STATES, UNREADABLE
 from jobs.point.accumulation import note, parts_for
 from jobs.point.checkpoints import Checkpoints
 from jobs.point.circuit_breaker import session, why_not_to_start
@@ -32,10 +32,11 @@ from jobs.point.memory import is_out_of_memory, peak_memory_mb
 from jobs.point.preparation import prepare
 from jobs.point.publication import build_result, has_result, publish_files, publish_result
 from jobs.point.resumption import Resumption
-from jobs.point.status import PointStatus, look_at_result, read_status
+from jobs.point.status import PointStatus, read_status, unreadable_points
 from jobs.point.termination import Cancelled, Termination
 from jobs.run.index import Entry, Run
 from jobs.run.provenance import now
+from jobs.run.sharing import check_data
 
 if TYPE_CHECKING:
     from unet_models.training.state import Trained, TrainingState
@@ -298,8 +299,8 @@ def run_point(
     :class:`jobs.common.errors.UserError` where the point's folder cannot be written.
     """
     paths = run.point_paths(entry)
-    _refuse_unreadable(run, entry)
     status = read_status(run, entry)
+    _refuse_unreadable(run, entry, status)
     if has_result(status, again=again):
         tell(f"{entry.name}: already has a result ({status.state}); nothing to do")
         _discard_leftover(run, entry, status.result)
@@ -317,6 +318,12 @@ def run_point(
                 return attempt.live(threads)
     except TakenOver as error:
         raise BusyError(str(error)) from None
+    except PermissionError as error:
+        place = Path(error.filename or paths.folder)
+        raise UserError(
+            f"{denied(error, place, whole=run.paths.root)}. Nothing was trained; then run the point again",
+            exit_code=STATES["error"].exit_code,
+        ) from error
     except OSError as error:
         raise UserError(
             f"{paths.folder} cannot be used ({error}); expected a folder that this user may write, on a file system with "
@@ -325,16 +332,18 @@ def run_point(
         ) from error
 
 
-def _refuse_unreadable(run: Run, entry: Entry) -> None:
-    """A result that exists and cannot be read now may be good: training again could spoil the files that belong to it."""
+def _refuse_unreadable(run: Run, entry: Entry, status: PointStatus) -> None:
+    """What exists and cannot be read now may be a good result: training again could spoil the files that belong to it."""
+    sentence = unreadable_points(run, [(entry, status.reason)]) if status.state == UNREADABLE else ""
+    if sentence:
+        raise UnreadableError(
+            f"{sentence}; nothing was trained. If the file system was away, run the point again",
+            exit_code=STATES["error"].exit_code,
+        )
     try:
-        look_at_result(run, entry)
-    except DamagedRecord as error:
-        if not error.content:
-            raise UserError(
-                f"{error}; nothing was trained. If the file system was away, run the point again",
-                exit_code=STATES["error"].exit_code,
-            ) from error
+        check_data(run)
+    except UnreadableError as error:
+        raise UnreadableError(str(error), exit_code=STATES["error"].exit_code) from error
 
 
 def _discard_leftover(run: Run, entry: Entry, result: ResultHead | None) -> None:

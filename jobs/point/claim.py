@@ -117,14 +117,35 @@ def is_alive(process: Process) -> bool | None:
         return False
     if not Path("/proc/self/stat").exists():
         return None
-    ticks = process_ticks(process.pid) if 0 < process.pid < 2**31 else None
+    if not 0 < process.pid < 2**31:
+        return False
+    ticks = process_ticks(process.pid)
+    if ticks is None and _is_hidden(process.pid):
+        return None  # it may be a later process with this id: the heartbeat decides
     return ticks is not None and process.ticks in (None, ticks)
 
 
+def _is_hidden(pid: int) -> bool:
+    """Whether there is a process ``pid`` of another user whose files in /proc this user may not see (``hidepid``)."""
+    if os.path.lexists(f"/proc/{pid}/stat"):
+        with contextlib.suppress(OSError):
+            os.close(os.open(f"/proc/{pid}/stat", os.O_RDONLY))
+            return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def newest_number(paths: PointPaths) -> int:
-    """The number of the newest claim; 0 if there is none."""
+    """The number of the newest claim; 0 if there is none. Raises ``PermissionError`` where this user may not see them."""
     try:
         names = os.listdir(paths.claims)  # noqa: PTH208 - half the time of Path.iterdir, times 10,000 points
+    except PermissionError:
+        raise
     except OSError:  # no claim yet, or a stale network handle: then the files that are read next decide
         return 0
     return max((int(match[1]) for match in map(_CLAIM.fullmatch, names) if match), default=0)
@@ -144,6 +165,10 @@ def heartbeat(path: Path) -> int | None:
     # The file is opened because NFS may answer a bare stat from a cache that is a minute old.
     try:
         descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # another user's: its time can be seen where its content cannot
+        with contextlib.suppress(OSError):
+            return path.stat().st_mtime_ns
+        return None
     except OSError:
         return None
     try:

@@ -12,7 +12,7 @@ import msgspec
 from jobs.common.errors import one_line
 from jobs.common.records import write
 from jobs.common.schema import PointRecord
-from jobs.common.states import STATES
+from jobs.common.states import STATES, UNREADABLE
 from jobs.point.claim import guarded, host_name, newest_number, read_holder
 from jobs.point.log import written_by
 from jobs.point.memory import oom_kills, sign_in_log
@@ -98,6 +98,8 @@ def _record(run: Run, entry: Entry, pid: int, ending: Ending, peak_mb: float | N
     paths = run.point_paths(entry)
     with guarded(paths) as locked:
         status = read_status(run, entry)
+        if status.state == UNREADABLE:
+            return
         number = newest_number(paths)
         record = status.record or PointRecord()
         published = status.result.attempts if status.result is not None else 0

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.common.errors import one_line
+from jobs.common.permissions import denied_part
 from jobs.run.provenance import now
 
 LOG_LINES = 3
@@ -45,7 +46,12 @@ def written_by(pid: int, path: Path) -> str:
 
 
 def last_lines(path: Path, count: int = LOG_LINES) -> tuple[str, ...]:
-    """The last lines of a log that are not empty, without reading all of it; none where there is no log."""
+    """The last lines of a log that are not empty, without reading all of it; none where there is no log.
+
+    Where this user may not read it, one line says that.
+    """
+    if not os.access(path, os.R_OK) and (part := denied_part(path)) is not None:
+        return (f"{part} cannot be read by this user",)
     lines = [line for line in _tail(path, 4096).splitlines() if line.strip()]
     return tuple(one_line(line, 200) for line in lines[-count:])
 

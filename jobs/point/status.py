@@ -7,25 +7,24 @@ point's ``state/quarantine`` and named in the reason, and the point counts as un
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from jobs.common.files import quarantine
+from jobs.common.permissions import denied_part, how_to_allow
 from jobs.common.records import DamagedRecord, read
-from jobs.common.schema import PointRecord, Result, ResultHead
-from jobs.common.states import STATES
+from jobs.common.schema import ClaimRecord, PointRecord, Result, ResultHead
+from jobs.common.states import STATES, UNREADABLE
 from jobs.common.units import plural
 from jobs.point.claim import (
     DEAD_AFTER,
     INTERVAL,
-    Holder,
     heartbeat,
     is_alive,
     newest_number,
-    read_holder,
     silent_seconds,
 )
 from jobs.run.index import Entry, Run
@@ -91,8 +90,6 @@ def _checked(result: H, path: str, entry: Entry) -> H:
 
 def _set_aside(paths: PointPaths, path: Path, error: DamagedRecord) -> str:
     """Quarantine ``path``; returns the reason to show."""
-    if not error.content:
-        return str(error)
     kept = quarantine(path, paths.quarantine)
     return f"{error}; kept as {kept}" if kept is not None else str(error)
 
@@ -100,6 +97,8 @@ def _set_aside(paths: PointPaths, path: Path, error: DamagedRecord) -> str:
 def _quarantined(paths: PointPaths) -> str:
     try:
         kept = sorted(paths.quarantine.iterdir())
+    except PermissionError:
+        raise
     except OSError:
         return ""
     return f"damaged files of this point were moved to {kept[-1]}" if kept else ""
@@ -111,13 +110,25 @@ def read_status(run: Run, entry: Entry, *, verify: bool = True, before: int | No
     ``verify=False`` accepts a result without comparing its checksum and reads only its head: for a look at
     thousands of points, not for a summary. ``before`` ignores claims with this number or a higher one, which gives
     the state that a new holder found. A damaged file is moved aside and named in ``reason``, and the point counts as
-    ``lost``; this function never raises because of it.
+    ``lost``. A file that cannot be read may be good: the point is ``unreadable``. This function raises for neither.
     """
+    try:
+        return _read_status(run, entry, verify=verify, before=before)
+    except DamagedRecord as error:
+        return PointStatus(UNREADABLE, str(error))
+    except PermissionError as error:
+        return PointStatus(UNREADABLE, f"{error.filename} cannot be read ({error.strerror})")
+
+
+def _read_status(run: Run, entry: Entry, *, verify: bool, before: int | None) -> PointStatus:
+    """:func:`read_status`; raises :class:`DamagedRecord` or ``PermissionError`` for what cannot be read."""
     damage = None
     result: ResultHead | None = None
     try:
         result = read_result(run, entry) if verify else look_at_result(run, entry)
     except DamagedRecord as error:
+        if not error.content:
+            raise
         damage = error
     if result is not None and not verify:
         return PointStatus(result.status, result.reason, result.attempts or 1, None, result)
@@ -129,7 +140,10 @@ def read_status(run: Run, entry: Entry, *, verify: bool = True, before: int | No
     except FileNotFoundError:
         pass
     except DamagedRecord as error:
-        damaged = damaged or _set_aside(paths, paths.status, error)
+        if error.content:
+            damaged = damaged or _set_aside(paths, paths.status, error)
+        elif result is None:  # a result says all that is needed
+            raise
     attempts = record.attempts if record is not None else 0
     if result is not None:
         attempts = attempts or result.attempts or 1
@@ -140,7 +154,7 @@ def read_status(run: Run, entry: Entry, *, verify: bool = True, before: int | No
 def _unfinished(
     run: Run, paths: PointPaths, record: PointRecord | None, damaged: str, before: int | None
 ) -> PointStatus:
-    """The state of a point without a result."""
+    """The state of a point without a result; raises as :func:`_read_status` does."""
     attempts = record.attempts if record is not None else 0
     claim = newest_number(paths) if before is None else min(newest_number(paths), before - 1)
     if claim > attempts:
@@ -155,7 +169,8 @@ def _unfinished(
     if record.state == "running":
         dead = _death(run, paths, record, claim)
         return PointStatus("lost" if dead else "running", dead or record.reason, attempts, record)
-    if record.state not in STATES or STATES[record.state].ended:
+    # No process records that it cannot be read.
+    if record.state not in STATES or STATES[record.state].ended or record.state == UNREADABLE:
         reason = f"{paths.status} has the state {record.state[:40]!r} but there is no result"
         aside = _quarantined(paths)
         return PointStatus("lost", f"{reason}; {aside}" if aside else reason, attempts, record)
@@ -163,9 +178,36 @@ def _unfinished(
 
 
 def _from_claim(paths: PointPaths, number: int) -> PointRecord:
-    holder: Holder = read_holder(paths, number)
-    process = {name: getattr(holder.process, name) for name in ("host", "boot", "pid", "ticks", "job_id")}
-    return PointRecord(**process, started=holder.started, attempts=number, state="running")
+    try:
+        claim = read(paths.claim(number), ClaimRecord)
+    except FileNotFoundError:
+        claim = ClaimRecord()
+    except DamagedRecord as error:
+        if not error.content:
+            raise
+        claim = ClaimRecord()
+    process = {name: getattr(claim, name) for name in ("host", "boot", "pid", "ticks", "job_id")}
+    return PointRecord(**process, started=claim.started, attempts=number, state="running")
+
+
+def unreadable_points(run: Run, points: Sequence[tuple[Entry, str]]) -> str:
+    """One sentence on points that are ``unreadable``, given with the reason of each, and what to do about it.
+
+    Empty where there is none.
+    """
+    if not points:
+        return ""
+    (entry, reason), paths, root = points[0], run.point_paths(points[0][0]), run.paths.root
+    name = entry.name if len(points) == 1 else f"{len(points)} points cannot be read, the first {entry.name}"
+    sentence = f"{root}: {name}: {reason}"
+    try:
+        claim = paths.claim(newest_number(paths))
+    except PermissionError:
+        claim = paths.claims
+    for path in (paths.results, paths.status, claim, paths.quarantine):
+        if denied_part(path) is not None:
+            return f"{sentence}; {how_to_allow(path, whole=root)}"
+    return sentence
 
 
 def _death(run: Run, paths: PointPaths, record: PointRecord, claim: int) -> str:

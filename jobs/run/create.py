@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import Timeout
 
-from jobs.common.errors import UserError
+from jobs.common.errors import UserError, denied
 from jobs.common.files import publish_folder, temporary_beside, write_together
 from jobs.common.records import encoded
 from jobs.common.schema import DataRecord, ProvenanceRecord
@@ -126,6 +126,11 @@ def make_run(config: GridConfig, root: Path | None = None, say: Callable[[str], 
             return _make_locked(config, points, paths, say)
     except Timeout as error:
         raise UserError(f"{root} is being made by another process; wait for it, then repeat") from error
+    except PermissionError as error:
+        place = Path(error.filename or root)
+        raise UserError(
+            f"{denied(error, place, whole=root)}; or choose another place with --run-dir"
+        ) from error
     except OSError as error:
         raise UserError(f"{root} cannot be written ({error}); choose another place with --run-dir") from error
 

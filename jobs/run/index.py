@@ -15,6 +15,7 @@ import msgspec
 from jobs.common.errors import UserError, one_line, shown
 from jobs.common.files import write_text_atomically
 from jobs.common.hints import hint
+from jobs.common.permissions import check_readable
 from jobs.common.records import DamagedRecord, read
 from jobs.common.schema import ProvenanceRecord
 from jobs.grid.config import load_config
@@ -206,10 +207,13 @@ def _read_entries(
 def read_run(root: Path) -> Run:
     """Read a run directory: its own copy of ``grid.yaml``, ``index.csv`` and ``provenance.json``.
 
-    Raises :class:`UserError` where a file is missing or damaged, where the making of the run was interrupted, and
+    Raises :class:`jobs.common.errors.UnreadableError` where this user may not read it, and
+    :class:`UserError` where a file is missing or damaged, where the making of the run was interrupted, and
     where a file was edited so that a point no longer has the key that the index gives for it.
     """
     paths = RunPaths(root)
+    for path in (root, paths.grid, paths.index, paths.provenance):
+        check_readable(path, whole=root)
     if not root.is_dir():
         raise UserError(
             f"{root} is not a folder; expected a run directory, make one with: {hint('make_grid.py')}"

@@ -12,7 +12,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs.common.errors import UserError
+from jobs.common.errors import UnreadableError, UserError
+from jobs.common.permissions import check_readable, denied_part, how_to_allow
 from jobs.grid.config import load_config
 from jobs.run.index import Run, read_run
 from jobs.run.paths import RunPaths
@@ -25,6 +26,24 @@ def open_run(root: Path) -> Run:
     run = read_run(root)
     os.umask(umask_of(run))
     return run
+
+
+def check_data(run: Run) -> None:
+    """Raise :class:`UnreadableError` where this user may not read the data of ``run``."""
+    data = run.paths.data
+    check_readable(data, whole=run.paths.root)
+    for path in data.iterdir() if data.is_dir() else ():
+        check_readable(path, whole=run.paths.root)
+
+
+def check_trainable(run: Run) -> None:
+    """Raise :class:`UnreadableError` where this user may not read the data of ``run``, or not write into it."""
+    check_data(run)
+    root = run.paths.root
+    for folder in (root, run.paths.logs):  # PBS loses the output of a job that may not write its log
+        part = denied_part(folder, write=True)
+        if part is not None:
+            raise UnreadableError(f"{part} cannot be written by this user; {how_to_allow(part, whole=root)}")
 
 
 def umask_of(run: Run) -> int:

@@ -1,0 +1,103 @@
+"""What this user may not read or write: which part of a path denies it, whose it is, and what its owner can type."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from jobs.common.errors import UnreadableError, pasted
+
+
+def check_readable(path: Path, *, whole: Path | None = None) -> None:
+    """Raise :class:`UnreadableError` where ``path`` exists and this user may not read it; folders also need a search.
+
+    ``whole`` is the folder that is to be made readable at once, where ``path`` is in it.
+    """
+    wanted = os.R_OK
+    if os.access(path, wanted) and (not path.is_dir() or os.access(path, wanted | os.X_OK)):
+        return
+    part = denied_part(path)
+    if part is not None:
+        raise UnreadableError(f"{part} cannot be read by this user; {how_to_allow(path, whole=whole)}")
+
+
+def cannot_read(error: Exception, path: Path, *, whole: Path | None = None) -> UnreadableError:
+    """``error`` about reading ``path``, with what to do where its permissions are the cause."""
+    if denied_part(path) is None:
+        return UnreadableError(str(error))
+    return UnreadableError(f"{error}; {how_to_allow(path, whole=whole)}")
+
+
+def denied_part(path: Path, *, write: bool = False) -> Path | None:
+    """The first part of ``path``, from the root, that denies it to this user; ``None`` where none does.
+
+    With ``write``: what denies writing it; of a file that does not exist, its folder.
+    """
+    path = path.absolute()
+    for folder in reversed(path.parents):
+        if not os.access(folder, os.X_OK):
+            # It may be gone, and then it denies nothing.
+            return folder if _mode(folder) is not None else None
+    mode = _mode(path)
+    if mode is None:
+        return path.parent if write and not os.access(path.parent, os.W_OK) else None
+    wanted = (os.W_OK if write else os.R_OK) | (os.X_OK if stat.S_ISDIR(mode) else 0)
+    return None if os.access(path, wanted) else path
+
+
+def how_to_allow(path: Path, *, whole: Path | None = None) -> str:
+    """What to do where this user may not read ``path``, or may not write it: whose it is, and the command for its owner.
+
+    ``whole`` is the folder that is to be made readable at once, where ``path`` is in it.
+    """
+    write = False
+    part = denied_part(path)
+    if part is None:
+        write, part = True, denied_part(path, write=True)
+    if part is None:
+        return "this user may not do that, although the mode allows it; ask its owner, or the administrator"
+    state = part.stat()
+    rights = "rwX" if write else "rX"
+    if state.st_uid == os.geteuid():
+        return f"it is yours: {_chmod(f'u+{rights}', part, whole)}"
+    owner = _owner(state.st_uid)
+    if state.st_gid in (os.getegid(), *os.getgroups()):
+        asked = _chmod(f"g+{rights}", part, whole)
+        later = "; for what is written later: umask in the site block of grid.yaml"
+    else:
+        asked, later = (
+            _chmod(f"o+{rights}", part, whole),
+            f" (you are not in its group, {_group(state.st_gid)})",
+        )
+    copy = ", or copy the run to a folder of yours" if write else ""
+    return f"it belongs to {owner}. Ask {owner} for: {asked}{later}{copy}"
+
+
+def _chmod(change: str, part: Path, whole: Path | None) -> str:
+    """The command that changes all of ``whole`` if ``part`` is in it; otherwise ``part``, which may be a home."""
+    if whole is not None and part.is_relative_to(whole.absolute()):
+        return f"chmod -R {change} {pasted(whole.absolute())}"
+    return f"chmod {change} {pasted(part)}"
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return None
+
+
+def _owner(number: int) -> str:
+    with contextlib.suppress(KeyError):  # a container may not know the user
+        return pwd.getpwuid(number).pw_name
+    return f"user {number}"
+
+
+def _group(number: int) -> str:
+    with contextlib.suppress(KeyError):
+        return grp.getgrgid(number).gr_name
+    return str(number)

@@ -176,7 +176,7 @@ take_newest_run() {
     elif [[ -z ${PBS_JOBID:-} ]]; then
         run_reason='the newest run'
     else
-        run_reason="the newest run now, because $pbs_problem"
+        run_reason="the newest run now, because ${pbs_problem:-PBS does not say when $2 was submitted}"
     fi
 }
 

@@ -134,6 +134,14 @@ def test_where_pbs_does_not_answer_the_newest_run_is_taken_and_the_array_stays_w
     assert f"run_point ['{later}']" in said  # the same number of another server
 
 
+def test_where_pbs_does_not_say_when_it_was_submitted_the_newest_run_is_taken(pbs, repository, tmp_path):
+    run = add_run(repository, -3600)
+    array = submit(pbs, repository, "-J", "1-3")
+    pbs.trouble("qstat", {"code": 0, "stdout": f"Job Id: {array}\n    job_state = B\n    ctime = soon\n"})
+    said = run_script("train_array.pbs", tmp_path, **sub_job(repository, array, 1))
+    assert f"of {run} (the newest run now, because PBS does not say when 1[].pbshost was submitted)" in said
+
+
 def test_the_mark_of_an_array_that_had_the_same_number_long_ago_is_ignored(pbs, repository, tmp_path):
     old, new = add_run(repository, -7200), add_run(repository, -3600)
     array = submit(pbs, repository, "-J", "1-3")

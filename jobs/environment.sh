@@ -165,7 +165,7 @@ newest_run() {
 # Sets RUN_DIR to the newest run as of the time $1 (empty: now), at which $2 was submitted, and run_reason.
 take_newest_run() {
     newest_run "$1"
-    [[ -n $first ]] || fail "no run in $repository; make one with: python make_grid.py, or give it: qsub -v RUN_DIR=/its/path ..."
+    [[ -n $first ]] || fail "no run in $repository; make one with: python $(pasted make_grid.py), or give it: qsub -v RUN_DIR=/its/path ..."
     if [[ -z $newest && $first_made < $(in_utc "$(($1 + 60))") ]]; then
         newest=$first # made a moment after: of two clocks, one is wrong
     fi

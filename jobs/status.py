@@ -276,7 +276,7 @@ def _command(arguments: argparse.Namespace) -> int:
         console = Console(width=WIDTH)
     if arguments.run is None:
         if arguments.json or arguments.watch or arguments.live:
-            raise UserError("--json, --watch and --live: expected a run: python -m jobs.status RUN ...")
+            raise UserError(f"--json, --watch and --live: expected a run: {hint('jobs.status', 'RUN')} ...")
         _overview(console)
         return OK
     scheduler = Scheduler() if arguments.live else None

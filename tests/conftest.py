@@ -12,6 +12,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # A crash inside the native code of one test must not take a GPU or the terminal of a developer with it.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Also where the tests run inside a job of PBS: a point of a job needs a GPU, and prints commands for other folders.
+os.environ.pop("PBS_JOBID", None)
+os.environ.pop("PBS_ARRAY_INDEX", None)
 # The list of the user's runs (jobs/run/known.py) must not get those of the tests.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="unet_tests_")
 

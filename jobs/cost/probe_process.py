@@ -83,8 +83,9 @@ def measure(
         status, reason = "timeout", f"took more than {limit:.0f} s; see --limit"
     elif not found.ended:
         state, reason = class_of_exit(process.exitcode or 0, kills)
-        reason = reason.replace("training_log.txt", str(run.paths.probe_log))
         status = next((one for one in STATUSES if one == state), "error")
+        if status == "error":
+            reason = f"{reason}; see {run.paths.probe_log}"
     return msgspec.structs.replace(
         found.measurement,
         status=status,

@@ -11,7 +11,6 @@ import io
 import os
 import re
 import reprlib
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -57,36 +56,6 @@ def one_line(value: Any, limit: int = 1000) -> str:
 def path_argument(text: str) -> Path:
     """A path as an argument of a command. The shell leaves the ``~`` in ``--run-dir=~/search`` as it is."""
     return Path(os.path.expanduser(text))  # noqa: PTH111 - that of pathlib fails where there is no such user
-
-
-def pasted(path: Path | str) -> str:
-    r"""``path`` in a command that a user pastes into a shell: quoted where necessary, never an option, on one line.
-
-    A character that cannot be printed, and a byte that is no UTF-8, has the form that bash and zsh accept.
-
-    >>> pasted("runs/a b"), pasted("-x"), pasted("a\nb")
-    ("'runs/a b'", './-x', "$'a\\nb'")
-    """
-    text = str(path)
-    return quoted(f"./{text}" if text.startswith("-") else text)
-
-
-def quoted(text: str) -> str:
-    """``text`` as one word of a command for a shell, on one line."""
-    if text.isprintable():
-        return shlex.quote(text)
-    parts = []
-    for character in text:
-        if character in "\\'":
-            parts.append(f"\\{character}")
-        elif character.isprintable():
-            parts.append(character)
-        elif character == "\n":
-            parts.append("\\n")
-        else:
-            # Octal has at most three digits, so the next character cannot become a part of it.
-            parts += [f"\\{byte:03o}" for byte in os.fsencode(character)]
-    return f"$'{''.join(parts)}'"
 
 
 class UserError(Exception):

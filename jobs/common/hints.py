@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.common.errors import pasted
+from jobs.common.shell_words import pasted
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,8 @@ import pwd
 import stat
 from pathlib import Path
 
-from jobs.common.errors import UnreadableError, pasted
+from jobs.common.errors import UnreadableError
+from jobs.common.shell_words import pasted
 
 
 def check_readable(path: Path, *, whole: Path | None = None) -> None:

@@ -124,9 +124,9 @@ def explain_import_error(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     """The ``sys.excepthook`` of commands: one line where a package that the product needs cannot be imported."""
-    from jobs.common.errors import pasted
     from jobs.common.hints import REPOSITORY, hint
     from jobs.common.requirements import requirements
+    from jobs.common.shell_words import pasted
 
     make = hint("jobs/make_environment.sh")
     activate = pasted(REPOSITORY / ".venv" / "bin" / "activate")

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.common.errors import UserError, pasted, quoted, shown
+from jobs.common.errors import UserError, shown
 from jobs.common.hints import REPOSITORY
+from jobs.common.shell_words import pasted, quoted
 from jobs.run.index import Run
 
 _URL = "file://"

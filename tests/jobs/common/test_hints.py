@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.common.errors import pasted
 from jobs.common.hints import hint, hint_lines
+from jobs.common.shell_words import pasted
 from tests.conftest import REPOSITORY
 
 

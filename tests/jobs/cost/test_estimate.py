@@ -9,8 +9,9 @@ import statistics
 import pytest
 
 from jobs import submit
-from jobs.common.errors import UserError, pasted
+from jobs.common.errors import UserError
 from jobs.common.records import read_record, write_record
+from jobs.common.shell_words import pasted
 from jobs.cost.estimate import _wall_seconds, estimate, longest_first, proposals
 from jobs.cost.measurements import kind
 from jobs.cost.prediction import guessed

@@ -267,7 +267,14 @@ class _Joined:
         if own is None and status.record is not None:
             # Trained on this machine since then; the scheduler does not know about that.
             return View(entry, status, status.state, status.reason, letter)
-        state, reason = _ended(status, job, own=own == number)
+        return self._ended(entry, job, number, letter)
+
+    def _ended(self, entry: Entry, job: Job | None, number: int, letter: str) -> View:
+        # Its files were read before PBS answered: meanwhile it may have published its result, or recorded how it ended.
+        status = read_status(self.jobs.run, entry, verify=False)
+        if STATES[status.state].ended:
+            return View(entry, status, status.state, status.reason, letter)
+        state, reason = _ended(status, job, own=job_number(own_job(status)) == number)
         return View(entry, status, state, reason, letter)
 
     def _why(self, job: Job, number: int) -> str:

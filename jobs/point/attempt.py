@@ -36,7 +36,6 @@ from jobs.point.status import PointStatus, read_status, unreadable_points
 from jobs.point.termination import Cancelled, Termination
 from jobs.run.index import Entry, Run
 from jobs.run.provenance import now
-from jobs.run.sharing import check_data
 
 if TYPE_CHECKING:
     from unet_models.training.state import Trained, TrainingState
@@ -340,10 +339,6 @@ def _refuse_unreadable(run: Run, entry: Entry, status: PointStatus) -> None:
             f"{sentence}; nothing was trained. If the file system was away, run the point again",
             exit_code=STATES["error"].exit_code,
         )
-    try:
-        check_data(run)
-    except UnreadableError as error:
-        raise UnreadableError(str(error), exit_code=STATES["error"].exit_code) from error
 
 
 def _discard_leftover(run: Run, entry: Entry, result: ResultHead | None) -> None:

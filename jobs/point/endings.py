@@ -74,6 +74,8 @@ def record_death(
     """
     if exit_code is None or exit_code in (0, STATES["running"].exit_code):
         return
+    if read_status(run, entry).state == UNREADABLE:
+        return  # it was not trained
     ending = ended or class_of_exit(exit_code, kills_before)
     if ended is None and -exit_code in _CRASHES:
         line = sign_in_log(run.point_paths(entry).log, pid)
@@ -98,8 +100,6 @@ def _record(run: Run, entry: Entry, pid: int, ending: Ending, peak_mb: float | N
     paths = run.point_paths(entry)
     with guarded(paths) as locked:
         status = read_status(run, entry)
-        if status.state == UNREADABLE:
-            return
         number = newest_number(paths)
         record = status.record or PointRecord()
         published = status.result.attempts if status.result is not None else 0

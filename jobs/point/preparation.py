@@ -11,6 +11,7 @@ from jobs.common.errors import UserError
 from jobs.point.claim import process_age
 from jobs.point.gpu_check import check_device
 from jobs.run.index import Run
+from jobs.run.sharing import check_data
 
 if TYPE_CHECKING:
     from unet_models.data.packed import PackedData
@@ -42,6 +43,7 @@ def prepare(run: Run, settings: Mapping[str, Any], *, threads: int | None = None
     # Measured from the start of the process: a fork of a server that has imported TensorFlow imports nothing.
     startup = {"import": process_age()}
     since = time.monotonic()
+    check_data(run)
     training.prepare_process(settings, threads=threads)
     device = training.device()
     remark = check_device(run, device, built_for_gpus=training.built_for_gpus())

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 import msgspec
 import pytest
 
+from jobs.common.errors import UnreadableError
 from jobs.common.records import write, write_record
 from jobs.common.schema import CollectJob, Submission, Submissions, SubmittedJob
 from jobs.monitor.scheduler_view import look
@@ -220,3 +221,40 @@ def test_an_array_without_a_run_belongs_to_the_run_that_was_newest_when_it_was_s
     pbs.job(1, qtime=f"{moment:%a %b %d %H:%M:%S %Y}")
     states = {hour: {view.state for view in look(run, Scheduler()).views} for hour, run in runs.items()}
     assert states == {10: {"waiting"}, 11: {"queued"}, 12: {"waiting"}}
+
+
+def test_a_point_that_ends_while_pbs_answers_is_not_lost(tiny_run):
+    """Its files were read when it was running, and PBS's answer is from after its end."""
+    submitted(tiny_run, 9)
+    trained_by(tiny_run, "9[1].pbs", state="running")
+    entry = tiny_run.entries[0]
+
+    class Slow(Fixed):
+        def qstat(self, ids):
+            write_record(
+                tiny_run.point_paths(entry).results, {"key": entry.key, "status": "done", "metrics": {}}
+            )
+            return super().qstat(ids)
+
+    view = look(tiny_run, Slow({(9, 1): Job("X", 0, ran=True)})).views[0]
+    assert (view.state, view.scheduler) == ("done", "X")
+
+
+def test_what_cannot_be_read_is_refused_whatever_pbs_says(tiny_run):
+    submitted(tiny_run, 9)
+    first, second = tiny_run.entries
+    tiny_run.point_paths(first).results.mkdir(parents=True)  # a folder cannot be read as a file
+    jobs = {(9, 1): Job("X", 0, ran=True), (9, 2): Job("Q")}
+    picture = look(tiny_run, Fixed(jobs))
+    assert [view.state for view in picture.views] == ["unreadable", "queued"]
+    assert first.name in picture.unreadable and "Is a directory" in picture.unreadable
+    with pytest.raises(UnreadableError, match=first.name):
+        picture.refuse_unreadable()
+    with pytest.raises(UnreadableError):
+        picture.refuse_unreadable([first.index])
+    picture.refuse_unreadable([second.index])
+    # It may run: that is known. But nobody may train it again because of that.
+    queued = look(tiny_run, Fixed({**jobs, (9, 1): Job("Q")}))
+    assert queued.views[0].state == "queued" and not queued.unreadable
+    with pytest.raises(UnreadableError):
+        queued.refuse_unreadable()

@@ -394,3 +394,41 @@ def test_a_damaged_record_does_not_end_an_attempt(paths):
 def test_the_heartbeat_does_not_keep_a_process_from_ending(paths):
     with claimed(paths, interval=INTERVAL) as held:
         assert held._thread.daemon is True
+
+
+def test_another_users_process_is_not_dead_because_it_is_hidden(paths, monkeypatch):
+    """/proc mounted with hidepid shows nobody the processes of others."""
+    process = msgspec.structs.replace(identity(), pid=os.getppid(), ticks=1)
+    monkeypatch.setattr(claim, "process_ticks", lambda pid: None)
+    monkeypatch.setattr(claim.os.path, "lexists", lambda path: False)
+
+    def not_yours(pid, number):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(claim.os, "kill", not_yours)
+    assert claim.is_alive(process) is None  # its heartbeat decides
+    monkeypatch.setattr(claim.os, "kill", lambda pid, number: None)
+    assert claim.is_alive(process) is False  # this user would see it
+
+
+def test_a_claim_that_cannot_be_read_has_a_heartbeat_nevertheless(paths, monkeypatch):
+    write_claim(paths)
+
+    def refuse(path, flags, *more):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    seen = paths.claim(1).stat().st_mtime_ns
+    monkeypatch.setattr(claim.os, "open", refuse)
+    assert claim.heartbeat(paths.claim(1)) == seen
+    assert claim.heartbeat(paths.claim(2)) is None
+
+
+def test_nobody_takes_claims_that_he_may_not_see_for_none(paths, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(claim.os, "listdir", refuse)
+    with pytest.raises(PermissionError):
+        newest_number(paths)
+    with pytest.raises(PermissionError), claimed(paths, interval=INTERVAL):
+        pass

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from jobs.common.errors import UnreadableError
 from jobs.common.files import quarantine
 from jobs.common.records import write_record
 from jobs.common.schema import Result, ResultHead
@@ -15,7 +16,7 @@ from jobs.monitor.summary import Missing, collect
 from jobs.point import status as status_module
 from jobs.point.claim import identity
 from jobs.point.status import read_status, watch_silent
-from tests.jobs.test_submit import give_result, run  # noqa: F401 - the fixture
+from tests.jobs.test_submit import give_result, give_state, run  # noqa: F401 - the fixture
 
 
 @pytest.fixture
@@ -70,10 +71,29 @@ def test_a_look_keeps_of_a_result_what_is_shown_and_tells_the_same_state(run, po
 def test_what_cannot_be_read_or_is_newer_stays_where_it_is(run, point):  # noqa: F811
     entry, paths = point
     paths.results.mkdir()
-    assert "cannot be read" in read_status(run, entry).reason and paths.results.is_dir()
+    status = read_status(run, entry)
+    assert status.state == "unreadable" and "cannot be read" in status.reason and paths.results.is_dir()
+    # A summary without it would replace a better one.
+    run.paths.summary.write_text("the better one")
+    with pytest.raises(UnreadableError, match=f"{entry.name}.*The summary was not written"):
+        collect(run)
+    assert run.paths.summary.read_text() == "the better one"
     paths.results.rmdir()
     paths.results.write_text('{"schema": 2}')
-    assert "newer version" in read_status(run, entry).reason and paths.results.exists()
+    status = read_status(run, entry)
+    assert status.state == "unreadable" and "newer version" in status.reason and paths.results.exists()
+    paths.results.unlink()
+    give_result(run, 1)
+    paths.status.mkdir()
+    assert read_status(run, entry).state == "done"  # a result says all that is needed
+    paths.results.unlink()
+    assert read_status(run, entry).state == "unreadable"
+
+
+def test_a_record_cannot_claim_to_be_unreadable(run, point):  # noqa: F811
+    entry, _ = point
+    give_state(run, 1, "unreadable")
+    assert read_status(run, entry).state == "lost"
 
 
 def test_nothing_is_lost_where_the_quarantine_cannot_be_written(run, point, monkeypatch):  # noqa: F811

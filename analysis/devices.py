@@ -31,17 +31,20 @@ def device_caution(frame: pd.DataFrame, root: Path | None) -> Caution | None:
     parts = []
     if unused:
         parts.append(
-            f"{plural(len(unused), 'point')} trained on the CPU, although their jobs asked for a GPU and the search is meant "
-            "for one (allow_cpu in the site block)."
+            f"{plural(len(unused), 'point')} trained on the CPU, although their jobs asked for a GPU (allow_cpu in the site "
+            "block): their times are those of a CPU."
         )
     if len(counts) > 1:
         shown = [f"{count} on {one_line(device, 60)}" for device, count in counts.items()]
-        parts.append(f"The points were trained on different devices ({first_of(shown, _MOST)}).")
+        parts.append(
+            f"The points were trained on different devices ({first_of(shown, _MOST)}): their scores are comparable, their "
+            "times are not."
+        )
     if not parts:
         return None
     return Caution(
         kind="devices",
-        text=" ".join([*parts, "Their scores are comparable, their times are not."]),
+        text=" ".join(parts),
         details=(f"on the CPU: {first_of([one_line(name, 80) for name in unused], _MOST)}",)
         if unused and len(counts) > 1
         else (),

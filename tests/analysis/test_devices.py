@@ -36,7 +36,7 @@ def test_different_devices_are_counted_in_the_first_part_of_the_report(tmp_path)
     rows.loc[rows.index[3], "device"] = ""  # a point without a result
     text = found_in(tmp_path, rows)["devices"].text
     assert f"{len(rows) - 4} on {ALL}, 3 on NVIDIA A100" in text
-    assert text.endswith("Their scores are comparable, their times are not.")
+    assert text.endswith("their scores are comparable, their times are not.")
 
 
 @pytest.mark.parametrize(("ngpus", "jobs", "words"), [(1, 2, "2 points trained on the CPU"), (0, 2, None)])

@@ -86,9 +86,13 @@ def wait_for_end(job: str, limit: float = 600) -> int:
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         answer = subprocess.run(
-            ["qstat", "-x", "-f", "-F", "json", job], capture_output=True, text=True, check=False
+            ["qstat", "-x", "-f", "-F", "json", job],
+            capture_output=True,
+            text=True,
+            errors="replace",  # PBS prints a path with an umlaut in pieces
+            check=False,
         )
-        found = json.loads(answer.stdout or "{}").get("Jobs", {})
+        found = json.loads(answer.stdout or "{}", strict=False).get("Jobs", {})
         for attributes in found.values():
             if attributes["job_state"] == "F":
                 return attributes.get("Exit_status", 0)

@@ -95,7 +95,6 @@ def _command(arguments: argparse.Namespace) -> int:
         _say_what_is_not_affected(picture, deletion, arguments.indices)
         if not deletion.ids:
             print(f"{run.paths.root}: no job to delete")
-            return OK
         if arguments.dry_run:
             for start in range(0, len(deletion.ids), AT_ONCE):
                 print(shell_line("qdel", deletion.ids[start : start + AT_ONCE]))
@@ -113,6 +112,9 @@ def _command(arguments: argparse.Namespace) -> int:
                 indices=arguments.indices or "",
             )
         )
+    if not deletion.ids:
+        # It is on record all the same: jobs.supervise may be between two submissions.
+        return OK
     if refused:
         raise UserError(
             f"{run.paths.root}: PBS refused to delete some jobs: {'; '.join(refused)}. The others were deleted. "

@@ -6,7 +6,7 @@ as retry: of the site block says: how often, and with how much more walltime or 
 same error comes again, and submits nothing more when the same error ends every point. It asks the scheduler at most
 once a minute. What it did is in RUN/supervise.log. All that it knows is in the run directory: if it was killed, start
 it again. It ends when jobs.cancel was called for the run. Exit codes: 0 every point has a result (with --once: the step
-was made), 3 it has ended, and some points have none, 2 bad arguments or no usable run, 5 PBS refuses everything,
+was made), 3 it has ended, and some points have none, 2 bad arguments or no usable run, 5 PBS refuses everything (with --once: or did not answer),
 6 another one supervises this run, 130 interrupted by Ctrl-C: the jobs go on.
 """
 
@@ -17,21 +17,23 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from jobs.common.errors import ACTIVE, OK, PARTIAL, SCHEDULER, UserError, one_line, run_command
+from jobs.common.errors import ACTIVE, OK, PARTIAL, SCHEDULER, UserError, environment_error, run_command
+from jobs.common.hints import hint
 from jobs.common.schema import CollectJob, Submission
 from jobs.common.units import plural
+from jobs.monitor.lasting_log import Log
 from jobs.monitor.retries import KIND, Again, Decision, decide
 from jobs.monitor.scheduler_view import Picture, look
 from jobs.monitor.summary import describe
 from jobs.pbs.commands import Scheduler
 from jobs.pbs.qsub_arguments import plan_jobs
-from jobs.pbs.submissions import LockedSubmissions, locked_submissions
+from jobs.pbs.submissions import LockedSubmissions, indices_of_job, locked_submissions
 from jobs.pbs.submitter import submit
 from jobs.resubmit import waiting_collect
 from jobs.run.index import Run, indices_text
@@ -40,38 +42,14 @@ from jobs.submit import array_limit, check_max_running, predict
 
 LEAST_INTERVAL = 60.0  # sites ask for at most one query a minute
 INTERVAL = 120.0
+FAILURES = (
+    30  # steps in a row that could not be made, an hour: grid.yaml is wrong, or the run cannot be written
+)
+COLLECTS = (
+    2  # jobs that collect after the newest result; if none leaves a summary, another one will not either
+)
+TOO_MUCH = "violates queue"  # PBS's words for a request that the queue does not allow
 REFUSALS = 3  # steps in a row in which PBS refused, with nothing in the queue: somebody must look
-
-
-@dataclass
-class Log:
-    """``RUN/supervise.log``: lines with the time, also on standard output. A line is not repeated."""
-
-    path: Path
-    _known: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        try:
-            lines = self.path.read_text(errors="replace").splitlines()
-        except OSError:
-            return
-        self._known = {line.partition(" ")[2] for line in lines}
-
-    def say(self, text: str) -> None:
-        """Write ``text`` as one line."""
-        line = f"{datetime.now().astimezone():%Y-%m-%dT%H:%M:%S%z} {one_line(text, 2000)}"
-        print(line, flush=True)
-        self._known.add(line.partition(" ")[2])
-        try:
-            with self.path.open("a") as log:
-                log.write(line + "\n")
-        except OSError as error:  # a full disk must not end the supervision
-            print(f"{self.path} cannot be written ({error.strerror})", file=sys.stderr)
-
-    def once(self, text: str) -> None:
-        """:meth:`say`, unless the log has this line already."""
-        if one_line(text, 2000) not in self._known:
-            self.say(text)
 
 
 @dataclass(frozen=True)
@@ -84,7 +62,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Step:
-    """What one step found: whether the supervision has ended, the exit code then, and whether PBS refused."""
+    """What one step found: whether the supervision has ended, and the exit code of it or, with --once, of the step.
+
+    ``refused``: why PBS refuses everything, although nothing is in the queue.
+    """
 
     ended: bool = False
     code: int = OK
@@ -103,39 +84,48 @@ class Supervisor:
         """Look at the run once, submit what is due, and say what was done."""
         run = open_run(self.root)
         run = replace(run, paths=replace(run.paths, root=run.paths.root.resolve()))
-        with locked_submissions(run, say=self.log.say) as record:
-            if self.first:
-                self.limit = array_limit(run, self.scheduler)
+        with locked_submissions(run, say=self.log.news) as record:
             picture = look(run, self.scheduler, by_hand=self.first)
-            self.first = False
+            decision = self._decide(picture, record)
+            if decision.submits and not self.first and not picture.unanswered:
+                # A qsub that gave no answer, or that somebody typed, may have left jobs that are on no record.
+                picture = look(run, self.scheduler)
+                decision = self._decide(picture, record)
             if picture.unanswered:
-                self.log.say(
+                self.log.news(
                     f"the scheduler does not report what is queued: {picture.unanswered}; nothing is submitted"
                 )
-                return Step()
-            decision = self._decide(picture, record)
+                return Step(code=SCHEDULER)
+            if self.first:
+                self.limit = array_limit(run, self.scheduler)
+            self.first = False
             self._say(picture, decision)
-            try:
-                return self._act(picture, record, decision)
-            except UserError as error:
-                if error.exit_code != SCHEDULER:
-                    raise
-                self.log.say(str(error))
-                idle = not any(view.active for view in picture.views)
-                return Step(refused=str(error) if idle else "")
+            return self._act(picture, record, decision)
 
     def _decide(self, picture: Picture, record: LockedSubmissions) -> Decision:
         run = picture.run
         most = self.options.max_queued or run.site["max_queued"]
-        room = None
+        active = sum(view.active for view in picture.views)
+        room: int | None = None
         if most is not None:
             # One place is for the job that collects.
-            room = max(0, most - 1 - sum(view.active for view in picture.views))
-        predicted, _ = predict(run, self._max_running(run))
+            room = max(0, most - 1 - active)
+        at_once = self._max_running(run)
+        if at_once is not None and (active or not run.site["job_arrays"]):
+            # PBS limits the sub-jobs of each array by itself: beside others, only as many are submitted as may run.
+            room = min(len(picture.views) if room is None else room, max(0, at_once - active))
+        predicted, _ = predict(run, at_once)
         order: Sequence[int] = ()
         if predicted is not None and room is not None:
             order = sorted(predicted.durations, key=lambda index: -predicted.durations[index])
-        return decide(picture, record.record.changes, run.site["retry"], room=room, order=order)
+        return decide(
+            picture,
+            record.record.changes,
+            run.site["retry"],
+            room=room,
+            order=order,
+            at_once=at_once,
+        )
 
     def _max_running(self, run: Run) -> int | None:
         found: int | None = self.options.max_running or run.site["max_running"]
@@ -143,44 +133,78 @@ class Supervisor:
 
     def _say(self, picture: Picture, decision: Decision) -> None:
         states = Counter(view.state for view in picture.views)
-        self.log.once(f"{len(picture.views)} points: {describe(states, tuple(sorted(states)))}")
+        self.log.once(f"{plural(len(picture.views), 'point')}: {describe(states, tuple(sorted(states)))}")
         for index, why in (decision.given_up or {}).items():
             self.log.once(f"given up: {picture.run.entry(index).name}: {why}")
+        for job in picture.waiting():
+            if job.never:
+                self.log.once(
+                    f"{job.id} waits, and the scheduler says that it can never run: {job.reason}. Correct the site block "
+                    f"in {picture.run.paths.grid}, delete the jobs "
+                    f"({hint('jobs.cancel', picture.run.paths.root, anywhere=True)}) and submit them again "
+                    f"({hint('jobs.resubmit', picture.run.paths.root, anywhere=True)})"
+                )
 
     def _act(self, picture: Picture, record: LockedSubmissions, decision: Decision) -> Step:
         if decision.stopped:
-            self.log.say(f"stopped: {decision.stopped}")
+            self.log.news(f"stopped: {decision.stopped}")
             return Step(ended=True, code=PARTIAL)
         waiting = waiting_collect(picture)
         if decision.submits:
-            self._submit(picture, record, decision, waiting)
-            return Step()
+            refused = self._submit(picture, record, decision, waiting)
+            idle = not any(view.active for view in picture.views)
+            return Step(refused=refused if idle else "")
         if any(view.active for view in picture.views) or decision.later:
             return Step()
-        if self._not_collected(picture):
-            self._collect(picture.run, record)
+        if self._not_collected(picture, record):
+            refused = self._collect(picture.run, record)
+            if refused:
+                return Step(refused=refused)
         left = sum(not view.ended for view in picture.views)
         if left:
-            self.log.say(
+            self.log.news(
                 f"ended: {plural(left, 'point')} without a result, which will not be submitted again"
             )
             return Step(ended=True, code=PARTIAL)
-        self.log.say("ended: every point has a result")
+        self.log.news("ended: every point has a result")
         return Step(ended=True)
 
     def _submit(
         self, picture: Picture, record: LockedSubmissions, decision: Decision, waiting: CollectJob | None
-    ) -> None:
-        """Submit the groups of ``decision``; only the last one is followed by a job that collects, if none is to follow."""
+    ) -> str:
+        """Submit the groups of ``decision``; returns what PBS refused where it took nothing, empty otherwise.
+
+        A group that is refused does not keep the others from being submitted. Only the last group is followed by a job
+        that collects, if none is to follow.
+        """
         groups: list[Again | None] = [*decision.again, *([None] if decision.fresh else [])]
         active = list(picture.active_jobs())
-        for number, group in enumerate(groups, start=1):
-            collect = number == len(groups) and not decision.later
-            made = self._submit_group(
-                picture.run, record, group, decision, waiting=waiting, active=active, collect=collect
-            )
-            active += [job.id for job in made.jobs]
-            record.begin_next()
+        problem = ""
+        taken = False
+        while groups:
+            group = groups.pop(0)
+            refused = ""
+            collect = not groups and not decision.later
+            try:
+                self._submit_group(
+                    picture.run, record, group, decision, waiting=waiting, active=active, collect=collect
+                )
+            except UserError as error:
+                if error.exit_code != SCHEDULER:
+                    raise
+                problem = refused = str(error)
+                self.log.news(refused)
+            jobs = record.current.jobs if record.current is not None else ()
+            if jobs:
+                taken = True
+                active += [job.id for job in jobs]
+                record.begin_next()
+            if group is not None and TOO_MUCH in refused:
+                rest = group.as_before({index for job in jobs for index in indices_of_job(job)})
+                if rest is not None:
+                    self.log.news("these points are submitted with the walltime that they had before")
+                    groups.insert(0, rest)
+        return "" if taken else problem
 
     def _submit_group(
         self,
@@ -228,7 +252,7 @@ class Supervisor:
         )
         return made
 
-    def _not_collected(self, picture: Picture) -> bool:
+    def _not_collected(self, picture: Picture, record: LockedSubmissions) -> bool:
         """Whether there is a result that no summary has, and no job that will collect it."""
         run = picture.run
         if picture.active_collects():
@@ -237,12 +261,31 @@ class Supervisor:
             (_changed(run.point_paths(view.entry).results) for view in picture.views if view.ended),
             default=0.0,
         )
-        return newest > _changed(run.paths.summary)
+        if newest <= _changed(run.paths.summary):
+            return False
+        tried = [one for one in reversed(record.earlier) if not one.jobs]
+        tried = [one for one in tried if one.kind == KIND and _time(one.made) > newest]
+        if len(tried) >= COLLECTS:
+            self.log.once(
+                f"{plural(len(tried), 'job')} that collect ended without a summary: see "
+                f"{run.paths.captured(tried[0].number, 'collect')}, or collect here: "
+                + hint("collect.py", run.paths.root, anywhere=True)
+            )
+            return False
+        return True
 
-    def _collect(self, run: Run, record: LockedSubmissions) -> None:
-        made = submit(run, record, [], self.scheduler, kind=KIND, say=_quiet)
+    def _collect(self, run: Run, record: LockedSubmissions) -> str:
+        """Submit a job that collects; returns what PBS answered where it refuses."""
+        try:
+            made = submit(run, record, [], self.scheduler, kind=KIND, say=_quiet)
+        except UserError as error:
+            if error.exit_code != SCHEDULER:
+                raise
+            self.log.news(str(error))
+            return str(error)
         if made.collect is not None:
             self.log.say(f"submitted {made.collect.id}, which collects")
+        return ""
 
 
 def _quiet(_text: str) -> None:
@@ -253,6 +296,14 @@ def _changed(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except OSError:
+        return 0.0
+
+
+def _time(text: str | None) -> float:
+    """Seconds since 1970 of a time on record; 0 where there is none."""
+    try:
+        return datetime.fromisoformat(text or "").timestamp()
+    except ValueError:
         return 0.0
 
 
@@ -304,7 +355,7 @@ def _command(arguments: argparse.Namespace) -> int:
             exit_code=ACTIVE,
         ) from None
     with lock:
-        log = Log(run.paths.supervisor_log)
+        log = Log(run.paths.supervisor_log, show_all=not arguments.once)
         supervisor = Supervisor(
             arguments.run, Scheduler(), log, Options(arguments.max_queued, arguments.max_running)
         )
@@ -315,17 +366,27 @@ def supervise(
     supervisor: Supervisor, *, once: bool, interval: float, pause: Callable[[float], None] = time.sleep
 ) -> int:
     """Make steps until the supervision has ended, or one with ``once``; returns the exit code of the command."""
-    refusals = 0
+    refusals = failures = 0
     while True:
         before = supervisor.scheduler.queries
-        step = supervisor.step()
+        try:
+            step = supervisor.step()
+            failures = 0
+        except (UserError, OSError) as error:
+            # Somebody edits grid.yaml, another process submits for minutes, a file server restarts: it passes.
+            failures += 1
+            if once or failures >= FAILURES or supervisor.first or not supervisor.root.is_dir():
+                raise
+            said = str(error) if isinstance(error, UserError) else environment_error(error)
+            supervisor.log.news(f"nothing is done: {said}")
+            step = Step()
         if step.ended:
             return step.code
         refusals = refusals + 1 if step.refused else 0
         if refusals >= REFUSALS or (once and step.refused):
             raise UserError(step.refused, exit_code=SCHEDULER)
         if once:
-            return OK
+            return step.code
         # A PBS that answers for one job at a time was asked more than once.
         pause(max(interval, LEAST_INTERVAL * (supervisor.scheduler.queries - before)))
 

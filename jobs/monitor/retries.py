@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from jobs.common.errors import one_line
+from jobs.common.hints import hint
 from jobs.common.schema import Change, Submission
 from jobs.common.states import STATES
 from jobs.common.units import plural
@@ -26,11 +27,26 @@ SAME_ERROR = 3  # so many points with one error, and no point with a result: the
 
 @dataclass(frozen=True)
 class Again:
-    """Points that ended in the class ``state`` and are submitted again, with what each requests and why it ended."""
+    """Points that ended in the class ``state`` and are submitted again, with what each requests and why it ended.
+
+    ``walltimes`` are those that they requested before.
+    """
 
     state: str
     proposed: Mapping[int, tuple[str, str | None]]
     reasons: Mapping[int, str]
+    walltimes: Mapping[int, str] = field(default_factory=dict)
+
+    def as_before(self, without: Collection[int] = ()) -> Again | None:
+        """The points but ``without``, with the walltime that they had; ``None`` where that is no less.
+
+        For a queue that does not allow more: training continues where it stopped.
+        """
+        left = {index: asked for index, asked in self.proposed.items() if index not in without}
+        less = {index: (self.walltimes.get(index, asked[0]), asked[1]) for index, asked in left.items()}
+        if less == left:
+            return None
+        return replace(self, proposed=less, reasons={index: self.reasons[index] for index in left})
 
 
 @dataclass(frozen=True)
@@ -77,16 +93,20 @@ class _History:
                 for index in indices_of_job(job):
                     self._add(index, submission)
                     self.asked[index] = asked.walltime, asked.mem
+        # A submission without jobs was stopped before qsub, or only collects.
+        count = max((one.number for one in submissions if one.jobs), default=0)
+        whole = [change for change in changes if change.kind == "cancel" and not change.indices]
+        self.stopped_by = whole[-1] if whole and whole[-1].after >= count else None
         self.cancelled = {
+            index: whole[-1] for index, number in self.newest.items() if whole and number <= whole[-1].after
+        }
+        self.cancelled |= {
             index: change
             for change in changes
             if change.kind == "cancel" and change.indices
             for index in parse_indices(change.indices)
             if self.newest.get(index, 0) <= change.after
         }
-        whole = [change for change in changes if change.kind == "cancel" and not change.indices]
-        count = max((submission.number for submission in submissions), default=0)
-        self.stopped_by = whole[-1] if whole and whole[-1].after >= count else None
 
     def _add(self, index: int, submission: Submission) -> None:
         self.newest[index] = submission.number
@@ -107,21 +127,52 @@ def decide(
     *,
     room: int | None = None,
     order: Sequence[int] = (),
+    at_once: int | None = None,
 ) -> Decision:
     """What to do now. ``rules`` are those of the site block, by class.
 
     ``room``: how many more sub-jobs the queue takes, ``None`` for any number. ``order``: the indices of fresh points,
-    the first to be submitted first; any other order is theirs. Points that failed go before fresh ones.
+    the first to be submitted first; any other order is theirs. Points that failed go before fresh ones. ``at_once``:
+    how many sub-jobs may run at a time. PBS limits those of each array by itself, so that only one group is submitted
+    where all groups together are more.
     """
     history = _History(picture.submissions, changes)
     if history.stopped_by is not None:
         return Decision(
             stopped=f"the run was cancelled by {history.stopped_by.user} at {history.stopped_by.made}, and nothing was "
-            "submitted since"
+            "submitted since. To go on, start this again after: "
+            + hint("jobs.resubmit", picture.run.paths.root, anywhere=True)
         )
-    stopped = _same_error(picture.views)
+    stopped = _same_error(picture)
     if stopped:
         return Decision(stopped=stopped)
+    failed, fresh, given_up = _groups(picture, rules, history)
+    place = {index: number for number, index in enumerate(order)}
+    fresh.sort(key=lambda index: place.get(index, len(place)))
+    later = 0
+    sizes = [*map(len, failed.values()), len(fresh)]
+    if at_once is not None and sum(sizes) > at_once and max(sizes) < sum(sizes):
+        # The largest first, because it is the one that keeps the places filled.
+        largest = max([*failed, ""], key=lambda state: len(failed.get(state, fresh)))
+        later = sum(sizes) - max(sizes)
+        failed = {largest: failed[largest]} if largest else {}
+        fresh = [] if largest else fresh
+    again = []
+    left = room
+    for state, views in sorted(failed.items()):
+        now = views if left is None else views[: max(0, left)]
+        later += len(views) - len(now)
+        left = None if left is None else left - len(now)
+        if now:
+            again.append(_again(picture, state, now, rules[state], history))
+    now_fresh = fresh if left is None else fresh[: max(0, left)]
+    return Decision(tuple(again), tuple(now_fresh), later + len(fresh) - len(now_fresh), given_up)
+
+
+def _groups(
+    picture: Picture, rules: Mapping[str, RetryRule], history: _History
+) -> tuple[dict[str, list[View]], list[int], dict[int, str]]:
+    """The points to submit again by class, the indices of those to submit first, and why others are given up."""
     given_up: dict[int, str] = {}
     failed: dict[str, list[View]] = {}
     fresh = []
@@ -139,19 +190,7 @@ def decide(
                 given_up[index] = why
             else:
                 failed.setdefault(state, []).append(view)
-    place = {index: number for number, index in enumerate(order)}
-    fresh.sort(key=lambda index: place.get(index, len(place)))
-    again = []
-    left = room
-    later = 0
-    for state, views in sorted(failed.items()):
-        now = views if left is None else views[: max(0, left)]
-        later += len(views) - len(now)
-        left = None if left is None else left - len(now)
-        if now:
-            again.append(_again(picture, state, now, rules[state], history))
-    now_fresh = fresh if left is None else fresh[: max(0, left)]
-    return Decision(tuple(again), tuple(now_fresh), later + len(fresh) - len(now_fresh), given_up)
+    return failed, fresh, given_up
 
 
 def _class(view: View, history: _History) -> str:
@@ -176,8 +215,9 @@ def _why_not(view: View, state: str, rule: RetryRule | None, history: _History) 
     return ""
 
 
-def _same_error(views: Sequence[View]) -> str:
+def _same_error(picture: Picture) -> str:
     """Why nothing more is submitted, where the same error ends every point; empty otherwise."""
+    views, root = picture.views, picture.run.paths.root
     if any(STATES[view.status.state].ended for view in views):
         return ""
     reasons = Counter(normalised(view.reason) for view in views if view.state == "error" and not view.active)
@@ -186,17 +226,25 @@ def _same_error(views: Sequence[View]) -> str:
             first = next(
                 view for view in views if view.state == "error" and normalised(view.reason) == reason
             )
-            return f"the same error ends every point ({count} so far): {one_line(first.reason, 300)}"
+            queued = sum(view.active for view in views)
+            rest = f". To delete the {plural(queued, 'point')} in the queue: {hint('jobs.cancel', root, anywhere=True)}"
+            return (
+                f"the same error ends every point ({count} so far): {one_line(first.reason, 300)}{rest if queued else ''}. "
+                "When it is mended, start this again after: "
+                + hint("jobs.resubmit", root, "--all-failed", anywhere=True)
+            )
     return ""
 
 
 def _again(picture: Picture, state: str, views: Sequence[View], rule: RetryRule, history: _History) -> Again:
     site = picture.run.site
     proposed: dict[int, tuple[str, str | None]] = {}
+    walltimes = {}
     for view in views:
         walltime, mem = history.asked.get(view.entry.index, (None, None))
+        walltimes[view.entry.index] = walltime or site["walltime"]
         proposed[view.entry.index] = (
             rule.more_walltime(walltime or site["walltime"]),
             rule.more_mem(mem or site["mem"]),
         )
-    return Again(state, proposed, {view.entry.index: one_line(view.reason, 500) for view in views})
+    return Again(state, proposed, {view.entry.index: one_line(view.reason, 500) for view in views}, walltimes)

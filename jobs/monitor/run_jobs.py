@@ -71,13 +71,14 @@ class RunJobs:
         rest = {number: self.ids[number] for number in self.by_hand}
         return list({**recorded, **self.others, **dict(sorted(rest.items()))}.values())
 
-    def find_by_hand(self, scheduler: Scheduler) -> None:
-        """Add the jobs in the queue that were submitted by hand for this run and have not started."""
-        waiting = scheduler.jobs_in_the_queue(TRAIN_NAME, known=self.ids)
+    def find_by_hand(self, scheduler: Scheduler) -> str:
+        """Add the jobs in the queue that are on no record of this run; returns why they are not known, if so."""
+        waiting, problem = scheduler.jobs_in_the_queue(TRAIN_NAME, known=self.ids)
         for job_id, details in waiting.items():
             number = job_number(job_id)
             if number is not None and _is_for(self.run, details):
                 self._add(number, job_id)
+        return problem
 
     def learn(self, answer: Answer) -> None:
         """Add what jobs that were submitted by hand train: PBS's answer lists all their indices."""

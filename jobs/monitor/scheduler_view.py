@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -201,9 +202,10 @@ def look(run: Run, scheduler: Scheduler | None = None, *, by_hand: bool = True) 
         unreadable = unreadable_points(run, _unreadable(views)) or unreadable
         return Picture(run, tuple(views), submissions, problem, unreadable=unreadable)
     jobs = RunJobs(run, submissions, statuses)
-    if by_hand:
-        jobs.find_by_hand(scheduler)
+    lacking = jobs.find_by_hand(scheduler) if by_hand else ""
     answer = scheduler.qstat(jobs.asked_about())
+    if lacking and not answer.problem:
+        answer = dataclasses.replace(answer, problem=lacking)
     jobs.learn(answer)
     known = {number for number, _ in answer.jobs} | answer.finished | answer.unknown
     joined = _Joined(jobs, answer, known)

@@ -166,26 +166,32 @@ class Scheduler:
         """
         return self._states(ids, ["-x", "-t"])
 
-    def jobs_in_the_queue(self, name: str, known: Container[int] = ()) -> Mapping[str, Details]:
-        """The jobs called ``name`` that have not ended, by id, without those whose number is ``known``.
+    def jobs_in_the_queue(self, name: str, known: Container[int] = ()) -> tuple[Mapping[str, Details], str]:
+        """The jobs called ``name`` that have not ended, by id, without those whose number is ``known``; and a problem.
 
-        Those that were submitted by hand are on no record. Empty where PBS has no ``qselect`` or does not answer: a job
-        that is on record is asked about by its id.
+        Those that were submitted by hand are on no record. None where PBS has no ``qselect`` or refuses it. The problem
+        says that the server could not be reached; it is empty otherwise.
         """
         if shutil.which("qselect") is None:
-            return {}
+            return {}, ""
         try:
             found = self._call(["qselect", "-N", name], again=False)
-        except (subprocess.TimeoutExpired, UserError):
-            return {}
+        except subprocess.TimeoutExpired:
+            return {}, f"qselect did not answer within {self.timeout:g} s"
+        except UserError as error:
+            return {}, str(error)
+        if found.returncode != 0 and _TRANSIENT.search(found.stderr):
+            return {}, f"qselect failed: {_words(found)}"
         ids = [
             word
             for word in found.stdout.split()
             if (number := job_number(word)) is not None and number not in known
         ]
-        details = self._states(ids, []).details
+        answer = self._states(ids, [])
         numbers = {number: one for one in ids if (number := job_number(one)) is not None}
-        return {one: details[number] for number, one in numbers.items() if number in details}
+        return {
+            one: answer.details[number] for number, one in numbers.items() if number in answer.details
+        }, answer.problem
 
     def _states(self, ids: Sequence[str], options: Sequence[str]) -> Answer:
         """What PBS says about ``ids``; those that a call leaves out are asked about alone."""

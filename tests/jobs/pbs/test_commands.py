@@ -230,17 +230,26 @@ def test_jobs_in_the_queue_are_found_by_their_name(pbs, script, tmp_path, first_
         scheduler.qsub(["-N", name, "-v", f"RUN_DIR=/runs/{name}", script], tmp_path)
     pbs.finish(3)
     pbs.set(first_only=first_only)
-    found = scheduler.jobs_in_the_queue("a")
+    found, problem = scheduler.jobs_in_the_queue("a")
+    assert problem == ""
     assert {one: details.run_directory for one, details in found.items()} == {
         "1.pbshost": "/runs/a",
         "4.pbshost": "/runs/a",
     }
-    assert list(scheduler.jobs_in_the_queue("a", known={1})) == ["4.pbshost"]
+    assert list(scheduler.jobs_in_the_queue("a", known={1})[0]) == ["4.pbshost"]
 
 
 def test_a_qselect_that_fails_finds_nothing(pbs):
     pbs.trouble("qselect", {"code": 1, "stderr": "no\n"})
-    assert Scheduler().jobs_in_the_queue("a") == {}
+    assert Scheduler().jobs_in_the_queue("a") == ({}, "")
+
+
+def test_a_qselect_that_does_not_reach_the_server_is_a_problem(pbs):
+    """What was submitted by hand is unknown then, and must not be submitted again."""
+    pbs.trouble("qselect", {"code": 1, "stderr": "Connection refused\nqselect: cannot connect to server x\n"})
+    assert "cannot connect" in Scheduler().jobs_in_the_queue("a")[1]
+    pbs.trouble("qselect", {"sleep": 30})
+    assert "did not answer" in Scheduler(timeout=0.5).jobs_in_the_queue("a")[1]
 
 
 def test_deleting_what_has_ended_is_no_failure_and_any_other_refusal_is(pbs, script, tmp_path):

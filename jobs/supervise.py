@@ -264,7 +264,9 @@ class Supervisor:
         if newest <= _changed(run.paths.summary):
             return False
         tried = [one for one in reversed(record.earlier) if not one.jobs]
-        tried = [one for one in tried if one.kind == KIND and _time(one.made) > newest]
+        tried = [
+            one for one in tried if one.kind == KIND and _time(one.made) >= int(newest)
+        ]  # on record in whole seconds
         if len(tried) >= COLLECTS:
             self.log.once(
                 f"{plural(len(tried), 'job')} that collect ended without a summary: see "

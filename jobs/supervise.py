@@ -6,8 +6,8 @@ as retry: of the site block says: how often, and with how much more walltime or 
 same error comes again, and submits nothing more when the same error ends every point. It asks the scheduler at most
 once a minute. What it did is in RUN/supervise.log. All that it knows is in the run directory: if it was killed, start
 it again. It ends when jobs.cancel was called for the run. Exit codes: 0 every point has a result (with --once: the step
-was made), 3 it has ended, and some points have none, 2 bad arguments or no usable run, 5 PBS refuses everything (with --once: or did not answer),
-6 another one supervises this run, 130 interrupted by Ctrl-C: the jobs go on.
+was made), 3 it has ended, and some points have none, 2 bad arguments or no usable run, 5 PBS refuses everything (with
+--once: or did not answer), 6 another one supervises this run, 130 interrupted by Ctrl-C: the jobs go on.
 """
 
 from __future__ import annotations
@@ -42,12 +42,8 @@ from jobs.submit import array_limit, check_max_running, predict
 
 LEAST_INTERVAL = 60.0  # sites ask for at most one query a minute
 INTERVAL = 120.0
-FAILURES = (
-    30  # steps in a row that could not be made, an hour: grid.yaml is wrong, or the run cannot be written
-)
-COLLECTS = (
-    2  # jobs that collect after the newest result; if none leaves a summary, another one will not either
-)
+FAILURES = 30  # steps in a row that could not be made, an hour: grid.yaml is wrong, or RUN cannot be written
+COLLECTS = 2  # jobs that collect after the newest result; if none leaves a summary, another will not either
 TOO_MUCH = "violates queue"  # PBS's words for a request that the queue does not allow
 REFUSALS = 3  # steps in a row in which PBS refused, with nothing in the queue: somebody must look
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -139,11 +139,17 @@ class Picture:
         if self.answer is None:
             return ()
         counts = Counter(array_id(view.job_id) for view in self.views if view.state == QUEUED)
+        letters: dict[int, set[str]] = {}
+        for (number, index), sub_job in self.answer.jobs.items():
+            if index is None or sub_job.waits:
+                letters.setdefault(number, set()).add(sub_job.state)
         found = []
         for number, job_id in sorted(self.ids.items()):
             points = counts[array_id(job_id)]
             if points:
-                found.append(self._waiting(number, job_id, points, self.answer))
+                found.append(
+                    _waiting(job_id, points, self.answer.details.get(number), letters.get(number, set()))
+                )
         for collect in (one.collect for one in self.submissions if one.collect is not None):
             own = job_number(collect.id)
             if own is None:
@@ -151,29 +157,25 @@ class Picture:
             job = self.answer.jobs.get((own, None))
             details = self.answer.details.get(own, Details())
             if job is not None and job.waits and (details.can_never_run or set(details.hold) & {"u", "o"}):
-                found.append(self._waiting(own, collect.id, 0, self.answer))
+                found.append(_waiting(collect.id, 0, details, {job.state}))
         return tuple(found)
 
-    @staticmethod
-    def _waiting(number: int, job_id: str, points: int, answer: Answer) -> Waiting:
-        details = answer.details.get(number, Details())
-        whole = answer.jobs.get((number, None))
-        letters = {whole.state} if whole is not None else set()
-        letters |= {
-            job.state for (one, index), job in answer.jobs.items() if one == number and job.waits and index
-        }
-        state = next((_WAITS_AS[letter] for letter in ("H", "S", "W", "T", "M") if letter in letters), QUEUED)
-        # The comment of an array that has begun says when: that is no reason why the others wait.
-        began = details.comment.startswith(("Job Array Began", "Job run at"))
-        return Waiting(
-            id=job_id,
-            state=state,
-            points=points,
-            reason="" if began else details.comment,
-            since=details.since,
-            start=details.start,
-            never=details.can_never_run,
-        )
+
+def _waiting(job_id: str, points: int, details: Details | None, letters: Collection[str]) -> Waiting:
+    """``letters``: the states of the job as a whole and of its sub-jobs that wait."""
+    details = details or Details()
+    state = next((_WAITS_AS[letter] for letter in ("H", "S", "W", "T", "M") if letter in letters), QUEUED)
+    # The comment of an array that has begun says when: that is no reason why the others wait.
+    began = details.comment.startswith(("Job Array Began", "Job run at"))
+    return Waiting(
+        id=job_id,
+        state=state,
+        points=points,
+        reason="" if began else details.comment,
+        since=details.since,
+        start=details.start,
+        never=details.can_never_run,
+    )
 
 
 def look(run: Run, scheduler: Scheduler | None = None, *, by_hand: bool = True) -> Picture:

@@ -21,7 +21,7 @@ from jobs.common.schema import Requested
 from jobs.common.units import plural
 from jobs.grid.settings import SITE
 from jobs.grid.sites import gpu_resources
-from jobs.monitor.changing import change_of, look_at_all
+from jobs.monitor.changing import change_of, look_at_all, whose
 from jobs.monitor.scheduler_view import Picture
 from jobs.pbs.arrays import shares
 from jobs.pbs.commands import Scheduler
@@ -134,7 +134,7 @@ def _command(arguments: argparse.Namespace) -> int:
         picture = look_at_all(run, scheduler)
         alterations = plan(picture, wanted)
         if not alterations:
-            print(f"{run.paths.root}: no job to change: none of its jobs waits or runs")
+            print(f"{run.paths.root}: no job to change: {_why_none(picture, wanted)}")
             return OK
         refused, changed = [], []
         for one in alterations:
@@ -159,7 +159,7 @@ def _command(arguments: argparse.Namespace) -> int:
         )
     if refused:
         raise UserError(
-            f"{run.paths.root}: PBS refused {len(refused)} of {len(alterations)} changes: {'; '.join(refused)}. "
+            f"{run.paths.root}: PBS refused {len(refused)} of {len(alterations)} changes: {'; '.join(refused)}{whose(refused)}. "
             f"See the jobs: {hint('jobs.status', run.paths.root, '--live')}",
             exit_code=SCHEDULER,
         )
@@ -178,9 +178,30 @@ def _requested_now(picture: Picture, changed: list[Alteration], wanted: Wanted) 
     return found
 
 
+def _why_none(picture: Picture, wanted: Wanted) -> str:
+    """Why no job can be changed as it is wanted."""
+    if not picture.active_jobs():
+        return "none of its jobs waits or runs"
+    if wanted.walltime is None and wanted.mem is None:
+        return (
+            "its jobs are no job arrays, and PBS limits only the sub-jobs of an array. Let jobs.supervise submit them "
+            "with --max-running, which has no more of them in the queue"
+        )
+    return "all its points that have not ended run already, and PBS lets them keep what they requested"
+
+
 def _say_what_was_done(changed: list[Alteration], wanted: Wanted) -> None:
     waiting = sum(one.waiting for one in changed)
     print(f"changed: {plural(len(changed), 'job')}")
+    arrays = sum(is_array(one.id) for one in changed)
+    if wanted.max_running is not None and arrays > wanted.max_running:
+        print(
+            f"note: PBS runs at least 1 sub-job of each array, and there are {arrays}: {arrays} may run at a time"
+        )
+    if wanted.max_running is not None and arrays < len(changed):
+        print(
+            f"note: {plural(len(changed) - arrays, 'job')} that are no arrays, whose number PBS does not limit"
+        )
     if wanted.walltime is not None or wanted.mem is not None:
         print(
             f"the new request is for {plural(waiting, 'point')} that had not started; those that run keep theirs. "

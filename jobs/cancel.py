@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.common.errors import OK, SCHEDULER, UserError, run_command
+from jobs.common.errors import OK, SCHEDULER, UserError, one_line, run_command
 from jobs.common.hints import hint, hint_lines
 from jobs.common.units import plural
-from jobs.monitor.changing import active_probes, change_of, look_at_all
+from jobs.monitor.changing import active_probes, change_of, look_at_all, whose
 from jobs.monitor.scheduler_view import Picture, View
 from jobs.monitor.summary import describe
 from jobs.pbs.commands import Scheduler
@@ -50,18 +50,23 @@ def plan(picture: Picture, indices: str | None, probes: Sequence[str] = ()) -> D
     return Deletion(tuple(view.job_id for view in views), views)
 
 
-def delete(ids: Sequence[str], scheduler: Scheduler) -> tuple[list[tuple[str, ...]], list[str]]:
-    """Call ``qdel`` for ``ids``; the commands, and what PBS refused."""
+def delete(
+    ids: Sequence[str], scheduler: Scheduler
+) -> tuple[list[tuple[str, ...]], list[str], tuple[str, ...]]:
+    """Call ``qdel`` for ``ids``; the commands, what PBS refused, and the ids of the jobs that it did not delete."""
     commands: list[tuple[str, ...]] = []
     refused = []
+    kept: list[str] = []
     rest = list(ids)
     while rest:
         part, rest = rest[:AT_ONCE], rest[AT_ONCE:]
         commands.append(("qdel", *part))
         problem = scheduler.qdel(part)
         if problem:
-            refused.append(problem)
-    return commands, refused
+            refused.append(one_line(problem, 500))
+            named = [one for one in part if one in problem.split()]
+            kept += named or part
+    return commands, refused, tuple(kept)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,14 +104,14 @@ def _command(arguments: argparse.Namespace) -> int:
             for start in range(0, len(deletion.ids), AT_ONCE):
                 print(shell_line("qdel", deletion.ids[start : start + AT_ONCE]))
             return OK
-        commands, refused = delete(deletion.ids, scheduler)
+        commands, refused, kept = delete(deletion.ids, scheduler)
         for command in commands:
             print(shell_line(command[0], command[1:]))
         record.add_change(
             change_of(
                 picture,
                 "cancel",
-                ids=deletion.ids,
+                ids=[one for one in deletion.ids if one not in kept],
                 commands=commands,
                 refused=refused,
                 indices=arguments.indices or "",
@@ -117,7 +122,8 @@ def _command(arguments: argparse.Namespace) -> int:
         return OK
     if refused:
         raise UserError(
-            f"{run.paths.root}: PBS refused to delete some jobs: {'; '.join(refused)}. The others were deleted. "
+            f"{run.paths.root}: PBS refused to delete {len(kept)} of {plural(len(deletion.ids), 'job')}: "
+            f"{'; '.join(refused)}{whose(refused)}. {'The others were deleted. ' if len(kept) < len(deletion.ids) else ''}"
             f"See what is left: {hint('jobs.status', run.paths.root, '--live')}",
             exit_code=SCHEDULER,
         )

@@ -12,14 +12,12 @@ from typing import Any
 
 import msgspec
 
-from jobs.common.states import STATES
+from jobs.common.states import FAILED
 from jobs.common.units import clock
 from jobs.grid.sites import seconds, size_mb
 
 MOST_TIMES, LARGEST_FACTOR = 100, 10.0
-CLASSES = tuple(
-    name for name, state in STATES.items() if not state.ended and name not in ("waiting", "running")
-)
+CLASSES = FAILED
 EXPECTED = (
     f"classes ({', '.join(CLASSES)}), each with a number of times or a block such as "
     '{times: 2, walltime: x1.5, walltime_up_to: "24:00:00"}, where mem and mem_up_to work like walltime'

@@ -35,6 +35,13 @@ def active_probes(record: Submissions, scheduler: Scheduler) -> tuple[list[str],
     return [one for one, job in jobs.items() if job is not None and not job.ended], answer.problem
 
 
+def whose(refused: Sequence[str]) -> str:
+    """What to add to PBS's words where it refuses because of who asks; empty otherwise."""
+    if "unauthorized" in " ".join(refused).lower():
+        return " (only the user who submitted a job can change or delete it)"
+    return ""
+
+
 def change_of(
     picture: Picture,
     kind: str,

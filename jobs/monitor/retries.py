@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from jobs.common.errors import one_line
 from jobs.common.hints import hint
 from jobs.common.schema import Change, Submission
-from jobs.common.states import STATES
+from jobs.common.states import STATES, UNREADABLE
 from jobs.common.units import plural
 from jobs.grid.retry import RetryRule
 from jobs.monitor.scheduler_view import QUEUED, Picture, View
@@ -95,7 +95,9 @@ class _History:
                     self.asked[index] = asked.walltime, asked.mem
         # A submission without jobs was stopped before qsub, or only collects.
         count = max((one.number for one in submissions if one.jobs), default=0)
-        whole = [change for change in changes if change.kind == "cancel" and not change.indices]
+        # Where PBS refused everything, for example to another user, nothing was cancelled.
+        changes = [one for one in changes if one.kind == "cancel" and (one.ids or not one.refused)]
+        whole = [change for change in changes if not change.indices]
         self.stopped_by = whole[-1] if whole and whole[-1].after >= count else None
         self.cancelled = {
             index: whole[-1] for index, number in self.newest.items() if whole and number <= whole[-1].after
@@ -103,7 +105,7 @@ class _History:
         self.cancelled |= {
             index: change
             for change in changes
-            if change.kind == "cancel" and change.indices
+            if change.indices
             for index in parse_indices(change.indices)
             if self.newest.get(index, 0) <= change.after
         }
@@ -206,6 +208,8 @@ def _why_not(view: View, state: str, rule: RetryRule | None, history: _History) 
     done = history.retries[index, state]
     if state == "running":
         return "running, and not by a job of this run"
+    if state == UNREADABLE:
+        return one_line(view.reason, 300)
     if rule is None or rule.times == 0:
         return f"{state}: the site block does not retry this class"
     if state == "error" and done and normalised(view.reason) == normalised(history.reasons.get(index, "")):

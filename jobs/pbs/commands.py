@@ -229,7 +229,10 @@ class Scheduler:
         return replace(parse_qstat(answer.stdout, answer.stderr, answer.returncode), history=history)
 
     def qdel(self, ids: Sequence[str]) -> str:
-        """Delete jobs or sub-jobs; returns why that failed, empty if it did not. One that has ended is no failure."""
+        """Delete jobs or sub-jobs; returns why that failed, empty if it did not. One that has ended is no failure.
+
+        Of several, PBS names each one that it refuses at the end of a line, and deletes the others.
+        """
         try:
             answer = self._call(["qdel", *ids])
         except subprocess.TimeoutExpired:
@@ -237,4 +240,4 @@ class Scheduler:
         lines = [line for line in answer.stderr.splitlines() if line.strip() and not _GONE.search(line)]
         if answer.returncode == 0 or (not lines and answer.stderr.strip()):
             return ""
-        return _words(answer) if not lines else one_line(" ".join(lines), 500)
+        return _words(answer) if not lines else one_line(" ".join(lines), 100 * len(lines) + 500)

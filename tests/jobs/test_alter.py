@@ -69,6 +69,30 @@ def test_without_a_job_in_the_queue_there_is_nothing_to_change(run, submitted, c
     assert "no job to change" in capsys.readouterr().out
 
 
+def test_jobs_that_are_no_arrays_have_no_limit_that_can_be_changed(run, pbs, capsys):  # noqa: F811
+    with run.paths.grid.open("a") as grid:
+        grid.write("\nsite: {job_arrays: false}\n")
+    submit.main([str(run.paths.root)])
+    assert alter.main([str(run.paths.root), "--max-running", "4"]) == 0
+    assert "its jobs are no job arrays" in capsys.readouterr().out
+    assert alter.main([str(run.paths.root), "--walltime", "06:00:00"]) == 0
+    assert len(pbs.calls("qalter")) == 12
+
+
+def test_points_that_all_run_keep_what_they_requested(run, submitted, capsys):  # noqa: F811
+    for index in range(1, 13):
+        submitted.sub_job(1, index, job_state="R", run_count=1)
+    assert alter.main([str(run.paths.root), "--walltime", "06:00:00"]) == 0
+    assert "have not ended run already" in capsys.readouterr().out
+
+
+def test_a_limit_below_the_number_of_arrays_is_said_to_be_none(run, pbs, capsys):  # noqa: F811
+    pbs.set(limit=4)
+    submit.main([str(run.paths.root)])
+    assert alter.main([str(run.paths.root), "--max-running", "2"]) == 0
+    assert "there are 3: 3 may run at a time" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

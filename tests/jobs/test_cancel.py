@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs import cancel, resubmit, submit
+from jobs import cancel, resubmit, submit, supervise
 from jobs.common.records import read_record
 from tests.jobs.test_submit import give_result, give_state, run  # noqa: F401 - the fixture
 
@@ -86,3 +86,20 @@ def test_a_job_that_ended_meanwhile_is_no_failure(run, submitted):  # noqa: F811
 def test_an_index_that_the_run_does_not_have_is_refused(run, pbs, capsys):  # noqa: F811
     assert cancel.main([str(run.paths.root), "--indices", "99"]) == 2
     assert "no point 99" in capsys.readouterr().err
+
+
+def test_what_pbs_refuses_to_delete_is_counted_and_is_not_cancelled(run, submitted, capsys):  # noqa: F811
+    """Another user's jobs: nothing was cancelled, so that jobs.supervise goes on."""
+    lines = "".join(f"qdel: Unauthorized Request {one}\n" for one in ("2.pbshost", "1[].pbshost"))
+    submitted.trouble("qdel", {"code": 159, "stderr": lines})
+    assert cancel.main([str(run.paths.root)]) == 5
+    said = capsys.readouterr().err
+    assert "refused to delete 2 of 2 jobs" in said and "others" not in said and "only the user who" in said
+    assert supervise.main([str(run.paths.root), "--once"]) == 0
+    assert "cancelled" not in run.paths.supervisor_log.read_text()
+    submitted.trouble("qdel", {"code": 159, "stderr": "qdel: Unauthorized Request 2.pbshost\n"})
+    assert cancel.main([str(run.paths.root)]) == 5
+    assert "refused to delete 1 of 2 jobs" in (said := capsys.readouterr().err) and "The others were" in said
+    changes = read_record(run.paths.submissions)["changes"]
+    assert [change["ids"] for change in changes] == [[], ["1[].pbshost"]]
+    assert supervise.main([str(run.paths.root), "--once"]) == 3

@@ -113,3 +113,8 @@ def test_what_was_cancelled_stays_so_until_a_person_submits_it(run):  # noqa: F8
 def test_reasons_are_compared_without_what_differs_between_attempts():
     assert normalised("killed 0x7f3 at /a/b.py:12") == normalised("killed 0x99 at /c/d.py:7")
     assert normalised("OSError") != normalised("ValueError")
+
+
+def test_what_cannot_be_read_is_given_up_with_the_reason(run):  # noqa: F811
+    decision = decide(picture(run, {1: ("unreadable", "permission denied")}, submitted(1, "1-3")), (), RULES)
+    assert decision.given_up == {1: "permission denied"} and not decision.submits

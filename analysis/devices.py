@@ -25,7 +25,8 @@ def device_caution(frame: pd.DataFrame, root: Path | None) -> Caution | None:
     """
     if "device" not in frame:
         return None
-    known = frame[frame["device"].map(lambda device: isinstance(device, str) and device != "")]
+    recorded = frame["device"].map(lambda device: isinstance(device, str) and device != "")
+    known = frame[recorded.astype(bool)]  # without a row, pandas would take the mask for names of columns
     counts = known["device"].value_counts()
     unused = _without_their_gpu(known[known["device"] == CPU], root)
     parts = []

@@ -28,6 +28,7 @@ def test_one_device_needs_no_word(tmp_path):
     assert device_caution(frame, tmp_path / "run") is None
     assert "devices" not in found_in(tmp_path, content())
     assert device_caution(frame.drop(columns="device"), None) is None
+    assert device_caution(frame[:0], tmp_path / "run") is None
 
 
 def test_different_devices_are_counted_in_the_first_part_of_the_report(tmp_path):

@@ -26,7 +26,7 @@ from jobs.pbs.job_paths import check_paths
 from jobs.pbs.qsub_arguments import by_hand
 from jobs.run.create import make_run
 from jobs.run.known import remember
-from jobs.run.sharing import umask_for
+from jobs.run.sharing import umask_for, umask_for_new
 
 
 def _refused_by_pbs(root: Path, site: Mapping[str, Any]) -> str:
@@ -68,7 +68,12 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.explain:
             print(explain(config))
             return 0
-        os.umask(umask_for(arguments.run_dir or Path.cwd() / "run", config.site["umask"]))
+        umask = config.site["umask"]
+        os.umask(
+            umask_for_new(Path.cwd(), umask)
+            if arguments.run_dir is None
+            else umask_for(arguments.run_dir, umask)
+        )
         refused = _refused_by_pbs(arguments.run_dir or Path.cwd(), config.site)
         if refused:
             print(f"note: it cannot be submitted to PBS: {refused}", flush=True)

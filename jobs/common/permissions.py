@@ -38,7 +38,10 @@ def denied_part(path: Path, *, write: bool = False) -> Path | None:
 
     With ``write``: what denies writing it; of a file that does not exist, its folder.
     """
-    path = path.absolute()
+    try:
+        path = path.absolute()
+    except OSError:  # the working directory was removed
+        return None
     for folder in reversed(path.parents):
         if not os.access(folder, os.X_OK):
             # It may be gone, and then it denies nothing.

@@ -136,6 +136,9 @@ class LockedSubmissions:
     def _write(self, record: Submissions) -> None:
         try:
             write(self.path, record)
+        except PermissionError as error:
+            place = Path(error.filename or self.path)
+            raise UserError(denied(error, place, whole=self.path.parent)) from error
         except OSError as error:
             raise UserError(f"{self.path} cannot be written ({_reason(error)})") from error
         self.record = record

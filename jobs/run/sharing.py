@@ -54,20 +54,31 @@ def umask_of(run: Run) -> int:
 def umask_for(root: Path, written: str | None) -> int:
     """The umask for what is written into the run directory ``root``, which need not exist yet.
 
-    ``written`` is ``umask`` of the site block. Without it: what the mode of ``root`` forbids others. A new run in a
-    folder with the set-group-ID bit that its group may write is the group's, too; elsewhere the user's own umask counts.
+    ``written`` is ``umask`` of the site block. Without it: what the mode of ``root`` forbids others, and for a new run
+    :func:`umask_for_new`.
 
     >>> umask_for(Path("/"), "0027") == 0o027
     True
     """
+    if written is None:
+        with contextlib.suppress(OSError):
+            return ~stat.S_IMODE(root.stat().st_mode) & 0o777 & ~_OWNER
+    return umask_for_new(root.absolute().parent, written)
+
+
+def umask_for_new(parent: Path, written: str | None) -> int:
+    """The umask for a new run in the folder ``parent``, which need not exist yet.
+
+    Without ``written``: in a folder with the set-group-ID bit that its group may write, the run is the group's, too;
+    elsewhere the user's own umask counts.
+    """
     if written is not None:
         return int(written, 8)
-    with contextlib.suppress(OSError):
-        return ~stat.S_IMODE(root.stat().st_mode) & 0o777 & ~_OWNER
     own = os.umask(0o077)
     os.umask(own)
     own &= ~_OWNER
-    for folder in root.absolute().parents:
+    parent = parent.absolute()
+    for folder in (parent, *parent.parents):
         with contextlib.suppress(OSError):
             mode = folder.stat().st_mode
             shared = mode & stat.S_ISGID and mode & stat.S_IWGRP

@@ -19,7 +19,8 @@ NOBODY = 65534
 READERS = {"status", "status --live", "collect"}
 TRAINERS = {"resubmit", "submit", "local"}
 COSTS = {"submit --estimate"}
-ALL = READERS | TRAINERS | COSTS | {"analyze", "probe", "make_grid", "run_point"}
+MANAGERS = {"cancel", "alter", "supervise"}
+ALL = READERS | TRAINERS | COSTS | MANAGERS | {"analyze", "probe", "make_grid", "run_point"}
 LOOKS = READERS | TRAINERS  # at every point
 QUEUED = LOOKS - {"status --live"}  # of the points without a result the scheduler says that they are queued
 
@@ -33,9 +34,9 @@ UNREADABLE = {
     "run/data": TRAINERS | {"probe"},  # a sub-job's point ends as error, with the same sentence
     "run/data/pack.json": TRAINERS | {"probe"},
     "run/logs": LOOKS - {"collect"} | {"probe"},
-    "run/submissions.json": LOOKS - {"collect", "local"},
+    "run/submissions.json": LOOKS - {"collect", "local"} | MANAGERS,
     "run/probe.json": COSTS | {"probe"},
-    "run/.submit.lock": TRAINERS - {"local"},
+    "run/.submit.lock": TRAINERS - {"local"} | MANAGERS,
     "run/.make_grid.lock": {"make_grid"},
     "run/hyperparameter_summary.csv": {"analyze"},
     "run/analysis": set(),
@@ -52,9 +53,9 @@ UNREADABLE = {
     f"{SIX}/state/quarantine": QUEUED,
 }
 UNWRITABLE = {
-    "run": TRAINERS | {"collect", "probe", "make_grid"},
+    "run": TRAINERS | MANAGERS | {"collect", "probe", "make_grid"},
     "run/logs": TRAINERS | {"probe"},
-    "run/.submit.lock": TRAINERS - {"local"},
+    "run/.submit.lock": TRAINERS - {"local"} | MANAGERS,
     "run/.make_grid.lock": {"make_grid"},
     "run/index.csv": set(),  # it is replaced, not changed
     f"{TWO}/state": {"run_point"},
@@ -175,3 +176,9 @@ def test_the_owner_is_asked_for_what_is_missing(tmp_path, monkeypatch):
     assert "chmod -R o+rwX" in how_to_allow(run / "state", whole=run)
     assert "copy the run to a folder of yours" in how_to_allow(run / "state", whole=run)
     assert "although the mode allows it" in how_to_allow(run)
+
+
+def test_a_removed_working_directory_does_not_hide_the_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert denied_part(Path("run")) is None and "ask its owner" in how_to_allow(Path("run"))

@@ -11,9 +11,10 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -21,14 +22,16 @@ import analyze
 import collect
 import make_grid
 import run_point
-from jobs import local, probe, resubmit, status, submit, verify
+from jobs import alter, cancel, local, probe, resubmit, status, submit, supervise, verify
 from jobs.common.records import write
 from jobs.common.schema import ClaimRecord, Measurement
 from jobs.common.states import STATES
 from jobs.cost.measurements import kind, write_probe
+from jobs.pbs.commands import Scheduler
 from jobs.point.attempt import run_point as attempt
 from jobs.point.claim import identity
 from jobs.run.index import Entry, Run, read_run
+from tests import standin_pbs
 from tests.conftest import TINY, write_images
 from tests.faults import stand_in
 from tests.jobs.test_submit import give_result, give_state
@@ -79,6 +82,9 @@ def commands(folder: Path) -> dict[str, Callable[[], int]]:
         "resubmit": lambda: resubmit.main([root]),
         "submit": lambda: submit.main([root, "--force"]),
         "submit --estimate": lambda: submit.main([root, "--estimate"]),
+        "cancel": lambda: cancel.main([root]),
+        "alter": lambda: alter.main([root, "--max-running", "1"]),
+        "supervise": lambda: supervise.main([root, "--once"]),
         "local": lambda: local.main([root]),
         "probe": lambda: probe.main([root]),
         "make_grid": lambda: make_grid.main([str(folder / "grid.yaml"), "--run-dir", root]),
@@ -100,9 +106,12 @@ def tried(command: Callable[[], int]) -> tuple[int | str, str, str]:
 
 
 @contextlib.contextmanager
-def idle() -> Iterator[None]:
+def idle(pbs: StandIn) -> Iterator[None]:
     """Train nothing, and take no time."""
     with (
+        mock.patch.object(
+            Scheduler, "_call", lambda _, *command, **options: _called(pbs, *command, **options)
+        ),
         mock.patch.object(local, "run_local", return_value=True),
         mock.patch.object(probe, "measure", _measured),
         mock.patch.object(run_point, "train_in_process", _here),
@@ -113,6 +122,21 @@ def idle() -> Iterator[None]:
         mock.patch("analysis.report.report.findings", side_effect=_Reached),
     ):
         yield
+
+
+def _called(
+    pbs: StandIn, command: Sequence[str], folder: Path | None = None, **_: object
+) -> subprocess.CompletedProcess[str]:
+    """A command of PBS in this process: a process for each would take most of the time."""
+    out, err = io.StringIO(), io.StringIO()
+    here = Path.cwd()
+    os.chdir(folder or here)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = standin_pbs.main(pbs.home, command[0], list(command[1:]))
+    finally:
+        os.chdir(here)
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
 
 class _Reached(Exception):
@@ -131,7 +155,8 @@ def _here(run: Run, entry: Entry, **options: bool) -> int:
 def main() -> None:
     """Try all commands at each place, and print what came of it."""
     folder, mode = Path(sys.argv[1]), {"unreadable": 0o000, "unwritable": 0o555}[sys.argv[2]]
-    os.environ["PATH"] = f"{StandIn(folder / 'pbs').bin}{os.pathsep}{os.environ['PATH']}"
+    pbs = StandIn(folder / "pbs")
+    os.environ["PATH"] = f"{pbs.bin}{os.pathsep}{os.environ['PATH']}"
     os.chdir(folder)
     stand_in.install()
     found = []
@@ -139,7 +164,8 @@ def main() -> None:
         summary = made(folder).paths.summary
         shutil.copytree(folder / "run", folder / "kept", symlinks=True)
         before = summary.read_bytes()
-        with idle():
+        jobs = pbs.load()
+        with idle(pbs):
             for place in (folder / name for name in sys.argv[3:]):
                 for name, command in commands(folder).items():
                     was = place.stat().st_mode
@@ -155,6 +181,7 @@ def main() -> None:
                         "out": out,
                     }
                     found.append({**trial, "err": err, "kept": summary.read_bytes() == before})
+                    pbs.save(jobs)
                     shutil.rmtree(folder / "run")
                     shutil.copytree(folder / "kept", folder / "run", symlinks=True)
     json.dump(found, sys.stdout)

@@ -116,6 +116,16 @@ def made_by(project, umask, of_user):
     return open_run(project / "run")
 
 
+def test_a_run_without_a_name_is_the_groups_whatever_else_is_in_the_folder(project, umask, monkeypatch):
+    project.chmod(0o2770)
+    monkeypatch.chdir(project)
+    (project / "run").mkdir(mode=0o700)
+    umask(0o077)
+    assert make_grid.main([]) == 0
+    (made,) = project.glob("hyperparameter_optimization_*")
+    assert mode(made) & 0o777 == 0o770 and mode(made / "index.csv") == 0o660
+
+
 def everything_below(root: Path) -> dict[str, int]:
     return {path.relative_to(root).as_posix(): mode(path) for path in (root, *root.rglob("*"))}
 

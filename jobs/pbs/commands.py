@@ -57,6 +57,7 @@ class Scheduler:
         self.timeout = timeout
         self.pauses = tuple(pauses)
         self.queries = 0
+        self._over = Answer({})  # what PBS said about jobs that have ended: that does not change
 
     def _call(
         self, command: Sequence[str], folder: Path | None = None, *, again: bool = True
@@ -162,9 +163,16 @@ class Scheduler:
 
         Some versions of PBS answer such a call for its first job only. A job without an answer is asked about again,
         alone; if there is still none, that is a problem, and the job's state is unknown. A server that keeps no history
-        of finished jobs refuses ``-x``. A call without ``-x`` follows then.
+        of finished jobs refuses ``-x``. A call without ``-x`` follows then. What has ended is asked about once: a run
+        that goes on for weeks has many jobs.
         """
-        return self._states(ids, ["-x", "-t"])
+        numbers = {one: job_number(one) for one in ids}
+        over = self._over.only({number for number in numbers.values() if number is not None})
+        rest = [one for one, number in numbers.items() if number is None or not over.knows(number)]
+        answer = self._states(rest, ["-x", "-t"])
+        ended = {number for (number, index), job in answer.jobs.items() if index is None and job.ended}
+        self._over = self._over.and_also(answer.only(ended))
+        return answer.and_also(over)
 
     def jobs_in_the_queue(self, name: str, known: Container[int] = ()) -> tuple[Mapping[str, Details], str]:
         """The jobs called ``name`` that have not ended, by id, without those whose number is ``known``; and a problem.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -99,6 +99,15 @@ class Answer:
             or number in self.finished
             or number in self.unknown
             or any(known == number for known, _ in self.jobs)
+        )
+
+    def only(self, numbers: Collection[int]) -> Answer:
+        """What this answer says about the jobs with these numbers and their sub-jobs."""
+        return Answer(
+            {key: job for key, job in self.jobs.items() if key[0] in numbers},
+            finished=self.finished & frozenset(numbers),
+            unknown=self.unknown & frozenset(numbers),
+            details={number: one for number, one in self.details.items() if number in numbers},
         )
 
     def and_also(self, other: Answer) -> Answer:

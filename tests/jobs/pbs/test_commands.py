@@ -224,6 +224,23 @@ def test_without_history_each_job_is_asked_about_without_x(pbs, script, tmp_path
 
 
 @pytest.mark.parametrize("first_only", [False, True])
+def test_a_job_that_has_ended_is_asked_about_once(pbs, script, tmp_path, first_only):
+    scheduler = Scheduler()
+    ids = [scheduler.qsub(["-J", "1-2", script], tmp_path) for _ in range(3)]
+    pbs.set(first_only=first_only)
+    pbs.finish(1)
+    pbs.sub_job(1, 2, Exit_status=-29)
+    first = scheduler.qstat(ids)
+    before = len(pbs.calls("qstat"))
+    second = scheduler.qstat(ids)
+    assert second == first and second.jobs[1, 2].exit_status == -29 and second.details == first.details
+    assert not any("1[].pbshost" in call for call in pbs.calls("qstat")[before:])
+    pbs.finish(2)
+    assert scheduler.qstat(ids).jobs[2, None].ended
+    assert set(scheduler.qstat(ids[1:]).jobs) == {(2, None), (2, 1), (2, 2), (3, None), (3, 1), (3, 2)}
+
+
+@pytest.mark.parametrize("first_only", [False, True])
 def test_jobs_in_the_queue_are_found_by_their_name(pbs, script, tmp_path, first_only):
     scheduler = Scheduler()
     for name in ("a", "b", "a", "a"):

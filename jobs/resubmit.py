@@ -204,6 +204,12 @@ def _command(arguments: argparse.Namespace) -> int:
     ids = ", ".join(job.id for job in submission.jobs)
     collect = submission.collect.id if submission.collect is not None else ""
     print(f"\n{plural(len(prepared.views), 'point')} submitted as {ids}; collected by {collect}")
+    limit = arguments.max_running or run.site["max_running"]
+    if limit is not None and prepared.active:
+        print(
+            f"note: {', '.join(prepared.active)} still run beside them, and PBS limits each array by itself. For {limit} of all "
+            f"together: {hint('jobs.alter', arguments.run, '--max-running', str(limit))}"
+        )
     return OK
 
 

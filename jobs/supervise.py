@@ -148,8 +148,12 @@ class Supervisor:
         waiting = waiting_collect(picture)
         if decision.submits:
             refused = self._submit(picture, record, decision, waiting)
-            idle = not any(view.active for view in picture.views)
-            return Step(refused=refused if idle else "")
+            if not refused or any(view.active for view in picture.views):
+                return Step()
+            # What there is must not wait for points that PBS never takes.
+            if self._not_collected(picture, record):
+                self._collect(picture.run, record)
+            return Step(refused=refused)
         if any(view.active for view in picture.views) or decision.later:
             return Step()
         if self._not_collected(picture, record):

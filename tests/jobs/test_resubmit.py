@@ -195,3 +195,13 @@ def test_resubmit_goes_ahead_without_the_scheduler_only_if_told_to(run, pbs, mon
     pbs.trouble("qstat", *[{"code": 255, "stderr": "qstat: cannot connect\n"}] * 4)
     assert resubmit.main([str(run.paths.root), "--force"]) == 0
     assert len(pbs.calls("qsub")) == before + 2
+
+
+def test_a_limit_of_running_sub_jobs_is_for_each_array_and_that_is_said(run, pbs, capsys):  # noqa: F811
+    submit.main([str(run.paths.root)])
+    give_state(run, 12, "timeout", job_id="1[12].pbshost")
+    pbs.sub_job(1, 12, job_state="X", run_count=1, Exit_status=0)
+    assert resubmit.main([str(run.paths.root), "--max-running", "4"]) == 0
+    said = capsys.readouterr().out
+    assert "1[].pbshost still run beside them" in said
+    assert f"jobs.alter {run.paths.root} --max-running 4" in said

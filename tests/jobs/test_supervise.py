@@ -324,6 +324,16 @@ def test_a_job_that_collects_and_fails_is_submitted_twice_and_no_more(run, pbs):
     assert "ended without a summary" in log(run) and "collect.py" in log(run)
 
 
+def test_what_there_is_is_collected_where_pbs_takes_the_rest_never(run, pbs):  # noqa: F811
+    once(run)
+    one_timeout(run, pbs)
+    pbs.job(2, job_state="F")
+    refusal = {"code": 188, "stderr": "qsub: Job violates queue and/or server resource limits\n"}
+    pbs.trouble("qsub", refusal, refusal)
+    assert once(run) == 5
+    assert [call["-N"] for call in qsubs(pbs)[4:]] == ["unet_collect"]
+
+
 def test_the_arrays_of_a_run_together_run_no_more_than_allowed(run, pbs):  # noqa: F811
     """PBS limits the sub-jobs of each array by itself."""
     once(run, "--max-running", "2")

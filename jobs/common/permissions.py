@@ -65,27 +65,28 @@ def how_to_allow(path: Path, *, whole: Path | None = None) -> str:
     if part is None:
         return "this user may not do that, although the mode allows it; ask its owner, or the administrator"
     state = part.stat()
-    rights = "rwX" if write else "rX"
+    inside = whole is not None and part.is_relative_to(whole.absolute())
+    # To pass through a folder above, which may be a home, nobody need be allowed to list it.
+    rights = "rwX" if write else "rX" if inside or part == path.absolute() else "x"
+    option, place = ("-R ", whole.absolute()) if whole is not None and inside else ("", part)
+
+    def chmod(who: str) -> str:
+        return f"chmod {option}{who}+{rights} {pasted(place)}"
+
     if state.st_uid == os.geteuid():
-        return f"it is yours: {_chmod(f'u+{rights}', part, whole)}"
+        return f"it is yours: {chmod('u')}"
     owner = _owner(state.st_uid)
     if state.st_gid in (os.getegid(), *os.getgroups()):
-        asked = _chmod(f"g+{rights}", part, whole)
-        later = "; for what is written later: umask in the site block of grid.yaml"
+        asked = chmod("g")
     else:
-        asked, later = (
-            _chmod(f"o+{rights}", part, whole),
-            f" (you are not in its group, {_group(state.st_gid)})",
-        )
-    copy = ", or copy the run to a folder of yours" if write else ""
-    return f"it belongs to {owner}. Ask {owner} for: {asked}{later}{copy}"
-
-
-def _chmod(change: str, part: Path, whole: Path | None) -> str:
-    """The command that changes all of ``whole`` if ``part`` is in it; otherwise ``part``, which may be a home."""
-    if whole is not None and part.is_relative_to(whole.absolute()):
-        return f"chmod -R {change} {pasted(whole.absolute())}"
-    return f"chmod {change} {pasted(part)}"
+        asked = f"{chmod('o')} (you are not in its group, {_group(state.st_gid)})"
+    if write:
+        more = ", or copy the run to a folder of yours"
+    elif inside:
+        more = "; for what is written later: umask in the site block of grid.yaml"
+    else:
+        more = ""
+    return f"it belongs to {owner}. Ask {owner} for: {asked}{more}"
 
 
 def _mode(path: Path) -> int | None:

@@ -86,6 +86,8 @@ def record_death(
     try:
         _record(run, entry, pid, ending, peak_mb)
     except OSError as error:
+        if isinstance(error, PermissionError) and exit_code == STATES["error"].exit_code:
+            return  # the process has said that, and nothing was trained
         # Readers will find that the process does not exist any more, and call the point lost: to be run again.
         print(f"{entry.name}: how it ended could not be recorded: {error}", file=sys.stderr)
 

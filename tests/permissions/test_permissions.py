@@ -148,7 +148,7 @@ def test_whatever_cannot_be_written_is_named(folder):
 
 def test_the_owner_is_asked_for_what_is_missing(tmp_path, monkeypatch):
     """With the answers of the file system for another user's files."""
-    run = tmp_path / "a run"
+    run = tmp_path / "a run{}"
     (run / "state").mkdir(parents=True)
     inside = run / "state" / "status.json"
     inside.touch()
@@ -171,7 +171,10 @@ def test_the_owner_is_asked_for_what_is_missing(tmp_path, monkeypatch):
     assert "Ask alice for: chmod -R o+rX" in how_to_allow(inside, whole=run)
     assert "(you are not in its group, lab)" in how_to_allow(inside, whole=run)
     # Above the run, one folder is enough: it may be a home.
-    assert f"chmod o+rX '{run}/state'" in how_to_allow(inside)
+    assert how_to_allow(inside) == (
+        f"it belongs to alice. Ask alice for: chmod o+x '{run}/state' (you are not in its group, lab)"
+    )
+    assert f"chmod o+rX '{run}/state'" in how_to_allow(run / "state")
     may[run / "state"] = os.R_OK | os.X_OK
     assert "chmod -R o+rwX" in how_to_allow(run / "state", whole=run)
     assert "copy the run to a folder of yours" in how_to_allow(run / "state", whole=run)

@@ -18,6 +18,7 @@ os.environ.pop("PBS_ARRAY_INDEX", None)
 # The list of the user's runs (jobs/run/known.py) must not get those of the tests.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="unet_tests_")
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -26,6 +27,10 @@ from jobs.grid.config import load_config
 from jobs.run.create import make_run
 from jobs.run.index import Run
 from tests.standin_pbs import StandIn
+
+# On a busy machine any example may take longer than Hypothesis' 200 ms: no test depends on the time.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA = REPOSITORY.parent / "shared" / "data" / "lucchi_pp"

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jobs.run.paths import RUN_PREFIX, RunPaths
+from jobs.run.sharing import written_with
 
 
 def list_path() -> Path | None:
@@ -33,10 +34,11 @@ def remember(root: Path) -> None:
     try:
         if line in _lines(path):
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # One short write to a file that is opened for appending: two processes at once do not mix their lines.
-        with path.open("ab") as file:
-            file.write(line + b"\n")
+        with written_with(0o077):  # not as in the run, which may be a group's
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # One short write to a file that is opened for appending: two processes at once do not mix their lines.
+            with path.open("ab") as file:
+                file.write(line + b"\n")
     except OSError:
         return
 

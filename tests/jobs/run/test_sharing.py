@@ -17,6 +17,7 @@ from jobs import local, resubmit, submit
 from jobs.common.errors import UserError
 from jobs.grid.config import load_config
 from jobs.run.index import read_run
+from jobs.run.known import list_path
 from jobs.run.sharing import open_run, umask_for, umask_of, written_into
 from tests.conftest import REPOSITORY, TINY, write_images
 
@@ -119,11 +120,14 @@ def made_by(project, umask, of_user):
 def test_a_run_without_a_name_is_the_groups_whatever_else_is_in_the_folder(project, umask, monkeypatch):
     project.chmod(0o2770)
     monkeypatch.chdir(project)
+    monkeypatch.setenv("XDG_STATE_HOME", str(project / "state"))
     (project / "run").mkdir(mode=0o700)
     umask(0o077)
     assert make_grid.main([]) == 0
     (made,) = project.glob("hyperparameter_optimization_*")
     assert mode(made) & 0o777 == 0o770 and mode(made / "index.csv") == 0o660
+    listed = list_path()
+    assert mode(listed) == 0o600 and mode(listed.parent) & 0o777 == 0o700  # in the user's home
 
 
 def everything_below(root: Path) -> dict[str, int]:

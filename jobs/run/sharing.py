@@ -69,8 +69,8 @@ def umask_for(root: Path, written: str | None) -> int:
 def umask_for_new(parent: Path, written: str | None) -> int:
     """The umask for a new run in the folder ``parent``, which need not exist yet.
 
-    Without ``written``: in a folder with the set-group-ID bit that its group may write, the run is the group's, too;
-    elsewhere the user's own umask counts.
+    Without ``written``: in a folder with the set-group-ID bit that its group may write, the run is the group's, too,
+    and others get no more than in ``parent``; elsewhere the user's own umask counts.
     """
     if written is not None:
         return int(written, 8)
@@ -82,7 +82,7 @@ def umask_for_new(parent: Path, written: str | None) -> int:
         with contextlib.suppress(OSError):
             mode = folder.stat().st_mode
             shared = mode & stat.S_ISGID and mode & stat.S_IWGRP
-            return own & ~0o070 | ~mode & 0o070 if shared else own
+            return own & 0o007 | ~mode & 0o077 if shared else own
     return own
 
 

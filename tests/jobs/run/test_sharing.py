@@ -73,7 +73,7 @@ def test_without_a_key_the_mode_of_the_run_directory_decides(tmp_path, umask, of
     ("of_parent", "of_user", "expected"),
     [
         (0o2770, 0o077, 0o007),
-        (0o2770, 0o022, 0o002),
+        (0o2770, 0o022, 0o007),
         (0o2775, 0o027, 0o007),
         (0o2775, 0o022, 0o002),
         (0o2755, 0o077, 0o077),  # not writable by the group

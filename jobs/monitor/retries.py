@@ -139,7 +139,7 @@ def decide(
     where all groups together are more.
     """
     history = _History(picture.submissions, changes)
-    if history.stopped_by is not None:
+    if history.stopped_by is not None and not all(view.ended for view in picture.views):
         return Decision(
             stopped=f"the run was cancelled by {history.stopped_by.user} at {history.stopped_by.made}, and nothing was "
             "submitted since. To go on, start this again after: "

@@ -288,6 +288,16 @@ def test_it_submits_nothing_after_a_cancel_with_nothing_in_the_queue(run, pbs): 
     assert len(pbs.calls("qsub")) == 2 and "jobs.resubmit" in log(run)
 
 
+def test_a_cancel_after_the_last_result_changes_nothing(run, pbs):  # noqa: F811
+    once(run)
+    end(pbs, 1)
+    for index in range(1, 13):
+        give_result(run, index)
+    assert cancel.main([str(run.paths.root)]) == 0
+    assert once(run) == 0
+    assert "ended: every point has a result" in log(run) and "stopped" not in log(run)
+
+
 def test_points_that_are_not_in_the_queue_yet_can_be_cancelled(run, pbs):  # noqa: F811
     once(run, "--max-queued", "5")
     cancel.main([str(run.paths.root), "--indices", "2,3"])

@@ -6,6 +6,10 @@ what the points recorded, by the mark that the first sub-job leaves, and in the 
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pwd
+import stat
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,6 +42,7 @@ class RunJobs:
         self.others: dict[int, str] = {}  # of those that collect
         self.numbers: dict[int, set[int]] = {}  # by the index of the point
         self.by_hand: set[int] = set()
+        self.submitters = [one.user for one in submissions if one.user]
         for job_id, indices in jobs_of(submissions):
             number = job_number(job_id)
             if number is not None:
@@ -73,12 +78,23 @@ class RunJobs:
 
     def find_by_hand(self, scheduler: Scheduler) -> str:
         """Add the jobs in the queue that are on no record of this run; returns why they are not known, if so."""
-        waiting, problem = scheduler.jobs_in_the_queue(TRAIN_NAME, known=self.ids)
+        waiting, problem = scheduler.jobs_in_the_queue(TRAIN_NAME, known=self.ids, users=self._users())
         for job_id, details in waiting.items():
             number = job_number(job_id)
             if number is not None and _is_for(self.run, details):
                 self._add(number, job_id)
         return problem
+
+    def _users(self) -> list[str]:
+        """Who may have submitted jobs for the run; empty where that may be anybody, since others may write into it."""
+        state = self.run.paths.root.stat()
+        if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return []
+        found = set(self.submitters)
+        for uid in (state.st_uid, os.getuid()):
+            with contextlib.suppress(KeyError):  # a user without a name, as in a container
+                found.add(pwd.getpwuid(uid).pw_name)
+        return sorted(found)
 
     def learn(self, answer: Answer) -> None:
         """Add what jobs that were submitted by hand train: PBS's answer lists all their indices."""

@@ -174,16 +174,20 @@ class Scheduler:
         self._over = self._over.and_also(answer.only(ended))
         return answer.and_also(over)
 
-    def jobs_in_the_queue(self, name: str, known: Container[int] = ()) -> tuple[Mapping[str, Details], str]:
+    def jobs_in_the_queue(
+        self, name: str, known: Container[int] = (), users: Sequence[str] = ()
+    ) -> tuple[Mapping[str, Details], str]:
         """The jobs called ``name`` that have not ended, by id, without those whose number is ``known``; and a problem.
 
+        ``users``: only theirs; empty for everybody's.
         Those that were submitted by hand are on no record. None where PBS has no ``qselect`` or refuses it. The problem
         says that the server could not be reached; it is empty otherwise.
         """
         if shutil.which("qselect") is None:
             return {}, ""
         try:
-            found = self._call(["qselect", "-N", name], again=False)
+            of = ["-u", ",".join(users)] if users else []
+            found = self._call(["qselect", "-N", name, *of], again=False)
         except subprocess.TimeoutExpired:
             return {}, f"qselect did not answer within {self.timeout:g} s"
         except UserError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from datetime import datetime, timezone
 
 import msgspec
@@ -137,6 +138,18 @@ def test_a_job_by_hand_that_is_no_array_is_known_by_the_index_that_it_got(tiny_r
     variables = f"RUN_DIR={tiny_run.paths.root},POINT_INDEX=2"
     subprocess.run(["qsub", "-N", "unet_grid", "-C", "", "-v", variables, script], check=True)
     assert [view.job_id for view in look(tiny_run, Scheduler()).views] == ["", "1.pbshost"]
+
+
+def test_only_jobs_of_those_who_may_write_into_the_run_are_asked_for(tiny_run, pbs):
+    """A PBS that answers for one job at a time would be asked about everybody's."""
+    write(tiny_run.paths.submissions, Submissions(submissions=(Submission(number=1, user="alice"),)))
+    tiny_run.paths.root.chmod(0o755)
+    look(tiny_run, Scheduler())
+    (call,) = pbs.calls("qselect")
+    assert call[:3] == ["-N", "unet_grid", "-u"] and {"alice", getpass.getuser()} <= set(call[3].split(","))
+    tiny_run.paths.root.chmod(0o2775)
+    look(tiny_run, Scheduler())
+    assert pbs.calls("qselect")[1] == ["-N", "unet_grid"]
 
 
 def test_an_older_job_that_still_waits_counts_where_the_newer_one_has_ended(tiny_run):

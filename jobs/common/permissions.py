@@ -44,8 +44,9 @@ def denied_part(path: Path, *, write: bool = False) -> Path | None:
         return None
     for folder in reversed(path.parents):
         if not os.access(folder, os.X_OK):
-            # It may be gone, and then it denies nothing.
-            return folder if _mode(folder) is not None else None
+            # What is gone, or is a file and no folder, denies nothing.
+            mode = _mode(folder)
+            return folder if mode is not None and stat.S_ISDIR(mode) else None
     mode = _mode(path)
     if mode is None:
         return path.parent if write and not os.access(path.parent, os.W_OK) else None

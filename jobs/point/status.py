@@ -115,6 +115,11 @@ def read_status(run: Run, entry: Entry, *, verify: bool = True, before: int | No
     try:
         return _read_status(run, entry, verify=verify, before=before)
     except DamagedRecord as error:
+        folder = run.point_paths(entry).folder
+        if folder.is_file():  # nothing of the point exists
+            return PointStatus(
+                "waiting", f"{folder} is a file, where the folder of the point belongs: move it away"
+            )
         return PointStatus(UNREADABLE, str(error))
     except PermissionError as error:
         return PointStatus(UNREADABLE, f"{error.filename} cannot be read ({error.strerror})")

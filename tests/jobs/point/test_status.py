@@ -280,3 +280,13 @@ def test_a_point_that_has_ended_on_another_node_is_not_watched(run, point):  # n
     claim(paths, 1, host="node7", pid=4711)
     write_record(paths.status, {"attempts": 1, "state": "cancelled", "host": "node7", "pid": 4711})
     assert watch_silent(run, say=pytest.fail) == {}
+
+
+def test_a_file_where_the_folder_of_a_point_belongs_is_no_result_that_cannot_be_read(run, pbs):  # noqa: F811
+    """Its sub-job says what is wrong; it must not keep the others from being submitted."""
+    from jobs import submit
+
+    run.point_paths(run.entry(7)).folder.write_text("in the way\n")
+    status = read_status(run, run.entry(7))
+    assert status.state == "waiting" and "move it away" in status.reason
+    assert submit.main([str(run.paths.root)]) == 0

@@ -95,7 +95,7 @@ def _command(arguments: argparse.Namespace) -> int:
             run.entry(index)
     with locked_submissions(run) as record:
         picture = look_at_all(run, scheduler)
-        probes = active_probes(record.record, scheduler)[0] if arguments.indices is None else []
+        probes = active_probes(record.record, scheduler)[0] if arguments.indices is None else ()
         deletion = plan(picture, arguments.indices, probes)
         _say_what_is_not_affected(picture, deletion, arguments.indices)
         if not deletion.ids:

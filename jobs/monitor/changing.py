@@ -10,7 +10,6 @@ from jobs.common.errors import SCHEDULER, UserError
 from jobs.common.schema import Change, Submissions
 from jobs.monitor.scheduler_view import Picture, look
 from jobs.pbs.commands import Scheduler
-from jobs.pbs.job_ids import job_number
 from jobs.run.index import Run
 from jobs.run.provenance import now
 
@@ -27,12 +26,11 @@ def look_at_all(run: Run, scheduler: Scheduler) -> Picture:
     return picture
 
 
-def active_probes(record: Submissions, scheduler: Scheduler) -> tuple[list[str], str]:
+def active_probes(record: Submissions, scheduler: Scheduler) -> tuple[tuple[str, ...], str]:
     """The ids of the probes that are queued or running, and why that is not known, empty if it is."""
     ids = [probe.id for probe in record.probes]
     answer = scheduler.qstat(ids)
-    jobs = {one: answer.jobs.get((job_number(one) or 0, None)) for one in ids}
-    return [one for one, job in jobs.items() if job is not None and not job.ended], answer.problem
+    return answer.not_ended(ids), answer.problem
 
 
 def whose(refused: Sequence[str]) -> str:

@@ -119,20 +119,13 @@ class Picture:
         """The ids of the jobs that train points of this run and have not ended, as far as the scheduler knows."""
         if self.answer is None:
             return ()
-        found = []
-        for number, job_id in self.ids.items():
-            whole = self.answer.jobs.get((number, None))
-            if whole is not None and not whole.ended:
-                found.append(job_id)
-        return tuple(found)
+        return self.answer.not_ended(self.ids.values())
 
     def active_collects(self) -> tuple[str, ...]:
         """The ids of the jobs on record that collect and have not ended."""
         if self.answer is None:
             return ()
-        ids = dict.fromkeys(one.collect.id for one in self.submissions if one.collect is not None)
-        jobs = {one: self.answer.jobs.get((job_number(one) or 0, None)) for one in ids}
-        return tuple(one for one, job in jobs.items() if job is not None and not job.ended)
+        return self.answer.not_ended(one.collect.id for one in self.submissions if one.collect is not None)
 
     def waiting(self) -> tuple[Waiting, ...]:
         """The jobs of which points wait, and collect jobs that somebody must do something about; oldest first."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -109,6 +109,11 @@ class Answer:
             unknown=self.unknown & frozenset(numbers),
             details={number: one for number, one in self.details.items() if number in numbers},
         )
+
+    def not_ended(self, ids: Iterable[str]) -> tuple[str, ...]:
+        """Those of ``ids``, of whole arrays and ordinary jobs, that are in the queue or run; each once."""
+        jobs = {one: self.jobs.get((number, None)) for one in ids if (number := job_number(one)) is not None}
+        return tuple(one for one, job in jobs.items() if job is not None and not job.ended)
 
     def and_also(self, other: Answer) -> Answer:
         """What this answer and ``other`` say together."""

@@ -137,18 +137,17 @@ def _command(arguments: argparse.Namespace) -> int:
         print(f"# estimate: {one_line_summary(predicted) if predicted else problem}")
         print(f"# the whole estimate: {hint('jobs.submit', '--estimate', run.paths.root)}")
         indices = _without_result(look(run))
-        print(
-            "\n".join(by_hand(run, submission=number, planned=planned(number, indices)))
-            if indices
-            else _NOTHING
+        lines = (
+            by_hand(run, submission=number, planned=planned(number, indices)) if indices else [_nothing(run)]
         )
+        print("\n".join(lines))
         return OK
     # The check is under the lock: of two submissions at once the second must see the jobs of the first.
     with locked_submissions(run) as record:
         picture = look(run, scheduler)
         indices = _chosen(picture, force=arguments.force)
         if not indices:
-            print(f"{run.paths.root}: {_NOTHING} {hint('jobs.resubmit', run.paths.root, '--class', 'done')}")
+            print(_nothing(run))
             return OK
         if problem:
             print(f"note: the longest points are not submitted first: {problem}")
@@ -163,7 +162,9 @@ def _command(arguments: argparse.Namespace) -> int:
     return OK
 
 
-_NOTHING = "nothing to submit: every point has a result. To train finished points again:"
+def _nothing(run: Run) -> str:
+    again = hint("jobs.resubmit", run.paths.root, "--class", "done")
+    return f"{run.paths.root}: nothing to submit: every point has a result. To train finished points again: {again}"
 
 
 def say_what_does_not_fit(run: Run, predicted: Estimate, jobs: Sequence[PlannedJob]) -> None:

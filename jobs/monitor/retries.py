@@ -7,7 +7,7 @@ supervisor that was killed goes on where it was.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -84,7 +84,8 @@ class _History:
 
     def __init__(self, submissions: Sequence[Submission], changes: Sequence[Change]) -> None:
         self.newest: dict[int, int] = {}  # the number of the newest submission, by index
-        self.retries: Counter[tuple[int, str]] = Counter()  # by index and class, since a person submitted it
+        # By index, how often for each class, since a person submitted it.
+        self.retries: defaultdict[int, Counter[str]] = defaultdict(Counter)
         self.reasons: dict[int, str] = {}
         self.asked: dict[int, tuple[str | None, str | None]] = {}
         for submission in submissions:
@@ -113,11 +114,10 @@ class _History:
     def _add(self, index: int, submission: Submission) -> None:
         self.newest[index] = submission.number
         if submission.kind != KIND:
-            for key in [key for key in self.retries if key[0] == index]:
-                del self.retries[key]
+            self.retries.pop(index, None)
             self.reasons.pop(index, None)
         elif submission.retried:
-            self.retries[index, submission.retried] += 1
+            self.retries[index][submission.retried] += 1
             if str(index) in submission.reasons:
                 self.reasons[index] = submission.reasons[str(index)]
 
@@ -205,7 +205,7 @@ def _class(view: View, history: _History) -> str:
 def _why_not(view: View, state: str, rule: RetryRule | None, history: _History) -> str:
     """Why a point is not submitted again; empty where it is."""
     index = view.entry.index
-    done = history.retries[index, state]
+    done = history.retries[index][state]
     if state == "running":
         return "running, and not by a job of this run"
     if state == UNREADABLE:

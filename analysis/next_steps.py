@@ -14,6 +14,7 @@ from analysis.configurations import Ranking
 from analysis.schema import Configuration, Indistinguishable, NextStep
 from jobs.common.errors import UserError
 from jobs.common.hints import hint_lines
+from jobs.common.reading import TEXT, read_bytes
 from jobs.common.states import STATES
 from jobs.common.units import plural
 from jobs.grid.settings import POINT
@@ -166,7 +167,7 @@ def _with(entries: Sequence[Mapping[str, str]], root: Path) -> str | None:
     if not entries or not all(_is_setting(name, text) for entry in entries for name, text in entry.items()):
         return None
     try:
-        grid = _continued(RunPaths(root).grid.read_text(encoding="utf-8"), root)
+        grid = _continued(read_bytes(RunPaths(root).grid, TEXT).decode("utf-8"), root)
     except (OSError, UnicodeDecodeError, UserError):
         return None
     if grid is None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from analysis.cell_values import Notation, notation, truth
 from jobs.common.errors import UserError, environment_error, one_line, shown
 from jobs.common.hints import hint
+from jobs.common.reading import TABLE, UnsafeFile, read_bytes
 
 _SEPARATORS = (",", ";", "\t", "|")
 _MOST_ABOVE = 20  # lines of titles above the header
@@ -118,13 +119,13 @@ def _not_a_table(path: Path, why: str) -> UserError:
 
 def _text(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, TABLE, links=True)
     except FileNotFoundError:
         raise UserError(
             f"{path} does not exist; expected the summary of a run. Write it with: {hint('collect.py', path.parent)}"
         ) from None
     except OSError as error:
-        raise UserError(environment_error(error)) from error
+        raise UserError(str(error) if isinstance(error, UnsafeFile) else environment_error(error)) from error
     if content.startswith(_WORKBOOKS):
         raise _not_a_table(path, "it is a workbook of a spreadsheet: save it as CSV")
     return _decoded(content)

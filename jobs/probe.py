@@ -19,9 +19,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from jobs.common.errors import ACTIVE, OK, PARTIAL, UserError, run_command
+from jobs.common.files import lock_file
+from jobs.common.folders import make_folder
 from jobs.common.hints import hint
 from jobs.common.schema import Measurement
 from jobs.common.units import gigabytes
@@ -75,14 +77,14 @@ def probe(
     :class:`UserError` where another probe of this run is active, or ``probe.json`` is not of this run.
     """
     try:
-        guard = FileLock(run.paths.probe_lock).acquire(timeout=0)
+        guard = lock_file(run.paths.probe_lock).acquire(timeout=0)
     except Timeout:
         raise UserError(
             f"{run.paths.root} is being probed by another process; expected one at a time: wait for it, or end it",
             exit_code=ACTIVE,
         ) from None
     with guard:
-        run.paths.logs.mkdir(exist_ok=True)
+        make_folder(run.paths.logs)
         known = read_probe(run)
         wanted = kinds(run.entries)
         axes = [

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.common.errors import ACTIVE, OK, UserError, one_line, run_command
+from jobs.common.folders import make_folder
 from jobs.common.hints import hint
 from jobs.common.schema import ProbeJob
 from jobs.common.units import clock, plural
@@ -187,7 +188,7 @@ def _probe(run: Run, *, dry_run: bool) -> int:
     scheduler = Scheduler()
     with locked_submissions(run) as record:
         _check_no_probe(run, record, scheduler)
-        run.paths.logs.mkdir(exist_ok=True)
+        make_folder(run.paths.logs)
         write_site(run)
         print(line)
         job_id = scheduler.qsub(arguments, submission_folder(run))

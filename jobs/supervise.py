@@ -21,9 +21,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from jobs.common.errors import ACTIVE, OK, PARTIAL, SCHEDULER, UserError, environment_error, run_command
+from jobs.common.files import lock_file
 from jobs.common.hints import hint
 from jobs.common.schema import CollectJob, Submission
 from jobs.common.units import plural
@@ -347,7 +348,7 @@ def _command(arguments: argparse.Namespace) -> int:
             f"--interval: received {arguments.interval:g}, expected {LEAST_INTERVAL:g} to 86400 seconds"
         )
     run = open_run(arguments.run)
-    lock = FileLock(run.paths.supervisor_lock)
+    lock = lock_file(run.paths.supervisor_lock)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -20,6 +20,7 @@ from analysis.schema import Configuration, Point
 from analysis.summary import load_summary
 from jobs.common.errors import UserError, denied
 from jobs.common.files import write_bytes_atomically, write_text_atomically
+from jobs.common.folders import make_folder
 from jobs.common.records import DamagedRecord, read
 from jobs.common.schema import ProvenanceRecord
 from jobs.run.paths import RunPaths
@@ -121,7 +122,7 @@ def _write(output_dir: Path, contents: Mapping[str, bytes | str], root: Path | N
     try:
         for name, content in contents.items():
             path = output_dir / name
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             if isinstance(content, bytes):
                 write_bytes_atomically(path, content)
             else:

@@ -1,7 +1,8 @@
 """Files that other processes read while they are written: replaced whole and durably, or not at all.
 
 The order is always the same: write a temporary file in the same directory, fsync it, rename or link it, fsync the
-directory. A reader sees the old file or the new one, also after a crash of the node.
+directory. A reader sees the old file or the new one, also after a crash of the node. In a run, nothing is written through
+a link (:mod:`jobs.common.folders`).
 """
 
 from __future__ import annotations
@@ -13,13 +14,20 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from jobs.common.folders import real_folder
+from jobs.common.reading import UnsafeFile, kind_of, tail
 from jobs.common.units import size as in_words
 
-_PAGE = 2**15
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+_COPIED = 16 * 2**20  # bytes of a log that are copied
 _FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
 # The answers of file systems without hard links.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -58,20 +66,6 @@ def disk_full(error: OSError, path: Path, needed: int | None) -> DiskFull:
     )
 
 
-def read_bytes(path: Path | str) -> bytes:
-    """The content of a file, in two thirds of the time of ``Path.read_bytes``: a look at a run reads ten thousand."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        data = os.read(descriptor, _PAGE)
-        while more := os.read(
-            descriptor, _PAGE
-        ):  # until the end: a network file system may return less at a time
-            data += more
-    finally:
-        os.close(descriptor)
-    return data
-
-
 def temporary_beside(path: Path) -> Path:
     """A name in the same directory that no other process uses, with the suffix of ``path``.
 
@@ -96,28 +90,34 @@ def is_abandoned(temporary: Path) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Delete ``path`` if it exists."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    """Delete the file ``path`` if it exists; a link is deleted itself."""
+    with contextlib.suppress(FileNotFoundError), real_folder(path.parent) as folder:
+        os.unlink(path.name, dir_fd=folder)
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Make a finished temporary file durable and rename it to ``path`` in one step.
+    """Make a finished temporary file durable and rename it to ``path``, in the same folder, in one step.
 
     On any failure the temporary file is removed and ``path`` is unchanged. Raises :class:`DiskFull` or another
     ``OSError``.
     """
-    with _removed_on_failure(temporary, path, _size(temporary)):
-        _sync(temporary)
-        os.replace(temporary, path)
-    _sync_directory(path.parent)
+    with real_folder(path.parent) as folder:
+        with _removed_on_failure(temporary, path, _size(temporary)):
+            _sync(temporary.name, folder)
+            os.replace(temporary.name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        _sync_folder(folder)
 
 
 def publish_folder(temporary: Path, path: Path) -> None:
-    """Rename the folder ``temporary``, whose files are on the disk already, to ``path``, which must not exist."""
-    _sync_directory(temporary)
-    os.rename(temporary, path)
-    _sync_directory(path.parent)
+    """Rename the folder ``temporary``, whose files are on the disk already, to ``path``, which must not exist.
+
+    Both are in the same folder.
+    """
+    with real_folder(temporary) as made:
+        _sync_folder(made)
+    with real_folder(path.parent) as folder:
+        os.rename(temporary.name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        _sync_folder(folder)
 
 
 def publish_once(temporary: Path, path: Path) -> bool:
@@ -126,38 +126,131 @@ def publish_once(temporary: Path, path: Path) -> bool:
     Of several processes, on any host, exactly one gets ``True``: a hard link is made or refused in one step.
     """
     try:
-        with _removed_on_failure(temporary, path, _size(temporary)):
-            _sync(temporary)
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                # NFS may have made the link and lost its answer: then it is this very file.
-                if os.stat(temporary).st_nlink != 2 or not os.path.samefile(temporary, path):
+        with real_folder(path.parent) as folder:
+            with _removed_on_failure(temporary, path, _size(temporary)):
+                _sync(temporary.name, folder)
+                if not _linked(temporary.name, path.name, folder):
                     return False
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                if path.exists():
-                    return False
-                os.replace(temporary, path)  # the best that is left; the claim keeps others away
+            remove(temporary)
+            _sync_folder(folder)
     finally:
         remove(temporary)
-    _sync_directory(path.parent)
+    return True
+
+
+def _linked(temporary: str, name: str, folder: int) -> bool:
+    """Make ``name`` a hard link to ``temporary``; ``False`` if there is such a file already."""
+    try:
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        # NFS may have made the link and lost its answer: then it is this very file.
+        mine, there = (os.stat(one, dir_fd=folder, follow_symlinks=False) for one in (temporary, name))
+        return mine.st_nlink == 2 and os.path.samestat(mine, there)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        try:
+            os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            # The best that is left; the claim keeps others away.
+            os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        else:
+            return False
     return True
 
 
 def written_beside(path: Path, data: bytes) -> Path:
     """A new temporary file next to ``path`` with ``data``, for :func:`publish` or :func:`publish_once`."""
     temporary = temporary_beside(path)
-    with _removed_on_failure(temporary, path, len(data)):
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    with real_folder(path.parent) as folder, _removed_on_failure(temporary, path, len(data)):
+        descriptor = os.open(
+            temporary.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder
+        )
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            _write_all(descriptor, data)
         finally:
             os.close(descriptor)
     return temporary
+
+
+def open_new(path: Path) -> int:
+    """A descriptor of the new file ``path``, for writing; ``FileExistsError`` where there is anything with that name."""
+    with real_folder(path.parent) as folder:
+        return os.open(path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
+
+
+def open_to_append(path: Path) -> int:
+    """A descriptor of ``path`` to which whole lines are appended; a new file where there is none.
+
+    What is written goes into a file of this user's that has no other name. Where ``path`` is another user's, who shares the
+    run, or has a second name (a hard link), it is replaced by a copy of its end, and the other file stays as it was.
+
+    Raises :class:`jobs.common.reading.UnsafeFile` where it is a link or no file, and other ``OSError``.
+    """
+    flags = (
+        os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    )
+    for _ in range(3):  # the copy can be replaced by another process that appends, too
+        with real_folder(path.parent) as folder:
+            descriptor = _opened(path, flags, folder)
+        state = os.fstat(descriptor)
+        if state.st_uid == os.geteuid() and state.st_nlink == 1:
+            return descriptor
+        os.close(descriptor)
+        write_bytes_atomically(path, tail(path, _COPIED))
+    raise UnsafeFile(path, "is replaced all the time; expected one process that writes it")
+
+
+def touch(path: Path) -> None:
+    """Set the time of ``path``, which exists and is not followed if it is a link, to now."""
+    with real_folder(path.parent) as folder:
+        os.utime(path.name, dir_fd=folder, follow_symlinks=False)
+
+
+def lock_file(path: Path, *, soft: bool = True) -> BaseFileLock:
+    """The lock ``path``, not acquired yet: a file of its own, never a link or a device.
+
+    ``soft``: where the file system has no locks, the existence of the file is the lock. Raises :class:`jobs.common.reading.UnsafeFile` and other ``OSError``.
+    """
+    from filelock import FileLock  # here, because a look at a run does without it and its import
+
+    # The library opens the file without following a link; but it waits for what is no file, and would lock a file that
+    # has another name, and so another purpose, too.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    with real_folder(path.parent) as folder:
+        descriptor = _opened(path, flags, folder)
+        try:
+            if os.fstat(descriptor).st_nlink > 1:
+                raise UnsafeFile(
+                    path, "has a second name (a hard link), which a lock never has; move it away"
+                )
+        finally:
+            os.close(descriptor)
+    return FileLock(path, fallback_to_soft=soft)
+
+
+def _opened(path: Path, flags: int, folder: int) -> int:
+    """A descriptor of ``path``, which is a regular file in ``folder`` or is made as one."""
+    try:
+        descriptor = os.open(path.name, flags, 0o666, dir_fd=folder)
+    except OSError as error:
+        state = None
+        with contextlib.suppress(OSError):
+            state = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+        if state is not None and not stat.S_ISREG(state.st_mode):
+            raise UnsafeFile(path, f"is {kind_of(state.st_mode)}, expected a file; move it away") from None
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(descriptor)
+        raise UnsafeFile(path, f"is {kind_of(state.st_mode)}, expected a file; move it away")
+    return descriptor
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def write_bytes_atomically(path: Path, data: bytes) -> None:
@@ -178,16 +271,18 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     try:
         for path, data in files.items():
             written[path] = written_beside(path, data)
-            with _removed_on_failure(written[path], path, len(data)):
-                _sync(written[path])
+            with real_folder(path.parent) as folder, _removed_on_failure(written[path], path, len(data)):
+                _sync(written[path].name, folder)
         for path, temporary in written.items():
-            os.replace(temporary, path)
+            with real_folder(path.parent) as folder:
+                os.replace(temporary.name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
     finally:
         for temporary in written.values():
             with contextlib.suppress(OSError):
                 remove(temporary)
-    for folder in {path.parent for path in files}:
-        _sync_directory(folder)
+    for parent in {path.parent for path in files}:
+        with real_folder(parent) as folder:
+            _sync_folder(folder)
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -202,8 +297,8 @@ def quarantine(path: Path, folder: Path) -> Path | None:
     """
     kept = folder / f"{path.name}.{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        os.rename(path, kept)
+        with real_folder(path.parent) as source, real_folder(folder, make=True) as target:
+            os.rename(path.name, kept.name, src_dir_fd=source, dst_dir_fd=target)
     except OSError:  # another user's run, a full disk, or another reader was faster: the caller reports it
         return None
     return kept
@@ -221,24 +316,21 @@ def _removed_on_failure(temporary: Path, path: Path, needed: int | None) -> Iter
         raise
 
 
-def _sync(temporary: Path) -> None:
-    descriptor = os.open(temporary, os.O_RDWR)
+def _sync(name: str, folder: int) -> None:
+    descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)  # NFS reports a full disk or quota here
 
 
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _sync_folder(folder: int) -> None:
     try:
-        os.fsync(descriptor)
+        os.fsync(folder)
     except OSError as error:
         # Some network file systems have no fsync for directories; the rename itself has been made.
         if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
             raise
-    finally:
-        os.close(descriptor)
 
 
 def _size(path: Path) -> int | None:

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from jobs.common.files import publish_once, read_bytes, write_text_atomically, written_beside
+from jobs.common.files import publish_once, write_text_atomically, written_beside
+from jobs.common.reading import UnsafeFile, read_bytes
 from jobs.common.schema import Record
 
 SCHEMA = 1
@@ -139,6 +140,8 @@ def _read(path: Path | str) -> bytes:
         return read_bytes(path)
     except FileNotFoundError:
         raise
+    except UnsafeFile as error:
+        raise DamagedRecord(str(error), content=False) from error
     except OSError as error:  # no permission, a folder with this name, a stale network handle
         raise DamagedRecord(f"{path} cannot be read ({error.strerror or error})", content=False) from error
 

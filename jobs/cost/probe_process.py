@@ -14,6 +14,7 @@ from typing import get_args
 import msgspec
 
 from jobs.common.errors import PARTIAL
+from jobs.common.folders import make_folder
 from jobs.common.schema import Measurement, MeasurementStatus
 from jobs.cost.measurements import kind
 from jobs.cost.probe_training import Order, Progress, work
@@ -50,7 +51,7 @@ def measure(
     receiving, sending = context.Pipe(duplex=False)
     kills = oom_kills()
     shutil.rmtree(run.paths.probe_scratch, ignore_errors=True)
-    (run.paths.probe_scratch / "state").mkdir(parents=True)
+    make_folder(run.paths.probe_scratch / "state")
     order = Order(run.paths.root, entry.index, os.getpid(), steps, threads)
     process = context.Process(target=target, args=(order, sending))
     found = Progress(Measurement(settings=kind(entry.point.settings), status="error", point=entry.name))

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from jobs.common.errors import UserError, one_line, shown
+from jobs.common.reading import UnsafeFile, read_bytes
 
 LARGEST_BYTES = 1_000_000  # of a file; the default grid.yaml has 4000
 MOST_NODES = 100_000  # blocks, lists and values, with aliases expanded
@@ -116,17 +117,13 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     that is larger than any grid, also with its aliases expanded (:data:`LARGEST_BYTES`, :data:`MOST_NODES`).
     """
     try:
-        with path.open("rb") as stream:
-            content = stream.read(LARGEST_BYTES + 1)
-        if len(content) > LARGEST_BYTES:
-            raise UserError(
-                f"{path} is larger than {LARGEST_BYTES:,} bytes; expected a grid.yaml, which has a few thousand"
-            )
-        text = content.decode("utf-8")
+        text = read_bytes(path, LARGEST_BYTES, links=True).decode("utf-8")
     except FileNotFoundError:
         raise UserError(
             f"{path} does not exist; give the path of a grid.yaml, or run this command in the repository"
         ) from None
+    except UnsafeFile as error:
+        raise UserError(f"{error}; a grid.yaml is a file of a few thousand bytes") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as UTF-8 text ({error})") from error
     try:

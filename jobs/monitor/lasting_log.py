@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from jobs.common.errors import one_line
+from jobs.common.files import open_to_append
+from jobs.common.reading import tail
+
+_READ = 4 * 2**20  # bytes of the log in which a line is looked for
 
 
 @dataclass
@@ -25,7 +30,7 @@ class Log:
 
     def __post_init__(self) -> None:
         try:
-            lines = self.path.read_text(errors="replace").splitlines()
+            lines = tail(self.path, _READ).decode("utf-8", errors="replace").splitlines()
         except OSError:
             return
         texts = [line.partition(" ")[2] for line in lines]
@@ -39,8 +44,11 @@ class Log:
         self._last = line.partition(" ")[2]
         self._known.add(self._last)
         try:
-            with self.path.open("a") as log:
-                log.write(line + "\n")
+            descriptor = open_to_append(self.path)
+            try:
+                os.write(descriptor, f"{line}\n".encode(errors="replace"))
+            finally:
+                os.close(descriptor)
         except OSError as error:  # a full disk must not end the supervision
             print(f"{self.path} cannot be written ({error.strerror})", file=sys.stderr)
 

@@ -156,7 +156,7 @@ def collect(run: Run, *, settle: bool = False, say: Callable[[str], None] = prin
     on_cpu: list[str] = []
     watched = watch_silent(run, say) if settle else {}
     for entry in run.entries:
-        status = watched.get(entry.index) or read_status(run, entry)
+        status = watched.get(entry.index) or read_status(run, entry, aside=True)
         if status.state == UNREADABLE:
             unreadable.append((entry, status.reason))
             continue

@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from jobs.common.errors import ACTIVE, UserError, denied
+from jobs.common.files import lock_file
 from jobs.common.hints import hint
 from jobs.common.permissions import cannot_read
 from jobs.common.records import DamagedRecord, read, write
@@ -161,10 +162,10 @@ def locked_submissions(
     damaged or the run directory cannot be written.
     """
     limit = LOCK_SECONDS if seconds is None else seconds
-    from filelock import FileLock, Timeout  # here, because a look at a run does without it and its import
+    from filelock import Timeout  # here, because a look at a run does without it and its import
 
-    lock = FileLock(run.paths.root / ".submit.lock")
     try:
+        lock = lock_file(run.paths.root / ".submit.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -177,7 +178,9 @@ def locked_submissions(
             exit_code=ACTIVE,
         ) from None
     except PermissionError as error:
-        raise UserError(denied(error, Path(lock.lock_file), whole=run.paths.root)) from error
+        raise UserError(
+            denied(error, Path(error.filename or run.paths.root), whole=run.paths.root)
+        ) from error
     except OSError as error:
         raise UserError(
             f"{run.paths.root} cannot be locked ({_reason(error)}); expected a run directory that you may write to"

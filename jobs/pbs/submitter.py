@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec.structs import replace
 
 from jobs.common.errors import UserError
+from jobs.common.folders import make_folder
 from jobs.common.hints import hint
 from jobs.common.schema import CollectJob, Submission, SubmittedJob
 from jobs.pbs.commands import Scheduler
@@ -46,7 +47,7 @@ def submit(
     Raises :class:`UserError` where PBS refuses a job or the record cannot be written. The message then names the jobs
     that are in the queue already, and how to go on.
     """
-    run.paths.logs.mkdir(exist_ok=True)  # PBS loses the output of a job whose log folder does not exist
+    make_folder(run.paths.logs)  # PBS loses the output of a job whose log folder does not exist
     write_site(run)
     submission = Submission(
         number=record.number,

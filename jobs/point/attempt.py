@@ -307,7 +307,7 @@ def run_point(
     interval = float(run.site.get("heartbeat_seconds", INTERVAL))
     try:
         with claimed(paths, interval=interval, attempts=status.attempts, say=tell) as claim:
-            status = read_status(run, entry, before=claim.number)
+            status = read_status(run, entry, before=claim.number, aside=True)
             if has_result(status, again=again):
                 tell(f"{entry.name}: has a result by now ({status.state}); nothing to do")
                 return status.state

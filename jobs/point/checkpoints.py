@@ -9,7 +9,7 @@ of ReduceLROnPlateau and EarlyStopping nor the best weights, so that a resumed t
 
 from __future__ import annotations
 
-import io
+import os
 import re
 import zipfile
 import zlib
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jobs.common.files import disk_full, is_full, publish, quarantine, remove, temporary_beside
+from jobs.common.files import disk_full, is_full, open_new, publish, quarantine, remove, temporary_beside
+from jobs.common.reading import open_regular
 from jobs.common.records import DamagedRecord, read, write
 from jobs.common.schema import (
     CheckpointArrays,
@@ -30,6 +31,7 @@ from jobs.common.schema import (
     Resumed,
 )
 from jobs.run.paths import PointPaths
+from unet_models.stored_files import check_archive
 
 if TYPE_CHECKING:  # TensorFlow would come with it
     from unet_models.training.state import TrainingState
@@ -57,7 +59,7 @@ def _write_arrays(path: Path, arrays: list[np.ndarray[Any, Any]]) -> None:
     size = sum(array.nbytes for array in arrays)
     try:
         # An open file, because np.savez would add a suffix to a path. The zip format keeps a CRC of each array.
-        with temporary.open("xb") as file:
+        with os.fdopen(open_new(temporary), "wb") as file:
             named: dict[str, Any] = {f"{number:05d}": array for number, array in enumerate(arrays)}
             np.savez(file, **named)
     except OSError as error:
@@ -77,11 +79,13 @@ def _read_arrays(path: Path, count: int) -> list[np.ndarray[Any, Any]]:
     The count is needed because the CRC of each array does not protect the archive's directory, which may list fewer.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            names = [f"{number:05d}" for number in range(count)]
-            if sorted(arrays.files) != names:
-                raise DamagedRecord(f"{path} contains arrays with unexpected names")
-            return [arrays[name] for name in names]
+        with os.fdopen(open_regular(path), "rb") as file:
+            check_archive(file)
+            with np.load(file, allow_pickle=False) as arrays:
+                names = [f"{number:05d}" for number in range(count)]
+                if sorted(arrays.files) != names:
+                    raise DamagedRecord(f"{path} contains arrays with unexpected names")
+                return [arrays[name] for name in names]
     except OSError as error:
         raise DamagedRecord(
             f"{path} cannot be read ({error})", content=isinstance(error, FileNotFoundError)

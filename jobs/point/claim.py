@@ -28,7 +28,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.common.files import is_abandoned
+from jobs.common.files import is_abandoned, lock_file, remove, touch
+from jobs.common.folders import make_folder
+from jobs.common.reading import UnsafeFile
 from jobs.common.records import DamagedRecord, read, write_once
 from jobs.common.schema import ClaimRecord, PointRecord, Process
 from jobs.run.paths import PointPaths
@@ -36,6 +38,7 @@ from jobs.run.provenance import now
 
 INTERVAL = 10.0  # seconds between two heartbeats, unless the site block sets another
 DEAD_AFTER = 6  # intervals without a heartbeat
+MOST = 99_999  # attempts of one point; a claim with a higher number is none
 KEPT = 5  # claims of past attempts that are kept for people to read
 _CLAIM = re.compile(r"(\d{4,9})\.json")
 
@@ -148,7 +151,8 @@ def newest_number(paths: PointPaths) -> int:
         raise
     except OSError:  # no claim yet, or a stale network handle: then the files that are read next decide
         return 0
-    return max((int(match[1]) for match in map(_CLAIM.fullmatch, names) if match), default=0)
+    numbers = (int(match[1]) for match in map(_CLAIM.fullmatch, names) if match)
+    return max((number for number in numbers if number <= MOST), default=0)
 
 
 def read_holder(paths: PointPaths, number: int) -> Holder:
@@ -164,10 +168,10 @@ def heartbeat(path: Path) -> int | None:
     """When the claim at ``path`` was last touched, in the file server's nanoseconds; ``None`` if it is gone."""
     # The file is opened because NFS may answer a bare stat from a cache that is a minute old.
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     except PermissionError:  # another user's: its time can be seen where its content cannot
         with contextlib.suppress(OSError):
-            return path.stat().st_mtime_ns
+            return path.lstat().st_mtime_ns
         return None
     except OSError:
         return None
@@ -191,7 +195,7 @@ def _silent_on_server(paths: PointPaths, number: int) -> float:
     """Seconds since the last heartbeat by the file server's clock alone: compared with a file touched now."""
     seen = heartbeat(paths.claim(number))
     try:
-        os.utime(paths.lock)
+        touch(paths.lock)
         present = paths.lock.stat().st_mtime_ns
     except OSError:
         return 0.0
@@ -201,11 +205,11 @@ def _silent_on_server(paths: PointPaths, number: int) -> float:
 @contextmanager
 def guarded(paths: PointPaths) -> Iterator[bool | None]:
     """Try once to lock the point: ``True`` locked, ``False`` another process has the lock, ``None`` no locks here."""
-    from filelock import FileLock, Timeout  # here, because a look at a run does without it and its import
+    from filelock import Timeout  # here, because a look at a run does without it and its import
 
-    paths.claims.mkdir(parents=True, exist_ok=True)
+    make_folder(paths.claims)
     # A soft lock would outlive a dead host. Where there is no flock, the numbered claims are enough.
-    lock = FileLock(paths.lock, fallback_to_soft=False)
+    lock = lock_file(paths.lock, soft=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -237,7 +241,7 @@ class Claim:
         while not self._released.wait(self.interval):
             # The disk may be full or away for a while. If another process then takes over, `check` finds out.
             with contextlib.suppress(OSError):
-                os.utime(path)
+                touch(path)
             with contextlib.suppress(OSError):
                 if newest_number(self.paths) > self.number:
                     self._taken_over.set()
@@ -333,7 +337,12 @@ def claimed(
             _check_holder(paths, read_holder(paths, number), locked=locked, interval=interval, say=say)
         elif locked is False:
             raise BusyError(f"{paths.folder.name} is being trained by another process that has just started")
-        number = max(number, attempts) + 1
+        number = max(number, min(attempts, MOST)) + 1
+        if number > MOST:
+            raise UnsafeFile(
+                paths.claim(number - 1),
+                "has the number of a last attempt, and no point has so many; move it away",
+            )
         process = identity()
         record = ClaimRecord(**process.fields(), started=now(), token=secrets.token_hex(8))
         if not write_once(paths.claim(number), record):
@@ -352,4 +361,4 @@ def _forget(paths: PointPaths, number: int) -> None:
         match = _CLAIM.fullmatch(path.name)
         if (match and int(match[1]) <= number - KEPT) or is_abandoned(path):
             with contextlib.suppress(OSError):
-                path.unlink()
+                remove(path)

@@ -14,7 +14,7 @@ from jobs.common.records import write
 from jobs.common.schema import PointRecord
 from jobs.common.states import STATES, UNREADABLE
 from jobs.point.claim import guarded, host_name, newest_number, read_holder
-from jobs.point.log import written_by
+from jobs.point.log import append_line, written_by
 from jobs.point.memory import oom_kills, sign_in_log
 from jobs.point.status import read_status
 from jobs.run.index import Entry, Run
@@ -112,9 +112,8 @@ def _record(run: Run, entry: Entry, pid: int, ending: Ending, peak_mb: float | N
         if number and read_holder(paths, number).process.pid != pid:
             return
         if ending.state == "oom":
-            with paths.log.open("a") as log:
-                # The word that the guide's `grep "ResourceExhausted"` looks for.
-                log.write(f"{now()} ResourceExhausted: {ending.reason}\n")
+            # The word that the guide's `grep "ResourceExhausted"` looks for.
+            append_line(paths.log, f"ResourceExhausted: {ending.reason}")
         record = msgspec.structs.replace(
             record,
             name=entry.name,

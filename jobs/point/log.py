@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.common.errors import one_line
+from jobs.common.files import open_to_append
 from jobs.common.permissions import denied_part
+from jobs.common.reading import UnsafeFile, tail
 from jobs.run.provenance import now
 
 LOG_LINES = 3
+_LONGEST_LINE = 5000
 _READ_BYTES = 2**20
 
 
@@ -24,8 +27,8 @@ class PointLog:
         self._console = console
 
     def line(self, text: str) -> None:
-        """Write one line with the time (UTC) to the log, and to the console."""
-        stamped = f"{now()} {text}"
+        """Write one line with the time (UTC) to the log, and to the console: texts of the data may contain anything."""
+        stamped = f"{now()} {one_line(text, _LONGEST_LINE)}"
         print(stamped, flush=True)
         if self._console is not None:
             _to_console(self._console, stamped)
@@ -45,6 +48,15 @@ def written_by(pid: int, path: Path) -> str:
     return text[max(0, text.rfind(_begin_mark(pid))) :]
 
 
+def append_line(path: Path, text: str) -> None:
+    """Add a line with the time (UTC) to the log at ``path``, from outside the process that writes it."""
+    descriptor = open_to_append(path)
+    try:
+        os.write(descriptor, f"{now()} {one_line(text, _LONGEST_LINE)}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
 def last_lines(path: Path, count: int = LOG_LINES) -> tuple[str, ...]:
     """The last lines of a log that are not empty, without reading all of it; none where there is no log.
 
@@ -58,10 +70,9 @@ def last_lines(path: Path, count: int = LOG_LINES) -> tuple[str, ...]:
 
 def _tail(path: Path, size: int) -> str:
     try:
-        with path.open("rb") as log:
-            log.seek(0, 2)
-            log.seek(max(0, log.tell() - size))
-            return log.read().decode("utf-8", errors="replace")
+        return tail(path, size).decode("utf-8", errors="replace")
+    except UnsafeFile as error:
+        return str(error)
     except OSError:
         return ""
 
@@ -109,7 +120,7 @@ def captured(path: Path, *, echo: bool) -> Iterator[PointLog]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    descriptor = open_to_append(path)
     try:
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)

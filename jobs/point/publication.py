@@ -164,7 +164,7 @@ def publish_result(
     if replaced is not None:
         write(path, result)
     elif not write_once(path, result):
-        status = read_status(run, entry)
+        status = read_status(run, entry, aside=True)
         say("another process has published a result for this point; it is kept")
         if status.result is None:
             raise DamagedRecord(f"{path} cannot be replaced: {status.reason}")

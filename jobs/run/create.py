@@ -15,6 +15,8 @@ from filelock import Timeout
 
 from jobs.common.errors import UserError, denied
 from jobs.common.files import publish_folder, temporary_beside, write_together
+from jobs.common.folders import make_folder
+from jobs.common.reading import TEXT, read_bytes
 from jobs.common.records import encoded
 from jobs.common.schema import DataRecord, ProvenanceRecord
 from jobs.grid.config import GridConfig, load_config
@@ -177,7 +179,7 @@ def _write_run(
     entries += [make_entry(next_index + offset, point, data.fingerprint) for offset, point in enumerate(new)]
     axes = (*HYPERPARAMETERS, "seed", *(a for a in POINT if a in {*extra_axes(config), *old_axes[4:]}))
 
-    paths.logs.mkdir(exist_ok=True)
+    make_folder(paths.logs)
     if old is None:
         # What a process left that was killed before it had written the index may be of other data.
         shutil.rmtree(paths.root / "data", ignore_errors=True)
@@ -194,7 +196,7 @@ def _write_run(
     )
     # A new run is complete once its index exists. An extended one must be readable between the two: the new index is
     # valid under the old grid.yaml, but not the other way round.
-    grid = {paths.grid: config.path.read_bytes()}
+    grid = {paths.grid: read_bytes(config.path, TEXT, links=True)}
     index = {paths.index: index_text(axes, entries).encode("utf-8", errors="replace")}
     write_together(
         {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from jobs.common.errors import UserError, one_line, shown
 from jobs.common.files import write_text_atomically
 from jobs.common.hints import hint
 from jobs.common.permissions import check_readable
+from jobs.common.reading import TABLE, UnsafeFile, kind_of, read_bytes
 from jobs.common.records import DamagedRecord, read
 from jobs.common.schema import ProvenanceRecord
 from jobs.grid.config import load_config
@@ -133,7 +136,9 @@ class _Column(dict[str, _Cell]):
 def _read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
     """The header and the rows, as text."""
     try:
-        rows = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8")), strict=True))
+        rows = list(csv.reader(io.StringIO(read_bytes(path, TABLE).decode("utf-8")), strict=True))
+    except UnsafeFile as error:
+        raise UserError(str(error)) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"{path} cannot be read ({error}); expected the file that make_grid.py wrote"
@@ -218,7 +223,14 @@ def read_run(root: Path) -> Run:
         raise UserError(
             f"{root} is not a folder; expected a run directory, make one with: {hint('make_grid.py')}"
         )
-    missing = [path.name for path in (paths.grid, paths.index, paths.provenance) if not path.is_file()]
+    missing = []
+    for path in (paths.grid, paths.index, paths.provenance):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            mode = path.lstat().st_mode
+            if not stat.S_ISREG(mode):
+                raise UserError(str(UnsafeFile(path, f"is {kind_of(mode)}, expected a file; move it away")))
+            continue
+        missing.append(path.name)
     if missing:
         raise UserError(
             f"{root} is not a complete run directory: {', '.join(missing)} missing; "

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from jobs.common.reading import read_bytes
 from jobs.run.paths import RUN_PREFIX, RunPaths
 from jobs.run.sharing import written_with
 
@@ -60,6 +61,6 @@ def known_runs(folders: Iterable[Path] = ()) -> list[Path]:
 
 def _lines(path: Path) -> list[bytes]:
     try:
-        return [line for line in path.read_bytes().split(b"\n") if line]
+        return [line for line in read_bytes(path, links=True).split(b"\n") if line]
     except OSError:
         return []

@@ -7,8 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock
-
+from jobs.common.files import lock_file
 from jobs.run.paths import RunPaths
 
 LOCK_SECONDS = 30.0  # how long to wait for another process that makes the same run
@@ -39,7 +38,7 @@ def locked_folder(paths: RunPaths, *, made: bool = False) -> Iterator[None]:
             ):  # another process was faster, and it may keep the folder
                 folder.mkdir()
                 folders.insert(0, folder)
-        with FileLock(paths.lock, timeout=LOCK_SECONDS):
+        with lock_file(paths.lock).acquire(timeout=LOCK_SECONDS):
             complete = paths.index.exists()
             missing = [part for part in _parts(paths) if not part.exists()]
             try:

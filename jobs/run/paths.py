@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.common.folders import follow_no_links_below
+
 RUN_PREFIX = "hyperparameter_optimization_"
 
 
@@ -96,9 +98,12 @@ class PointPaths:
 
 @dataclass(frozen=True)
 class RunPaths:
-    """The files of a run directory."""
+    """The files of a run directory. What this process writes into it goes through no link."""
 
     root: Path
+
+    def __post_init__(self) -> None:
+        follow_no_links_below(self.root)
 
     @property
     def grid(self) -> Path:

@@ -25,6 +25,7 @@ from typing import IO, Any
 import numpy as np
 
 from unet_models.data.errors import DataError
+from unet_models.stored_files import FLAGS
 
 CHUNK = 2**24  # bytes of a file that have one checksum
 _PIECE = 2**20  # bytes that are read at a time where a whole chunk is not needed at once
@@ -121,7 +122,7 @@ class StoredArray:
         self.problem: DataError | None = None
         self.whole: StoredArray | None = None
         try:
-            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = os.open(path, FLAGS)
             weakref.finalize(self, os.close, self._file)
             self.shape, self.dtype = self._read_header()
         except (OSError, ValueError) as error:

@@ -22,12 +22,14 @@ from unet_models.data.crops import CropRule, Crops, PointSample
 from unet_models.data.errors import DataError
 from unet_models.data.npy_files import NpyWriter, StoredArray
 from unet_models.data.packed import PARTS, Intensity, PackedData, Patches, fingerprint, pack_bits
+from unet_models.stored_files import check_archive, open_regular
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11
 
 RECORD = "pack.json"
 VERSION = 2
+_LARGEST_RECORD = 64 * 2**20  # bytes; it has 10 for each 16 MiB of data
 _AGAIN = "make it again with make_grid.py"
 
 
@@ -257,7 +259,8 @@ def read_packed(path: Path) -> PackedData:
     if path.suffix == ".npz":
         return _read_first_version(path)
     try:
-        record = msgspec.json.decode((path / RECORD).read_bytes(), type=PackRecord)
+        with open_regular(path / RECORD, _LARGEST_RECORD) as stream:
+            record = msgspec.json.decode(stream.read(), type=PackRecord)
     except (OSError, msgspec.MsgspecError, UnicodeError) as error:
         raise DataError(f"{path / RECORD} cannot be read ({error}); {_AGAIN}") from error
     if record.version != VERSION:
@@ -272,7 +275,9 @@ def read_packed(path: Path) -> PackedData:
 
 def _read_first_version(path: Path) -> PackedData:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        with open_regular(path) as stream:
+            check_archive(stream, compressed=True)
+            archive = np.load(stream, allow_pickle=False)
             words = json.loads(archive["words"].tobytes())
             shape = tuple(words["shape"])
             masks = np.unpackbits(archive["masks"], count=int(np.prod(shape))).reshape(shape).astype(bool)

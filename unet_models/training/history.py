@@ -12,6 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unet_models.stored_files import open_regular
+
+_LARGEST = 64 * 2**20  # bytes of a history file; ten thousand epochs have 2 MB
+
 # ``epoch`` counts from 1. ``loss`` and ``jaccard`` are running means over the epoch in training mode; the ``val_``
 # columns are measured after it in inference mode. Positives and negatives are pixels; ``seconds`` include the validation.
 COLUMNS = (
@@ -48,7 +52,8 @@ def read_history(path: Path) -> list[dict[str, float]]:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    text = path.read_bytes().decode("utf-8", errors="replace")
+    with open_regular(path, _LARGEST) as stream:
+        text = stream.read().decode("utf-8", errors="replace")
     whole = text[: text.rfind("\n") + 1].replace("\0", "")
     try:
         lines = list(csv.reader(io.StringIO(whole)))

@@ -197,7 +197,7 @@ def test_a_file_is_read_up_to_its_largest_size(write_grid, monkeypatch):
     monkeypatch.setattr(yaml_file, "LARGEST_BYTES", size)
     assert load_config(path).axes["batch_size"] == (8,)
     monkeypatch.setattr(yaml_file, "LARGEST_BYTES", size - 1)
-    with pytest.raises(UserError, match="is larger than"):
+    with pytest.raises(UserError, match="expected at most"):
         load_config(path)
 
 

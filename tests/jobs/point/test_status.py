@@ -35,7 +35,10 @@ def test_a_damaged_result_is_set_aside_and_its_point_is_to_be_run_again(run, poi
     entry, paths = point
     give_result(run, 1)
     paths.results.write_text(paths.results.read_text().replace("0.51", "0.99"))
-    status = read_status(run, entry)
+    look = read_status(run, entry)
+    assert look.state == "lost" and "does not match its checksum" in look.reason
+    assert paths.results.exists() and not paths.quarantine.exists()  # a look writes nothing
+    status = read_status(run, entry, aside=True)
     assert status.state == "lost" and "does not match its checksum" in status.reason
     (kept,) = paths.quarantine.iterdir()
     assert str(kept) in status.reason and "0.99" in kept.read_text() and not paths.results.exists()
@@ -49,7 +52,8 @@ def test_a_damaged_result_is_set_aside_and_its_point_is_to_be_run_again(run, poi
 def test_a_damaged_status_record_is_set_aside(run, point, content):  # noqa: F811
     entry, paths = point
     paths.status.write_text(content)
-    assert read_status(run, entry).state == "lost"
+    assert read_status(run, entry).state == "lost" and paths.status.exists()
+    assert read_status(run, entry, aside=True).state == "lost"
     assert len(list(paths.quarantine.iterdir())) == 1 and not paths.status.exists()
 
 
@@ -234,7 +238,7 @@ def test_a_result_of_another_key_or_without_an_end_is_damaged(run, point):  # no
     ):
         for verify in (True, False):
             write_record(paths.results, {"key": entry.key, "status": "done", **changes})
-            status = read_status(run, entry, verify=verify)
+            status = read_status(run, entry, verify=verify, aside=True)
             assert status.state == "lost" and words in status.reason and not paths.results.exists()
 
 

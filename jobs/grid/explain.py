@@ -7,6 +7,7 @@ from typing import Any
 from jobs.common.units import plural
 from jobs.grid.config import GridConfig
 from jobs.grid.points import Point, expand, point_name
+from jobs.grid.received import code_of, files_of
 from jobs.grid.settings import POINT
 from unet_models.networks.parameters import parameter_count
 
@@ -48,6 +49,11 @@ def explain(config: GridConfig) -> str:
     lines += [f"  {key:<26} {_written(value)}" for key, value in config.data.items()]
     lines += ["", "site: the resources that each sub-job requests, and where it runs"]
     lines += [f"  {key:<26} {'null' if value is None else value}" for key, value in config.site.items()]
+    lines += [
+        "",
+        "executed and read besides this repository: look at it before you use a file that you received",
+    ]
+    lines += [f"  {one}" for one in (*code_of(config.site), *files_of(config.data))] or ["  nothing"]
     lines += ["", f"{'name':<48} {'parameters':>12}"]
     for index, point in enumerate(points, start=1):
         lines.append(f"{point_name(index, point.stem):<48} {_parameters(point):>12,}")

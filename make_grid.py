@@ -27,6 +27,7 @@ from jobs.pbs.qsub_arguments import by_hand
 from jobs.run.create import make_run
 from jobs.run.known import remember
 from jobs.run.sharing import umask_for, umask_for_new
+from jobs.run.trust import remember_made
 
 
 def _refused_by_pbs(root: Path, site: Mapping[str, Any]) -> str:
@@ -85,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
             made = make_run(config, arguments.run_dir)
         root = made.run.paths.root
         remember(root)
+        remember_made(made.run)
         total = len(made.run.entries)
         print(f"{root}: {plural(total, 'point')}, {made.added} new, {made.known} known before")
         if made.orphaned:

@@ -19,6 +19,7 @@ from jobs.common.errors import OK, UserError, run_command
 from jobs.point.gpus import claimed_gpu
 from jobs.point.worker import train_in_process
 from jobs.run.sharing import open_run
+from jobs.run.trust import add_trust_argument
 
 
 def _index_from_environment() -> int:
@@ -45,12 +46,13 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="train a point that has a result; the old result is kept until the new one is complete",
     )
+    add_trust_argument(parser)
     arguments = parser.parse_args(argv)
 
     def command() -> int:
         if arguments.threads is not None and arguments.threads < 1:
             raise UserError(f"--threads: received {arguments.threads}, expected at least 1")
-        run = open_run(arguments.run)
+        run = open_run(arguments.run, trust=arguments.trust)
         index = arguments.index
         if index is None:
             index = _index_from_environment()

@@ -30,6 +30,7 @@ from jobs.pbs.job_paths import shell_line
 from jobs.pbs.submissions import locked_submissions
 from jobs.run.index import Run
 from jobs.run.sharing import open_run
+from jobs.run.trust import add_trust_argument
 from jobs.submit import check_max_running
 
 
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--walltime", help="for the sub-jobs that have not started, HH:MM:SS")
     parser.add_argument("--mem", help="for the sub-jobs that have not started, for example 64gb")
     parser.add_argument("--dry-run", action="store_true", help="print the exact qalter lines; change nothing")
+    add_trust_argument(parser)
     return parser
 
 
@@ -128,7 +130,7 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
 
 def _command(arguments: argparse.Namespace) -> int:
     wanted = _wanted(arguments)
-    run = open_run(arguments.run)
+    run = open_run(arguments.run, trust=arguments.trust)
     scheduler = Scheduler()
     with locked_submissions(run) as record:
         picture = look_at_all(run, scheduler)

@@ -27,6 +27,7 @@ from jobs.pbs.job_paths import shell_line
 from jobs.pbs.submissions import locked_submissions
 from jobs.run.index import Run, parse_indices
 from jobs.run.sharing import open_run
+from jobs.run.trust import add_trust_argument
 
 AT_ONCE = 100  # ids in one qdel: a command line has a limit
 
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", type=Path, help="the run directory that make_grid.py made")
     parser.add_argument("--indices", help="only the sub-jobs of these points, for example 3,7-9")
     parser.add_argument("--dry-run", action="store_true", help="print the exact qdel lines; delete nothing")
+    add_trust_argument(parser)
     return parser
 
 
@@ -88,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(arguments: argparse.Namespace) -> int:
-    run = open_run(arguments.run)
+    run = open_run(arguments.run, trust=arguments.trust)
     scheduler = Scheduler()
     if arguments.indices is not None:
         for index in parse_indices(arguments.indices):

@@ -51,6 +51,7 @@ from jobs.point.status import PointStatus, read_status, unreadable_points
 from jobs.point.worker import work
 from jobs.run.index import Entry, Run, parse_indices
 from jobs.run.sharing import check_trainable, open_run
+from jobs.run.trust import add_trust_argument
 
 STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL, as PBS gives by default
 
@@ -344,12 +345,13 @@ def main(argv: list[str] | None = None) -> int:
         "--workers", type=int, help="points at a time (default: one per GPU, else one for two cores)"
     )
     parser.add_argument("--indices", help="only these, for example 3,7-9; also points of the class oom")
+    add_trust_argument(parser)
     arguments = parser.parse_args(argv)
 
     def command() -> int:
         if arguments.workers is not None and arguments.workers < 1:
             raise UserError(f"--workers: received {arguments.workers}, expected at least 1")
-        run = open_run(arguments.run)
+        run = open_run(arguments.run, trust=arguments.trust)
         check_trainable(run)
         _check_working_directory()
         chosen, skipped = choose(run, arguments.indices)

@@ -33,6 +33,7 @@ from jobs.point.deadline import deadline
 from jobs.point.gpus import claimed_gpu
 from jobs.run.index import Run
 from jobs.run.sharing import check_trainable, open_run
+from jobs.run.trust import add_trust_argument
 
 NOT_STARTED = "not started"
 ANSWERS = ("measured", "oom")  # a kind with one of these needs no further probe
@@ -127,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--limit", type=float, default=LIMIT_SECONDS, help=f"seconds for one combination ({LIMIT_SECONDS:g})"
     )
+    add_trust_argument(parser)
     return parser
 
 
@@ -144,7 +146,7 @@ def _command(arguments: argparse.Namespace) -> int:
     ):
         if value is not None and not 1 <= value <= high:
             raise UserError(f"{name}: received {value:g}, expected a number from 1 to {high}")
-    run = open_run(arguments.run)
+    run = open_run(arguments.run, trust=arguments.trust)
     check_trainable(run)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -35,6 +35,7 @@ from jobs.pbs.submissions import locked_submissions
 from jobs.pbs.submitter import submit
 from jobs.run.index import Run, parse_indices
 from jobs.run.sharing import check_trainable, open_run
+from jobs.run.trust import add_trust_argument
 from jobs.submit import array_limit, check_max_running, predict, say_what_does_not_fit
 
 CLASSES = tuple(name for name in STATES if name not in ("running", UNREADABLE))
@@ -168,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="submit even if the scheduler does not report what is queued",
     )
+    add_trust_argument(parser)
     return parser
 
 
@@ -179,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _command(arguments: argparse.Namespace) -> int:
     check_max_running(arguments.max_running)
-    run = _with_resources(open_run(arguments.run), arguments.walltime, arguments.mem)
+    run = _with_resources(open_run(arguments.run, trust=arguments.trust), arguments.walltime, arguments.mem)
     scheduler = Scheduler()
     if arguments.dry_run:
         prepared = _prepare(run, arguments, scheduler)

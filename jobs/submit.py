@@ -38,6 +38,7 @@ from jobs.run.index import Run
 from jobs.run.provenance import now
 from jobs.run.sharing import check_trainable, open_run
 from jobs.run.site_file import write_site
+from jobs.run.trust import add_trust_argument
 
 PROBE_MINUTES = (10, 5, 240)  # walltime of a probe: for the job, more for each combination, at most
 
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--force", action="store_true", help="submit even if the run is queued or running already"
     )
+    add_trust_argument(parser)
     return parser
 
 
@@ -107,7 +109,7 @@ def _command(arguments: argparse.Namespace) -> int:
         raise UserError(
             "--json: received without --estimate, expected both; for the progress of a run: jobs.status --json"
         )
-    run = open_run(arguments.run)
+    run = open_run(arguments.run, trust=arguments.trust)
     run = replace(run, paths=replace(run.paths, root=run.paths.root.resolve()))
     max_running = arguments.max_running or run.site["max_running"]
     if arguments.estimate:

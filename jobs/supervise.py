@@ -39,6 +39,7 @@ from jobs.pbs.submitter import submit
 from jobs.resubmit import waiting_collect
 from jobs.run.index import Run, indices_text
 from jobs.run.sharing import open_run
+from jobs.run.trust import add_trust_argument
 from jobs.submit import array_limit, check_max_running, predict
 
 LEAST_INTERVAL = 60.0  # sites ask for at most one query a minute
@@ -55,6 +56,7 @@ class Options:
 
     max_queued: int | None = None
     max_running: int | None = None
+    trust: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Supervisor:
 
     def step(self) -> Step:
         """Look at the run once, submit what is due, and say what was done."""
-        run = open_run(self.root)
+        run = open_run(self.root, trust=self.options.trust)
         run = replace(run, paths=replace(run.paths, root=run.paths.root.resolve()))
         with locked_submissions(run, say=self.log.news) as record:
             picture = look(run, self.scheduler, by_hand=self.first)
@@ -328,6 +330,7 @@ def _parser() -> argparse.ArgumentParser:
         "--max-queued", type=int, metavar="N", help="have at most N jobs in the queue, running ones included"
     )
     parser.add_argument("--max-running", type=int, metavar="N", help="run at most N sub-jobs at a time")
+    add_trust_argument(parser)
     return parser
 
 
@@ -347,7 +350,7 @@ def _command(arguments: argparse.Namespace) -> int:
         raise UserError(
             f"--interval: received {arguments.interval:g}, expected {LEAST_INTERVAL:g} to 86400 seconds"
         )
-    run = open_run(arguments.run)
+    run = open_run(arguments.run, trust=arguments.trust)
     lock = lock_file(run.paths.supervisor_lock)
     try:
         lock.acquire(timeout=0)
@@ -360,7 +363,10 @@ def _command(arguments: argparse.Namespace) -> int:
     with lock:
         log = Log(run.paths.supervisor_log, show_all=not arguments.once)
         supervisor = Supervisor(
-            arguments.run, Scheduler(), log, Options(arguments.max_queued, arguments.max_running)
+            arguments.run,
+            Scheduler(),
+            log,
+            Options(arguments.max_queued, arguments.max_running, arguments.trust),
         )
         return supervise(supervisor, once=arguments.once, interval=arguments.interval)
 

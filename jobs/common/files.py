@@ -159,12 +159,15 @@ def _linked(temporary: str, name: str, folder: int) -> bool:
     return True
 
 
-def written_beside(path: Path, data: bytes) -> Path:
-    """A new temporary file next to ``path`` with ``data``, for :func:`publish` or :func:`publish_once`."""
+def written_beside(path: Path, data: bytes, mode: int = 0o666) -> Path:
+    """A new temporary file next to ``path`` with ``data``, for :func:`publish` or :func:`publish_once`.
+
+    ``mode``: its permissions, less what the umask takes.
+    """
     temporary = temporary_beside(path)
     with real_folder(path.parent) as folder, _removed_on_failure(temporary, path, len(data)):
         descriptor = os.open(
-            temporary.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder
+            temporary.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder
         )
         try:
             _write_all(descriptor, data)
@@ -253,16 +256,18 @@ def _write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def write_bytes_atomically(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``, whole and durably.
+def write_bytes_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Replace ``path`` by ``data``, whole and durably; ``mode``: its permissions, less what the umask takes.
 
     Raises :class:`DiskFull` or another ``OSError`` where it cannot be written; the old file is unchanged.
     """
-    publish(written_beside(path, data), path)
+    publish(written_beside(path, data, mode), path)
 
 
-def write_together(files: Mapping[Path, bytes]) -> None:
+def write_together(files: Mapping[Path, bytes], mode: int = 0o666) -> None:
     """Replace several files, one after the other in this order, or none of them where one cannot be written.
+
+    ``mode``: their permissions, less what the umask takes.
 
     All new contents are on the disk before the first file is renamed: a full disk changes nothing. Raises what
     :func:`write_bytes_atomically` raises.
@@ -270,7 +275,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     written: dict[Path, Path] = {}
     try:
         for path, data in files.items():
-            written[path] = written_beside(path, data)
+            written[path] = written_beside(path, data, mode)
             with real_folder(path.parent) as folder, _removed_on_failure(written[path], path, len(data)):
                 _sync(written[path].name, folder)
         for path, temporary in written.items():
@@ -285,9 +290,9 @@ def write_together(files: Mapping[Path, bytes]) -> None:
             _sync_folder(folder)
 
 
-def write_text_atomically(path: Path, text: str) -> None:
+def write_text_atomically(path: Path, text: str, mode: int = 0o666) -> None:
     """:func:`write_bytes_atomically` for UTF-8 text; bytes of a path in it that are no text become ``?``."""
-    write_bytes_atomically(path, text.encode("utf-8", errors="replace"))
+    write_bytes_atomically(path, text.encode("utf-8", errors="replace"), mode)
 
 
 def quarantine(path: Path, folder: Path) -> Path | None:

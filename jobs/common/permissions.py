@@ -7,6 +7,7 @@ import grp
 import os
 import pwd
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.common.errors import UnreadableError
@@ -76,7 +77,7 @@ def how_to_allow(path: Path, *, whole: Path | None = None) -> str:
 
     if state.st_uid == os.geteuid():
         return f"it is yours: {chmod('u')}"
-    owner = _owner(state.st_uid)
+    owner = owner_name(state.st_uid)
     if state.st_gid in (os.getegid(), *os.getgroups()):
         asked = chmod("g")
     else:
@@ -90,6 +91,16 @@ def how_to_allow(path: Path, *, whole: Path | None = None) -> str:
     return f"it belongs to {owner}. Ask {owner} for: {asked}{more}"
 
 
+@contextlib.contextmanager
+def written_with(umask: int) -> Iterator[None]:
+    """Give the files that this process makes in the ``with`` block the permissions that ``umask`` leaves."""
+    before = os.umask(umask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def _mode(path: Path) -> int | None:
     try:
         return path.stat().st_mode
@@ -97,7 +108,8 @@ def _mode(path: Path) -> int | None:
         return None
 
 
-def _owner(number: int) -> str:
+def owner_name(number: int) -> str:
+    """The name of the user with this number."""
     with contextlib.suppress(KeyError):  # a container may not know the user
         return pwd.getpwuid(number).pw_name
     return f"user {number}"

@@ -60,9 +60,12 @@ def read(path: Path | str, kind: type[R], *, verify: bool = True) -> R:
     return _decoded(path, data, kind)
 
 
-def write(path: Path, record: Record) -> None:
-    """Publish ``record`` at ``path`` with its version and checksum; NaN becomes null."""
-    write_record(path, record.fields())
+def write(path: Path, record: Record, mode: int = 0o666) -> None:
+    """Publish ``record`` at ``path`` with its version and checksum; NaN becomes null.
+
+    ``mode``: the permissions of the file, less what the umask takes.
+    """
+    write_record(path, record.fields(), mode)
 
 
 def encoded(record: Record) -> bytes:
@@ -91,9 +94,9 @@ def read_record(path: Path) -> dict[str, Any]:
     return payload
 
 
-def write_record(path: Path, fields: dict[str, Any]) -> None:
+def write_record(path: Path, fields: dict[str, Any], mode: int = 0o666) -> None:
     """:func:`write` for fields of JSON types."""
-    write_text_atomically(path, _text(fields))
+    write_text_atomically(path, _text(fields), mode)
 
 
 def write_record_once(path: Path, fields: dict[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from jobs.common.schema import Change, ProbeJob, Requested, Submission, Submissi
 from jobs.pbs.index_ranges import indices_of
 from jobs.pbs.job_ids import job_number
 from jobs.run.index import Run
+from jobs.run.sharing import configuration_mode
 
 LOCK_SECONDS = 120.0  # how long a submission waits for another one of the same run
 
@@ -136,7 +137,7 @@ class LockedSubmissions:
 
     def _write(self, record: Submissions) -> None:
         try:
-            write(self.path, record)
+            write(self.path, record, configuration_mode(self.path.parent))
         except PermissionError as error:
             place = Path(error.filename or self.path)
             raise UserError(denied(error, place, whole=self.path.parent)) from error

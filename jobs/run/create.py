@@ -26,6 +26,7 @@ from jobs.run.index import Run, index_text, make_entry, read_provenance, read_ru
 from jobs.run.new_folder import locked_folder
 from jobs.run.paths import RUN_PREFIX, RunPaths
 from jobs.run.provenance import provenance
+from jobs.run.sharing import configuration_mode
 from jobs.run.site_file import site_text
 from unet_models.data.dataset import build
 from unet_models.data.errors import DataError
@@ -203,7 +204,8 @@ def _write_run(
             paths.site: site_text(paths.root, config.site).encode("utf-8", errors="replace"),
             paths.provenance: encoded(ProvenanceRecord(made=tuple(history), data=described)),
             **(grid | index if old is None else index | grid),
-        }
+        },
+        configuration_mode(paths.root),
     )
     run = read_run(paths.root)
     return Made(run, data, len(new), len(wanted) - len(new), len(known - set(wanted)))

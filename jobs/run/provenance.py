@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import os
+import pwd
 import socket
 import subprocess
 import sys
@@ -66,7 +69,11 @@ def git_state() -> Git:
     return Git(commit=commit, dirty=None if commit is None or changes is None else bool(changes))
 
 
-def _user() -> str:
+def user_name() -> str:
+    """The name of this user; ``unknown`` where there is none."""
+    # Not from LOGNAME or USER first, which may be another's after `su` or `sudo`.
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(os.geteuid()).pw_name
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container whose user has no name
@@ -87,6 +94,6 @@ def provenance(fingerprint: str) -> Made:
         packages=package_versions(),
         python=sys.version.split()[0],
         host=socket.gethostname(),
-        user=_user(),
+        user=user_name(),
         data_fingerprint=fingerprint,
     )

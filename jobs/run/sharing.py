@@ -9,21 +9,29 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.common.errors import UnreadableError, UserError
-from jobs.common.permissions import check_readable, denied_part, how_to_allow
+from jobs.common.permissions import check_readable, denied_part, how_to_allow, written_with
 from jobs.grid.config import load_config
 from jobs.run.index import Run, read_run
 from jobs.run.paths import RunPaths
+from jobs.run.trust import check_trust, shared_by
 
 _OWNER = 0o700  # is never taken away: a job must read what it has written
 
 
-def open_run(root: Path) -> Run:
-    """:func:`jobs.run.index.read_run` for a command: what this process and its children write from now on is the run's."""
+def open_run(root: Path, *, trust: bool | None = None) -> Run:
+    """:func:`jobs.run.index.read_run` for a command: what this process and its children write from now on is the run's.
+
+    ``trust``: for a command that acts on the run, whether ``--trust`` was given; ``None`` for one that looks at it.
+
+    Raises :class:`UserError`, also where this user should look at the run before anything of it is executed
+    (:func:`jobs.run.trust.check_trust`).
+    """
     run = read_run(root)
+    if trust is not None:
+        check_trust(run, trust=trust)
     os.umask(umask_of(run))
     return run
 
@@ -44,6 +52,14 @@ def check_trainable(run: Run) -> None:
         part = denied_part(folder, write=True)
         if part is not None:
             raise UnreadableError(f"{part} cannot be written by this user; {how_to_allow(part, whole=root)}")
+
+
+def configuration_mode(root: Path) -> int:
+    """The permissions of the files that decide what is done with the run at ``root``, less what the umask takes.
+
+    Its group may write them only where it shares the run: a change of them changes what is executed.
+    """
+    return 0o666 if shared_by(root) is not None else 0o644
 
 
 def umask_of(run: Run) -> int:
@@ -94,13 +110,3 @@ def written_into(folder: Path, root: Path | None) -> contextlib.AbstractContextM
     with contextlib.suppress(UserError):
         written = load_config(RunPaths(root).grid).site["umask"]
     return written_with(umask_for(root, written))
-
-
-@contextlib.contextmanager
-def written_with(umask: int) -> Iterator[None]:
-    """Give the files that this process makes in the ``with`` block the permissions that ``umask`` leaves."""
-    before = os.umask(umask)
-    try:
-        yield
-    finally:
-        os.umask(before)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from jobs.run.known import known_runs, list_path, remember
+from jobs.run.known import known_runs, remember, state_file
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def test_runs_are_listed_the_newest_first_and_once(tmp_path):
     for root in (old, new, old):
         remember(root)
     assert known_runs() == [new, old]
-    assert list_path().read_bytes().count(b"a run") == 1
+    assert state_file("runs.txt").read_bytes().count(b"a run") == 1
 
 
 def test_runs_that_were_removed_are_left_out(tmp_path):
@@ -53,4 +53,4 @@ def test_a_list_that_cannot_be_written_or_read_does_no_harm(tmp_path, monkeypatc
 def test_a_relative_state_folder_is_ignored(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert list_path() == tmp_path / ".local/state/unet_grid/runs.txt"
+    assert state_file("runs.txt") == tmp_path / ".local/state/unet_grid/runs.txt"

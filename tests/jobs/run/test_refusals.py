@@ -66,11 +66,11 @@ def full_disk(number):
     def fill(place, write_grid, monkeypatch):
         written, count = files.written_beside, [0]
 
-        def no_space(path, data):
+        def no_space(path, data, mode):
             count[0] += 1
             if count[0] > number:
                 raise OSError(errno.ENOSPC, "No space left on device", str(path))
-            return written(path, data)
+            return written(path, data, mode)
 
         monkeypatch.setattr(files, "written_beside", no_space)
 

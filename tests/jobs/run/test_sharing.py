@@ -17,7 +17,7 @@ from jobs import local, resubmit, submit
 from jobs.common.errors import UserError
 from jobs.grid.config import load_config
 from jobs.run.index import read_run
-from jobs.run.known import list_path
+from jobs.run.known import state_file
 from jobs.run.sharing import open_run, umask_for, umask_of, written_into
 from tests.conftest import REPOSITORY, TINY, write_images
 
@@ -126,7 +126,7 @@ def test_a_run_without_a_name_is_the_groups_whatever_else_is_in_the_folder(proje
     assert make_grid.main([]) == 0
     (made,) = project.glob("hyperparameter_optimization_*")
     assert mode(made) & 0o777 == 0o770 and mode(made / "index.csv") == 0o660
-    listed = list_path()
+    listed = state_file("runs.txt")
     assert mode(listed) == 0o600 and mode(listed.parent) & 0o777 == 0o700  # in the user's home
 
 
@@ -192,7 +192,8 @@ def test_the_site_block_overrides_the_mode(project, umask):
     assert mode(project / "run") & 0o777 == 0o750 and mode(project / "run" / "index.csv") == 0o640
     with_site(project, 'umask: "0007"')
     made_by(project, umask, 0o077)
-    assert mode(project / "run" / "index.csv") == 0o660 and umask_of(read_run(project / "run")) == 0o007
+    # The folder is not shared by a group (chmod g+ws), so that only its maker decides what is executed.
+    assert mode(project / "run" / "index.csv") == 0o640 and umask_of(read_run(project / "run")) == 0o007
 
 
 def test_a_report_outside_the_run_is_its_users_own(project, umask):

@@ -6,8 +6,59 @@
 # find it before it knows where the repository is.
 
 fail() {
-    printf '%s: %s\n' "${PBS_JOBNAME:-jobs}" "$1" >&2
+    local text
+    plain text "${PBS_JOBNAME:-jobs}: $1"
+    printf '%s\n' "$text" >&2
     exit 2
+}
+
+# plain NAME TEXT: sets the variable NAME to TEXT as one line that controls no terminal. Names and files may be from anyone:
+# a text with control characters, or with characters that turn the direction of a line, is shown as bash would write it.
+plain() {
+    local LC_ALL=C value=${2//[$'\n\t']/ }
+    local hidden=$'[\001-\037\177]|\302[\200-\237]|\342\200[\213-\217\250-\256]|\342\201[\240-\257]|\357\273\277'
+    [[ ! $value =~ $hidden ]] || printf -v value '%q' "$value"
+    printf -v "$1" '%s' "$value"
+}
+
+show() {
+    local text
+    plain text "$1"
+    printf '%s\n' "$text"
+}
+
+# content FILE BYTES: prints FILE; fails if it is a link or no file, such as a named pipe that would never end, or larger.
+# NUL, which no variable can contain, becomes a control character.
+content() {
+    local text
+    [[ -f $1 && ! -L $1 ]] || return 1
+    text=$(dd if="$1" iflag=nofollow,nonblock bs=65536 count=$(($2 / 65536 + 1)) 2> /dev/null | tr '\0' '\001') || return 1
+    local LC_ALL=C
+    [[ ${#text} -le $2 ]] || return 1
+    printf '%s' "$text"
+}
+
+# why_not PATH FOLDER: why a stranger may have written PATH, which is FOLDER or in it; nothing if none can have. What belongs
+# to this user or to root is theirs. In a folder that a group of this user shares (chmod g+ws) it is its members' as well.
+why_not() {
+    local owner_id group_id mode owner group folder_group folder_mode shared=''
+    if ! IFS=: read -r owner_id group_id mode owner group < <(stat -c '%u:%g:%a:%U:%G' -- "$1" 2> /dev/null) ||
+        ! IFS=: read -r folder_group folder_mode < <(stat -c '%g:%a' -- "$2/." 2> /dev/null); then
+        printf 'it cannot be read'
+        return
+    fi
+    if [[ $((8#$folder_mode & 8#2022)) == $((8#2020)) && " $(id -G) " == *" $folder_group "* ]]; then
+        shared=$folder_group
+    fi
+    if [[ -L $1 ]]; then
+        printf 'it is a link'
+    elif ((8#$mode & 8#0002)); then
+        printf 'anyone may write it'
+    elif [[ -z $shared && $owner_id != 0 && $owner_id != "$(id -u)" ]]; then
+        printf 'it belongs to %s' "$owner"
+    elif ((8#$mode & 8#0020)) && [[ $group_id != 0 && $group_id != "$shared" && $group != "$(id -un)" ]]; then
+        printf 'the group %s may write it' "$group"
+    fi
 }
 
 # pasted SCRIPT [ARGUMENT...]: the words of a command that works from any folder; SCRIPT is a path in the repository.
@@ -19,14 +70,12 @@ pasted() {
 
 # PBS runs a copy of the script in its spool folder, so the path of the script is of no use.
 find_repository() {
-    local place
-    for place in "${REPOSITORY:-}" "${PBS_O_WORKDIR:-$PWD}" "${PBS_O_WORKDIR:-$PWD}/.."; do
-        if [[ -n $place && -f $place/jobs/environment.sh && -f $place/run_point.py ]]; then
-            repository=$(cd "$place" && pwd)
-            return
-        fi
-    done
-    fail "no repository in ${PBS_O_WORKDIR:-$PWD}; expected qsub to be called in the folder that contains run_point.py, or -v REPOSITORY=/its/path"
+    local place=${REPOSITORY:-${PBS_O_WORKDIR:-$PWD}}
+    if [[ -f $place/jobs/environment.sh && -f $place/run_point.py ]]; then
+        repository=$(cd "$place" && pwd)
+        return
+    fi
+    fail "no repository in $place; expected qsub to be called in the folder that contains run_point.py, or -v REPOSITORY=/its/path"
 }
 
 # PBS's commands: inside a job they may not be on PATH. Returns 1 where they are nowhere.
@@ -120,7 +169,7 @@ in_utc() {
 # When a run was made, in UTC: from its record; in an older run from its name, which contains the local time.
 made_at() {
     local record='' name=${1##*/hyperparameter_optimization_}
-    [[ ! -r $1/provenance.json ]] || record=$(< "$1/provenance.json")
+    record=$(content "$1/provenance.json" 1048576) || record=''
     if [[ $record =~ \"made\":\ *\"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}) ]]; then
         printf '%s\n' "${BASH_REMATCH[1]}"
     elif [[ $name =~ ^([0-9]{8})_([0-9]{2})([0-9]{2})([0-9]{2}) ]] && in_utc "$(
@@ -185,9 +234,8 @@ take_newest_run() {
 marked_run() {
     local mark run='' id number=${1%%[!0-9]*}
     for mark in "$repository"/hyperparameter_optimization_*/logs/.array_"$number"; do
-        [[ -n $number && -f $mark ]] || continue
-        id=''
-        [[ ! -r $mark ]] || id=$(< "$mark")
+        [[ -n $number && -f $mark && ! -L $mark && ! -L ${mark%/*} ]] || continue
+        id=$(content "$mark" 4096) || id=''
         [[ -z $id || ${id%%@*} == "${1%%@*}" ]] || continue
         [[ -z $2 || $(stat -c %Y "$mark") -ge $(($2 - 60)) ]] || continue
         if [[ -z $run || $mark -nt $run/logs/.array_$number ]]; then
@@ -201,12 +249,26 @@ marked_run() {
 mark_run() {
     local array=${PBS_ARRAY_ID:-${PBS_JOBID:-}} mark
     array=${array/\[*\]/[]}
-    mark=$RUN_DIR/logs/.array_${array%%[!0-9]*}
+    mark=.array_${array%%[!0-9]*}
     [[ -n ${PBS_ARRAY_INDEX:-} && $array == [0-9]*\[\]* ]] || return 0
-    if [[ $(cat "$mark" 2> /dev/null) != "$array" ]]; then
-        mkdir -p "$RUN_DIR/logs" 2> /dev/null && echo "$array" 2> /dev/null > "$mark.$$" && mv -f "$mark.$$" "$mark" || true
+    if [[ $(content "$RUN_DIR/logs/$mark" 4096) != "$array" ]]; then
+        write_mark "$mark" "$array" 2> /dev/null || true
     fi
 }
+
+# Writes the text $2 to logs/$1 of the run. The folder is entered first, and then it must be the real one: whoever exchanges it
+# for a link afterwards changes nothing. The new file is made as one that was not there, and replaces a link, not its target.
+write_mark() (
+    set -o noclobber
+    CDPATH=''
+    cd -P -- "$RUN_DIR" || exit
+    root=$PWD new=$1.$$.$RANDOM
+    [[ -e logs || -L logs ]] || mkdir logs
+    cd -P -- logs || exit
+    [[ $PWD == "${root%/}/logs" ]] || exit
+    printf '%s\n' "$2" > "$new" || exit
+    mv -f -T -- "$new" "$1" || rm -f -- "$new"
+)
 
 # Sets the variable $1 to the path $2, which jobs.submit writes as a URL file:// where qsub would change it.
 read_path() {
@@ -266,7 +328,7 @@ waited_for() {
 # Prints the run of the job or array $2; nothing if it is not known. $1: what qstat printed about it. In this order: what it
 # was given, what it noted, what jobs.submit noted, and for an array the newest run when it was submitted.
 run_of_job() {
-    local variables run since record repository=$repository place where
+    local variables run since record repository=$repository place where given
     variables=$(attribute "$1" "$2" Variable_List)
     read_path run "$(variable "$variables" RUN_DIR)"
     if [[ -n $run ]]; then
@@ -277,7 +339,8 @@ run_of_job() {
     # It may have been submitted in another copy of the repository.
     where=$(variable "$variables" PBS_O_WORKDIR)
     [[ -z $where ]] || repository=''
-    for place in "$(variable "$variables" REPOSITORY)" "$where" "$where/.."; do
+    read_path given "$(variable "$variables" REPOSITORY)"
+    for place in "$given" "$where"; do
         if [[ $place == /*[!/.]* && -f $place/jobs/environment.sh && -f $place/run_point.py ]]; then
             repository=$(cd "$place" && pwd)
             break
@@ -288,7 +351,8 @@ run_of_job() {
     run=$(marked_run "$2" "$since")
     if [[ -z $run && -z $since ]]; then # PBS does not know the job any more
         for record in "$repository"/hyperparameter_optimization_*/submissions.json; do
-            [[ ! -f $record ]] || ! grep -qF "\"${2%%.*}." "$record" || run=${record%/submissions.json}
+            # Not grep -q, which ends early: the pipe would have failed.
+            ! content "$record" 67108864 | grep -F "\"${2%%.*}." > /dev/null || run=${record%/submissions.json}
         done
     elif [[ -z $run && $2 == *\[\]* ]]; then
         newest_run "$since"
@@ -329,26 +393,133 @@ find_collected_run() {
     run_reason="the run of ${ids[*]}, for which this job waited"
 }
 
-# The site block of the run's grid.yaml, as make_grid.py and jobs.submit wrote it.
+# The form of each value that a job script takes from the site block, in the C locale. A value is never executed: paths are
+# always quoted, and modules are words without a meaning to the shell.
+declare -A site_forms=(
+    [modules]='^[[:alnum:]_./+][[:alnum:]_./+-]*( +[[:alnum:]_./+][[:alnum:]_./+-]*)*$'
+    [container]='^[^[:cntrl:]]+$'
+    [container_command]='^(singularity|apptainer)$'
+    [container_binds]='^[^[:cntrl:]]+$'
+    [environment]='^[^[:cntrl:]]+$'
+    [ngpus]='^[0-9]{1,6}$'
+    [umask]='^0?0[0-7]{2}$'
+    [queue]='^[[:alnum:]_.@][[:alnum:]_.@-]*$'
+)
+
+# Sets SITE_$1, for example SITE_MODULES, to $2; fails where $1 is no key, or $2 has not its form. $3: where it was found.
+set_site() {
+    local LC_ALL=C form=${site_forms[${1:-none}]:-}
+    [[ -n $form ]] || fail "$3: received the key $1, expected one of: ${!site_forms[*]}"
+    [[ -z $2 || $2 =~ $form ]] || fail "$3: received $1=$2, which such a value never is; write the file anew: python -m jobs.submit RUN, or correct it"
+    printf -v "SITE_${1^^}" '%s' "$2"
+}
+
+# The site block as jobs.submit passed it with qsub: key:value, joined by +, each value percent-encoded. A file of the run
+# that was exchanged while the job waited has no effect.
+take_given_site() {
+    local pair value pairs pattern='^([[:alnum:]/._-]|%[0-9A-Fa-f]{2})*$'
+    IFS=+ read -r -d '' -a pairs <<< "$SITE_BLOCK" || true
+    for pair in "${pairs[@]}"; do
+        pair=${pair%$'\n'}
+        value=${pair#*:}
+        [[ $value =~ $pattern ]] || fail "SITE_BLOCK: received $pair, expected key:value, percent-encoded as jobs.submit does it"
+        printf -v value '%b' "${value//%/\\x}"
+        set_site "${pair%%:*}" "$value" SITE_BLOCK
+    done
+}
+
+# The site block from the file $1 of the run, whose lines are data: key=value in site.conf. An older run has site.sh, with lines
+# such as SITE_MODULES='a b'.
+take_site_file() {
+    local problem text line value key rest number=0 old='' quote="'\"'\"'" single="'" bare='^[[:alnum:]_@%+=:,./-]*$'
+    if [[ ${TRUST:-} != yes ]]; then
+        problem=$(why_not "$RUN_DIR/." "$RUN_DIR")
+        [[ -z $problem ]] || fail "$RUN_DIR: $problem, and its jobs start the programs that $1 names; $how_to_trust"
+        problem=$(why_not "$RUN_DIR/$1" "$RUN_DIR")
+        [[ -z $problem ]] || fail "$RUN_DIR/$1: $problem, and jobs start the programs that it names; $how_to_trust"
+    fi
+    text=$(content "$RUN_DIR/$1" 65536) || fail "$RUN_DIR/$1 is a link, is no file, is larger than 64 KiB or cannot be read; expected the file that make_grid.py wrote. Write it anew: python -m jobs.submit RUN"
+    [[ $1 != site.sh ]] || old=yes
+    while IFS= read -r line; do
+        number=$((number + 1))
+        [[ -n $line && $line != '#'* ]] || continue
+        key=${line%%=*}
+        value=${line#*=}
+        if [[ $line != *=* ]]; then
+            key=''
+        elif [[ -n $old ]]; then
+            [[ $key == SITE_[A-Z]* ]] || key=''
+            key=${key#SITE_}
+            key=${key,,}
+            if [[ $value == "'"*"'" && ${#value} -ge 2 ]]; then
+                value=${value:1:${#value}-2}
+                rest=${value//"$quote"/}
+                value=${value//"$quote"/"$single"}
+                [[ $rest != *"'"* ]] || key=''
+            elif [[ ! $value =~ $bare ]]; then
+                key=''
+            fi
+        fi
+        [[ -n $key ]] || fail "$RUN_DIR/$1 line $number: received $line, expected one key and its value, as make_grid.py writes it: nothing in this file is executed. Write it anew: python -m jobs.submit RUN"
+        set_site "$key" "$value" "$RUN_DIR/$1 line $number"
+    done <<< "$text"
+}
+
+# Sets the variable $1 to the path $2, in which ~/, $NAME and ${NAME} are replaced; NAME is a variable of the environment.
+# Nothing else has a meaning. $3: its key, for the message.
+expand() {
+    # shellcheck disable=SC2016,SC2088 # these are texts
+    local rest=$2 whole='' name found home='~/' pattern='^([^$]*)\$(\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))(.*)$'
+    if [[ $rest == "$home"* ]]; then
+        whole=${HOME:-} rest=${rest:1}
+    fi
+    while [[ $rest =~ $pattern ]]; do
+        name=${BASH_REMATCH[3]}${BASH_REMATCH[4]}
+        whole+=${BASH_REMATCH[1]}
+        rest=${BASH_REMATCH[5]}
+        found=$(printenv "$name") || fail "$3: $2 contains \$$name, which is not set on $(hostname); expected a variable that jobs have, or the path itself, in the site block of grid.yaml"
+        whole+=$found
+    done
+    printf -v "$1" '%s' "$whole$rest"
+}
+
+# The site block of the run's grid.yaml: as it was when the job was submitted, for a job that was submitted by hand as its file
+# says, for a run without such a file the defaults.
 read_site() {
+    local bind binds=() expanded=() how_to_trust
     SITE_MODULES='' SITE_CONTAINER='' SITE_CONTAINER_COMMAND=singularity SITE_CONTAINER_BINDS='' SITE_ENVIRONMENT=''
     SITE_NGPUS=1 SITE_UMASK=''
-    # shellcheck disable=SC2034 # for verify_setup.sh
-    SITE_QUEUE=''
-    if [[ -n ${RUN_DIR:-} && -f $RUN_DIR/site.sh ]]; then
-        # shellcheck disable=SC1091 # made for each run
-        source "$RUN_DIR/site.sh"
+    how_to_trust="expected what only you, root, or a group that shares the run (chmod g+ws) can write. If you trust it: ${site_trust:-qsub -v TRUST=yes,RUN_DIR=... ...}"
+    if [[ -n ${SITE_BLOCK+given} ]]; then
+        take_given_site
+    elif [[ -n ${RUN_DIR:-} && (-e $RUN_DIR/site.conf || -L $RUN_DIR/site.conf) ]]; then
+        take_site_file site.conf
+    elif [[ -n ${RUN_DIR:-} && (-e $RUN_DIR/site.sh || -L $RUN_DIR/site.sh) ]]; then
+        take_site_file site.sh
     fi
+    [[ -n $SITE_CONTAINER_COMMAND ]] || SITE_CONTAINER_COMMAND=singularity
+    [[ -n $SITE_NGPUS ]] || SITE_NGPUS=1
     [[ -z $SITE_UMASK ]] || umask "$SITE_UMASK" # PBS runs jobs with 077
-    [[ -z $SITE_ENVIRONMENT || $SITE_ENVIRONMENT == /* || $SITE_ENVIRONMENT == '~'* ]] || SITE_ENVIRONMENT="$repository/$SITE_ENVIRONMENT"
-    SITE_ENVIRONMENT=${SITE_ENVIRONMENT/#\~/$HOME}
-    SITE_CONTAINER=${SITE_CONTAINER/#\~/$HOME}
+    # In messages, which others may read in logs, paths are as they were written: without the values of variables.
+    written_container=$SITE_CONTAINER
+    written_environment=$SITE_ENVIRONMENT
+    expand SITE_CONTAINER "$SITE_CONTAINER" container
+    expand SITE_ENVIRONMENT "$SITE_ENVIRONMENT" environment
+    [[ -z $SITE_CONTAINER || $SITE_CONTAINER == /* ]] || SITE_CONTAINER="$repository/$SITE_CONTAINER"
+    [[ -z $SITE_ENVIRONMENT || $SITE_ENVIRONMENT == /* ]] || SITE_ENVIRONMENT="$repository/$SITE_ENVIRONMENT"
+    IFS=, read -r -a binds <<< "$SITE_CONTAINER_BINDS"
+    for bind in "${binds[@]}"; do
+        expand bind "$bind" container_binds
+        expanded+=("$bind")
+    done
+    SITE_CONTAINER_BINDS=$(IFS=, && printf '%s' "${expanded[*]}")
     if [[ -z $SITE_ENVIRONMENT ]]; then
         if [[ -n $SITE_CONTAINER ]]; then
             SITE_ENVIRONMENT="$repository/.venv-container"
         elif [[ -x $repository/.venv/bin/python ]]; then
             SITE_ENVIRONMENT="$repository/.venv"
         fi
+        written_environment=$SITE_ENVIRONMENT
     fi
 }
 
@@ -367,8 +538,9 @@ find_walltime() {
 }
 
 load_modules() {
-    local name
+    local name names
     [[ -n $SITE_MODULES ]] || return 0
+    read -r -a names <<< "$SITE_MODULES"
     # A shell that is not a login shell may not have `module` yet, and its code fails under `set -u`.
     set +eu
     if ! type module > /dev/null 2>&1; then
@@ -381,7 +553,7 @@ load_modules() {
         set -eu
         fail "the site block names the modules $SITE_MODULES, but $(hostname) has no module command; expected modules: null"
     fi
-    for name in $SITE_MODULES; do
+    for name in "${names[@]}"; do
         if ! module load "$name"; then
             set -eu
             fail "module load $name failed; see the available ones with: module avail"
@@ -397,7 +569,7 @@ choose_python() {
     unset PYTHONSAFEPATH # it keeps python -m from finding jobs
     load_modules
     if [[ -n $SITE_CONTAINER ]]; then
-        [[ -f $SITE_CONTAINER || -d $SITE_CONTAINER ]] || fail "the container $SITE_CONTAINER does not exist on $(hostname); expected its path as container: in the site block of grid.yaml"
+        [[ -f $SITE_CONTAINER || -d $SITE_CONTAINER ]] || fail "the container $written_container does not exist on $(hostname); expected its path as container: in the site block of grid.yaml"
         if ! command -v "$SITE_CONTAINER_COMMAND" > /dev/null; then
             fail "$SITE_CONTAINER_COMMAND is not on PATH on $(hostname); expected its module in modules:, or singularity or apptainer as container_command:, in the site block"
         fi
@@ -405,11 +577,11 @@ choose_python() {
         python=("$SITE_CONTAINER_COMMAND" exec "${gpu[@]}" --bind "$repository" --bind "${RUN_DIR:-$repository}")
         [[ -z $SITE_CONTAINER_BINDS ]] || python+=(--bind "$SITE_CONTAINER_BINDS")
         # The python of the environment is a link that is valid only inside the container.
-        [[ -d $SITE_ENVIRONMENT ]] || fail "the environment $SITE_ENVIRONMENT for the container does not exist; make it once, on the login node: bash $(pasted jobs/make_environment.sh ${RUN_DIR:+"$RUN_DIR"})"
+        [[ -d $SITE_ENVIRONMENT ]] || fail "the environment $written_environment for the container does not exist; make it once, on the login node: bash $(pasted jobs/make_environment.sh ${RUN_DIR:+"$RUN_DIR"})"
         [[ $SITE_ENVIRONMENT == "$repository"/* ]] || python+=(--bind "$SITE_ENVIRONMENT")
         python+=("$SITE_CONTAINER" "$SITE_ENVIRONMENT/bin/python")
     elif [[ -n $SITE_ENVIRONMENT ]]; then
-        [[ -x $SITE_ENVIRONMENT/bin/python ]] || fail "the environment $SITE_ENVIRONMENT has no bin/python on $(hostname); expected environment: in the site block to name one that the nodes see"
+        [[ -x $SITE_ENVIRONMENT/bin/python ]] || fail "the environment $written_environment has no bin/python on $(hostname); expected environment: in the site block to name one that the nodes see"
         export PATH="$SITE_ENVIRONMENT/bin:$PATH"
         python=("$SITE_ENVIRONMENT/bin/python")
     else

@@ -1,18 +1,25 @@
 #!/bin/bash
 # Makes the Python environment that the sub-jobs use; once, on the login node (it needs the package index).
-#   bash jobs/make_environment.sh [RUN]
+#   bash jobs/make_environment.sh [--trust] [RUN]
 # With a container in the site block: an environment on top of the TensorFlow of the image. It adds the packages that
 # the image lacks and must not replace TensorFlow, Keras or NumPy, which are built for the image's CUDA. Without a
 # container: a separate environment, with TensorFlow and its CUDA libraries from the package index.
-# Needs a run (RUN, or the newest) for its site block. Exit codes: 0 made, 2 something is missing.
+# Needs a run (RUN, or the newest) for its site block. --trust: start what the site file of RUN names, although others can
+# have written it. Exit codes: 0 made, 2 something is missing.
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+here=$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 REPOSITORY=$here
 # shellcheck source=jobs/environment.sh
 source "$here/jobs/environment.sh"
 find_repository
-[[ -z ${1:-} ]] || RUN_DIR=$(cd "$1" 2> /dev/null && pwd) || fail "$1 is not a folder; expected a run that make_grid.py made"
+# shellcheck disable=SC2034 # for read_site
+site_trust="bash $(pasted jobs/make_environment.sh --trust) RUN"
+if [[ ${1:-} == --trust ]]; then
+    TRUST=yes
+    shift
+fi
+[[ -z ${1:-} ]] || RUN_DIR=$(CDPATH='' cd -- "$1" 2> /dev/null && pwd) || fail "$1 is not a folder; expected a run that make_grid.py made"
 find_run
 read_site
 load_modules
@@ -25,11 +32,11 @@ if [[ -z $SITE_CONTAINER ]]; then
     "$source_python" -m venv "$target"
     "$target/bin/python" -m pip install --disable-pip-version-check "${repository}[cluster]"
     "$target/bin/python" -c 'import keras, tensorflow; print("TensorFlow", tensorflow.__version__, "Keras", keras.__version__)'
-    echo "made $target"
+    show "made $target"
     exit 0
 fi
 
-[[ -e $SITE_CONTAINER ]] || fail "the container $SITE_CONTAINER does not exist; expected its path as container: in the site block of grid.yaml"
+[[ -e $SITE_CONTAINER ]] || fail "the container $written_container does not exist; expected its path as container: in the site block of grid.yaml"
 command -v "$SITE_CONTAINER_COMMAND" > /dev/null || fail "$SITE_CONTAINER_COMMAND is not on PATH; load its module, or name it in modules: of the site block"
 inside=("$SITE_CONTAINER_COMMAND" exec --bind "$repository" --bind "$(dirname "$target")")
 [[ -z $SITE_CONTAINER_BINDS ]] || inside+=(--bind "$SITE_CONTAINER_BINDS")
@@ -79,4 +86,4 @@ if changed:
     sys.exit("the image's packages were replaced: " + ", ".join(changed))
 print("TensorFlow", tensorflow.__version__, "Keras", keras.__version__, "in", sys.prefix)
 PYTHON
-echo "made $target over $SITE_CONTAINER"
+show "made $target over $written_container"

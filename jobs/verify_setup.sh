@@ -1,9 +1,10 @@
 #!/bin/bash
-# Checks this machine before a search is submitted: bash jobs/verify_setup.sh [RUN]
+# Checks this machine before a search is submitted: bash jobs/verify_setup.sh [--trust] [RUN]
 # One line per check: ok, warning or FAILURE with its remedy. RUN (or the newest run) provides site, data and file system.
 # On the login node it compares the run with queue and nodes, and prints the qsub line that runs it inside a job, where it
 # sees what the nodes see (GPU, container, file system). By hand, in the repository's folder:
 #   qsub -v RUN_DIR=/path/of/the/run jobs/verify_setup.sh
+# --trust: start the programs that the site file of RUN names, although others can have written it.
 # Exit codes: 0 no failure (perhaps warnings), 1 at least one failure.
 #PBS -N unet_verify
 #PBS -l select=1:ncpus=8:ngpus=1:mem=32gb
@@ -14,31 +15,73 @@ set -euo pipefail
 
 failures=0
 say() {
-    printf '%-8s %s\n' "$1" "$2"
+    local text=$2
+    ! declare -F plain > /dev/null || plain text "$2"
+    printf '%-8s %s\n' "$1" "$text"
     [[ $1 != FAILURE ]] || failures=$((failures + 1))
 }
-# PBS runs a copy of this script in its spool folder.
-if [[ ${REPOSITORY:-} == file://* ]]; then # a path that qsub would change is passed as a URL
-    REPOSITORY=${REPOSITORY#file://}
-    printf -v REPOSITORY '%b' "${REPOSITORY//%/\\x}"
-fi
-for folder in "$(dirname "${BASH_SOURCE[0]}")/.." "${REPOSITORY:-}" "${PBS_O_WORKDIR:-$PWD}" "${PBS_O_WORKDIR:-$PWD}/.."; do
-    if [[ -n $folder && -f $folder/jobs/environment.sh ]]; then
-        REPOSITORY=$(cd "$folder" && pwd)
-        # shellcheck source=jobs/environment.sh
-        source "$folder/jobs/environment.sh"
-        break
+# PBS runs a copy of this script. The repository is where jobs.submit says, otherwise the folder in which qsub was called; that
+# may be any folder, so that nothing in it is used which a stranger may have written.
+# why_not PATH FOLDER: why a stranger may have written PATH, which is FOLDER or in it; nothing if none can have. What belongs
+# to this user or to root is theirs. In a folder that a group of this user shares (chmod g+ws) it is its members' as well.
+why_not() {
+    local owner_id group_id mode owner group folder_group folder_mode shared=''
+    if ! IFS=: read -r owner_id group_id mode owner group < <(stat -c '%u:%g:%a:%U:%G' -- "$1" 2> /dev/null) ||
+        ! IFS=: read -r folder_group folder_mode < <(stat -c '%g:%a' -- "$2/." 2> /dev/null); then
+        printf 'it cannot be read'
+        return
     fi
-done
-if ! declare -F find_repository > /dev/null; then
-    say FAILURE "repository: no jobs/environment.sh in ${PBS_O_WORKDIR:-$PWD}; call qsub in the folder that contains run_point.py, or with -v REPOSITORY=/its/path"
+    if [[ $((8#$folder_mode & 8#2022)) == $((8#2020)) && " $(id -G) " == *" $folder_group "* ]]; then
+        shared=$folder_group
+    fi
+    if [[ -L $1 ]]; then
+        printf 'it is a link'
+    elif ((8#$mode & 8#0002)); then
+        printf 'anyone may write it'
+    elif [[ -z $shared && $owner_id != 0 && $owner_id != "$(id -u)" ]]; then
+        printf 'it belongs to %s' "$owner"
+    elif ((8#$mode & 8#0020)) && [[ $group_id != 0 && $group_id != "$shared" && $group != "$(id -un)" ]]; then
+        printf 'the group %s may write it' "$group"
+    fi
+}
+folder=${REPOSITORY:-}
+here=$(dirname "${BASH_SOURCE[0]}")
+[[ ! -f $here/environment.sh ]] || folder=$here/.. # this is no copy
+if [[ $folder == file://* ]]; then # a path that qsub would change is passed as a URL
+    folder=${folder#file://}
+    printf -v folder '%b' "${folder//%/\\x}"
+fi
+problem=''
+if [[ -z $folder ]]; then
+    folder=${PBS_O_WORKDIR:-$PWD}
+    for part in . jobs jobs/environment.sh; do
+        if [[ -f $folder/jobs/environment.sh && -z $problem ]]; then
+            problem=$(why_not "$folder/$part" "$folder")
+            problem=${problem:+"$folder/$part is not used, because $problem"}
+        fi
+    done
+fi
+if [[ -z $problem && ! -f $folder/jobs/environment.sh ]]; then
+    problem="no jobs/environment.sh in $folder"
+fi
+if [[ -n $problem ]]; then
+    say FAILURE "repository: ${problem//[[:cntrl:]]/?}; call qsub in the folder that contains run_point.py, which is yours or your group's, or with -v REPOSITORY=/its/path"
     exit 1
 fi
+REPOSITORY=$(CDPATH='' cd -- "$folder" && pwd)
+# shellcheck source=jobs/environment.sh
+source "$folder/jobs/environment.sh"
 [[ -n ${PBS_JOBID:-} ]] || PBS_JOBNAME=verify_setup
 find_repository
 
+# shellcheck disable=SC2034 # for read_site
+site_trust="bash $(pasted jobs/verify_setup.sh --trust) RUN, in a job qsub -v TRUST=yes,RUN_DIR=... ..."
+if [[ ${1:-} == --trust ]]; then
+    TRUST=yes
+    shift
+fi
 if [[ -n ${1:-} ]]; then
-    if ! RUN_DIR=$(cd "$1" 2> /dev/null && pwd); then
+    if ! RUN_DIR=$(CDPATH='' cd -- "$1" 2> /dev/null && pwd); then
         say FAILURE "run: $1 is not a folder; expected a run that make_grid.py made"
         exit 1
     fi
@@ -54,15 +97,19 @@ else
     say warning "run: none yet, so data, site and its file system are not checked; make one with: python $(pasted make_grid.py)"
 fi
 
+if ! problem=$(read_site 2>&1); then
+    say FAILURE "site: ${problem#*: }"
+    exit 1
+fi
 read_site
 if [[ -n $SITE_CONTAINER ]]; then
     if [[ -e $SITE_CONTAINER ]]; then
-        say ok "container: $SITE_CONTAINER"
+        say ok "container: $written_container"
     else
-        say FAILURE "container: $SITE_CONTAINER does not exist; find it with ls, and write its path as container: in the site block"
+        say FAILURE "container: $written_container does not exist; find it with ls, and write its path as container: in the site block"
     fi
 else
-    say ok "container: none configured; Python comes from ${SITE_ENVIRONMENT:-PATH}"
+    say ok "container: none configured; Python comes from ${written_environment:-PATH}"
 fi
 
 if [[ -n ${PBS_JOBID:-} ]]; then

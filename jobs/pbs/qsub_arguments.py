@@ -19,6 +19,7 @@ from jobs.pbs.index_ranges import expression
 from jobs.pbs.job_paths import as_variable, check_paths, log_argument, qsub_line
 from jobs.run.index import Run
 from jobs.run.sharing import umask_of
+from jobs.run.site_file import site_names, site_variables
 
 TRAIN_NAME = "unet_grid"  # also in the #PBS lines of the script, for those who submit it by hand
 TRAIN_SCRIPT = Path("jobs") / "train_array.pbs"
@@ -37,8 +38,9 @@ class PlannedJob:
     requested: Requested
 
 
-def _variables(values: Mapping[str, str]) -> str:
-    return ",".join(f"{name}={value}" for name, value in values.items())
+def _variables(run: Run, values: Mapping[str, str]) -> str:
+    """The argument of ``-v``: ``values``, and the names of variables whose values ``qsub`` takes from the environment."""
+    return ",".join([*(f"{name}={value}" for name, value in values.items()), *site_names(run)])
 
 
 def _name(run: Run, name: str) -> list[str]:
@@ -112,7 +114,7 @@ def plan_jobs(
             "-o",
             log_argument(run, log),
             "-v",
-            _variables(variables),
+            _variables(run, variables),
             str(REPOSITORY / TRAIN_SCRIPT),
         ]
         planned.append(PlannedJob(tuple(part), tuple(arguments), requested))
@@ -121,7 +123,11 @@ def plan_jobs(
 
 def _directories(run: Run) -> dict[str, str]:
     check_paths(run.paths.root, run.site)
-    return {"RUN_DIR": as_variable(run.paths.root.resolve()), "REPOSITORY": as_variable(REPOSITORY)}
+    return {
+        "RUN_DIR": as_variable(run.paths.root.resolve()),
+        "REPOSITORY": as_variable(REPOSITORY),
+        **site_variables(run),
+    }
 
 
 def _requested(
@@ -146,7 +152,7 @@ def probe_arguments(run: Run, walltime: str) -> list[str]:
         *_name(run, "unet_probe"),
         *("-r", "y", "-l", gpu_resources(site), "-l", f"walltime={walltime}"),
         *_common(site, queue=site["queue"], more=None),
-        *("-o", log_argument(run, run.paths.captured_probe), "-v", _variables(variables)),
+        *("-o", log_argument(run, run.paths.captured_probe), "-v", _variables(run, variables)),
         str(REPOSITORY / PROBE_SCRIPT),
     ]
 
@@ -158,7 +164,7 @@ def verify_arguments(run: Run) -> list[str]:
         *_name(run, "unet_verify"),
         *("-r", "n", "-l", gpu_resources(site), "-l", f"walltime={VERIFY_WALLTIME}"),
         *_common(site, queue=site["queue"], more=None),
-        *("-o", log_argument(run, run.paths.captured_verify), "-v", _variables(_directories(run))),
+        *("-o", log_argument(run, run.paths.captured_verify), "-v", _variables(run, _directories(run))),
         str(REPOSITORY / VERIFY_SCRIPT),
     ]
 
@@ -179,7 +185,7 @@ def collect_arguments(run: Run, ids: Sequence[str], *, submission: int) -> list[
             "-o",
             log_argument(run, log),
             "-v",
-            _variables(_directories(run)),
+            _variables(run, _directories(run)),
             str(REPOSITORY / COLLECT_SCRIPT),
         ),
     ]

@@ -214,7 +214,11 @@ def _write_run(
 def _check_new(paths: RunPaths) -> None:
     """Refuse a folder with other files, whose grid.yaml would be overwritten."""
     ours = {
-        path.name for path in (paths.grid, paths.provenance, paths.data, paths.logs, paths.lock, paths.site)
+        path.name
+        for path in (
+            *(paths.grid, paths.provenance, paths.data, paths.logs, paths.lock, paths.site),
+            paths.old_site,
+        )
     }
     strangers = sorted(
         path.name for path in paths.root.iterdir() if path.name not in ours and ".tmp" not in path.name

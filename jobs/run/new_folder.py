@@ -59,7 +59,8 @@ def locked_folder(paths: RunPaths, *, made: bool = False) -> Iterator[None]:
 
 def _parts(paths: RunPaths) -> tuple[Path, ...]:
     """What a run consists of before a point has started; first what makes it complete."""
-    return (paths.index, paths.grid, paths.site, paths.provenance, paths.root / "data", paths.logs)
+    files = (paths.index, paths.grid, paths.site, paths.old_site, paths.provenance)
+    return (*files, paths.root / "data", paths.logs)
 
 
 def _remove(made: list[Path]) -> None:

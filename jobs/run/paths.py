@@ -133,7 +133,12 @@ class RunPaths:
 
     @property
     def site(self) -> Path:
-        """The site block as shell variables, for the job scripts."""
+        """What the job scripts take from the site block: lines ``key=value``."""
+        return self.root / "site.conf"
+
+    @property
+    def old_site(self) -> Path:
+        """The same in runs of older versions, as assignments of a shell; it is only read, never executed."""
         return self.root / "site.sh"
 
     @property

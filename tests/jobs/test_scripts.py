@@ -69,7 +69,7 @@ def test_a_script_reads_paths_that_qsub_would_have_changed(script, tmp_path):
         folder.mkdir(parents=True)
     (repository / "jobs/environment.sh").write_text((REPOSITORY / "jobs/environment.sh").read_text())
     (repository / "run_point.py").touch()
-    (run / "site.sh").write_text("SITE_CONTAINER=/no/such/image\n")
+    (run / "site.conf").write_text("container=/no/such/image\n")
     given = {"RUN_DIR": as_variable(run), "REPOSITORY": as_variable(repository), "PBS_O_WORKDIR": "/"}
     said = run_script(script, tmp_path, code=1 if script == "verify_setup.sh" else 2, **given)
     assert "/no/such/image does not exist" in said and "no jobs/environment.sh" not in said

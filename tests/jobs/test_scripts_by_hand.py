@@ -214,7 +214,7 @@ def test_a_collect_job_by_hand_finds_the_run_of_an_array_of_another_copy_of_the_
     copy = tmp_path / "copy"
     shutil.copytree(repository, copy)
     (run,) = copy.glob("hyper*")
-    array = submit(pbs, copy / "jobs", "-J", "1-3")  # from a folder below it
+    array = submit(pbs, copy, "-J", "1-3")
     job = submit(pbs, repository, "-W", f"depend=afterany:{array}", at=30)
     assert f"collect ['{run}', '--settle']" in collect(repository, tmp_path, job)
     array = submit(pbs, tmp_path, "-J", "1-3", "-v", f"REPOSITORY={copy}")

@@ -65,7 +65,9 @@ def test_submit_sends_one_array_of_the_runs_size_and_a_collect_that_waits_for_it
 def test_a_sub_job_receives_the_run_the_repository_and_the_walltime(run, pbs):
     submit.main([str(run.paths.root)])
     root = run.paths.root.resolve()
-    assert qsubs(pbs)[0]["-v"] == f"RUN_DIR={root},REPOSITORY={REPOSITORY},WALLTIME_SECONDS=14400"
+    given = qsubs(pbs)[0]["-v"]
+    assert given.startswith(f"RUN_DIR={root},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:00")
+    assert ",WALLTIME_SECONDS=14400" in given
     assert qsubs(pbs)[0]["-o"] == f"{root}/logs/submission_01_^array_index^.log"
     assert (root / "logs").is_dir()
 

@@ -49,7 +49,7 @@ def test_an_array_of_the_whole_run(run):
         *("-N", "unet_grid", "-W", "umask=0022", "-r", "y", "-J", "1-2"),
         *("-l", "select=1:ncpus=8:ngpus=1:mem=32gb", "-l", "walltime=04:00:00", "-j", "oe"),
         *("-o", f"{root}/logs/submission_07_^array_index^.log"),
-        *("-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY},WALLTIME_SECONDS=14400"),
+        *("-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:0022,WALLTIME_SECONDS=14400"),
         f"{REPOSITORY}/jobs/train_array.pbs",
     )
 
@@ -63,7 +63,7 @@ def test_one_job_for_each_point_where_there_are_no_arrays(run):
     assert second["-C"] == [""]
     assert second["-o"] == [f"{root}/logs/submission_01_2.log"]
     assert second["-v"] == [
-        f"RUN_DIR={root},REPOSITORY={REPOSITORY},WALLTIME_SECONDS=14400,TRAIN_AGAIN=yes,POINT_INDEX=2"
+        f"RUN_DIR={root},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:0022,WALLTIME_SECONDS=14400,TRAIN_AGAIN=yes,POINT_INDEX=2"
     ]
 
 
@@ -124,7 +124,7 @@ def test_a_probe_requests_what_a_sub_job_does(run):
     assert probe_arguments(with_site(run, queue="gpu"), "00:20:00") == [
         *("-N", "unet_probe", "-W", "umask=0022", "-r", "y", "-l", "select=1:ncpus=8:ngpus=1:mem=32gb"),
         *("-l", "walltime=00:20:00", "-q", "gpu", "-j", "oe", "-o", f"{root}/logs/probe_job.log"),
-        *("-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY},WALLTIME_SECONDS=1200"),
+        *("-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:0022,WALLTIME_SECONDS=1200"),
         f"{REPOSITORY}/jobs/probe.pbs",
     ]
 
@@ -135,7 +135,11 @@ def test_a_check_of_a_node_requests_what_a_sub_job_does_for_a_short_time(run):
         *("-N", "unet_verify", "-W", "umask=0022", "-r", "n", "-l", "select=1:ncpus=8:ngpus=1:mem=32gb"),
         *("-l", "walltime=00:10:00"),
         *("-q", "gpu", "-j", "oe", "-o", f"{root}/logs/verify_job.log"),
-        *("-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY}", str(REPOSITORY / "jobs" / "verify_setup.sh")),
+        *(
+            "-v",
+            f"RUN_DIR={root},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:0022",
+            str(REPOSITORY / "jobs" / "verify_setup.sh"),
+        ),
     ]
 
 
@@ -146,7 +150,12 @@ def test_the_collect_job_waits_for_all_and_has_a_queue_of_its_own(run, own, queu
     assert collect_arguments(site, ["9[].pbs", "10.pbs"], submission=3) == [
         *("-N", "unet_collect", "-W", "umask=0022", "-W", "depend=afterany:9[].pbs:10.pbs"),
         *("-l", "select=1:ncpus=1:mem=8gb", "-l", "walltime=01:00:00", "-q", queue, "-j", "oe"),
-        *("-o", f"{root}/logs/submission_03_collect.log", "-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY}"),
+        *(
+            "-o",
+            f"{root}/logs/submission_03_collect.log",
+            "-v",
+            f"RUN_DIR={root},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:0022",
+        ),
         f"{REPOSITORY}/jobs/collect.pbs",
     ]
 
@@ -166,7 +175,9 @@ def test_paths_that_qsub_would_change_are_urls_and_the_log_is_relative(run):
         probe_arguments(odd, "00:20:00"),
         collect_arguments(odd, ["9[].x"], submission=1),
     ):
-        assert options(arguments)["-v"][0].startswith(f"RUN_DIR={url},REPOSITORY={REPOSITORY}")
+        assert options(arguments)["-v"][0].startswith(
+            f"RUN_DIR={url},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:0022"
+        )
         assert options(arguments)["-o"][0].startswith("logs/")
     first, collect = by_hand(odd)
     assert first.startswith(

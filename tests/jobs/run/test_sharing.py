@@ -226,6 +226,7 @@ def test_a_job_that_was_submitted_by_hand_has_it_too(project, umask):
     project.chmod(0o2770)
     made_by(project, umask, 0o077)
     assert umask_in_a_job(project / "run") == "0007"
+    (project / "run" / "site.conf").unlink()
     (project / "run" / "site.sh").write_text("# of an older version\n")
     assert umask_in_a_job(project / "run") == "0077"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.common.errors import UserError, one_line, shown
+from jobs.grid.qsub_options import problems
 from jobs.grid.settings import DATA, HYPERPARAMETERS, POINT, SEED, SITE, TRAINING, Setting
 from jobs.grid.sites import SITES
 from jobs.grid.yaml_file import load_yaml
@@ -144,7 +145,7 @@ def _read_selection(
     return tuple(result)
 
 
-def _read_site(reader: _Reader, content: Any) -> dict[str, Any]:
+def _read_site(reader: _Reader, content: Any, *, made: bool) -> dict[str, Any]:
     """The ``site`` block: for each key the value in the file, else that of the preset, else the default."""
     content = reader.mapping("site", content)
     preset = SITE["preset"].default
@@ -153,11 +154,16 @@ def _read_site(reader: _Reader, content: Any) -> dict[str, Any]:
     site = reader.block("site", content, SITE, SITES[preset].values)
     for missing in (key for key in SITES[preset].needs if site[key] is None):
         raise reader.refuse(f"site.{missing}", None, f"a value, which {SITES[preset].title} requires")
+    for key, received, expected in () if made else problems(site):
+        raise reader.refuse(f"site.{key}", received, expected)
     return site
 
 
-def load_config(path: Path) -> GridConfig:
+def load_config(path: Path, *, made: bool = False) -> GridConfig:
     """Read and check ``grid.yaml``.
+
+    ``made``: it is the file of a run that was made. What :mod:`jobs.grid.qsub_options` refuses is not an error there, so that
+    any run can be looked at; it is when a job is submitted.
 
     Raises :class:`UserError` with file, line, key, the value received and what is expected for an
     unknown key, a wrong type, an empty axis, a duplicate value or an impossible value.
@@ -202,7 +208,7 @@ def load_config(path: Path) -> GridConfig:
         include=_read_selection(reader, "include", content.get("include"), one_value=True),
         training=training,
         data=data,
-        site=_read_site(reader, content.get("site")),
+        site=_read_site(reader, content.get("site"), made=made),
     )
     _check_together(reader, config)
     return config

@@ -262,7 +262,7 @@ def _size(default: str) -> Setting:
         str,
         default,
         "a size such as 32gb",
-        lambda value: re.fullmatch(r"[1-9]\d*(kb|mb|gb|tb)", value, re.IGNORECASE) is not None,
+        lambda value: re.fullmatch(r"[1-9][0-9]*(kb|mb|gb|tb)", value, re.IGNORECASE) is not None,
     )
 
 
@@ -272,7 +272,7 @@ def _duration(default: str) -> Setting:
         default,
         'hours:minutes:seconds above zero, such as "04:00:00"',
         lambda value: (
-            re.fullmatch(r"\d{1,4}:[0-5]\d:[0-5]\d", value) is not None
+            re.fullmatch(r"[0-9]{1,4}:[0-5][0-9]:[0-5][0-9]", value) is not None
             and re.search("[1-9]", value) is not None
         ),
     )

@@ -5,7 +5,6 @@ Nothing is submitted here: :mod:`jobs.pbs.submitter` does that, by :mod:`jobs.pb
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from jobs.common.hints import REPOSITORY
 from jobs.common.schema import Requested
+from jobs.grid.qsub_options import check_options, option_words
 from jobs.grid.sites import collect_resources, gpu_resources, seconds, size_mb
 from jobs.pbs.arrays import arrays, groups, shares
 from jobs.pbs.index_ranges import expression
@@ -48,14 +48,16 @@ def _name(run: Run, name: str) -> list[str]:
     return ["-N", name, "-W", f"umask={umask_of(run):04o}"]
 
 
-def _common(site: Mapping[str, Any], *, queue: str | None, more: str | None) -> list[str]:
+def _common(run: Run, *, queue: str | None, more: str | None) -> list[str]:
+    site = run.site
+    check_options(site, run.paths.grid)
     arguments = []
     if queue is not None:
         arguments += ["-q", queue]
     if site["project"] is not None:
         arguments += ["-P", site["project"]]
     options = (site["extra_options"], more, site["log_options"])
-    return arguments + [word for words in options for word in shlex.split(words or "")]
+    return arguments + [word for words in options for word in option_words(words or "")]
 
 
 def plan_jobs(
@@ -77,7 +79,8 @@ def plan_jobs(
     longest first. ``proposed``: walltime and mem by index (mem ``None``: the site block's); an array requests the
     largest of its points'. Everything else that a job requests is in ``run.site``.
 
-    Raises :class:`UserError` where a path cannot be passed to a job.
+    Raises :class:`UserError` where a path cannot be passed to a job, or an option in the site block is none that ``qsub`` is
+    given: for every kind of job, so that nothing is submitted of a run whose later jobs are refused.
     """
     site = run.site
     if site["job_arrays"]:
@@ -109,7 +112,7 @@ def plan_jobs(
             log = run.paths.captured(submission, str(part[0]))
         resources = gpu_resources({**site, "mem": requested.mem or site["mem"]})
         arguments += ["-l", resources, "-l", f"walltime={walltime}"]
-        arguments += _common(site, queue=site["queue"], more=site["array_options"])
+        arguments += _common(run, queue=site["queue"], more=site["array_options"])
         arguments += [
             "-o",
             log_argument(run, log),
@@ -151,7 +154,7 @@ def probe_arguments(run: Run, walltime: str) -> list[str]:
     return [
         *_name(run, "unet_probe"),
         *("-r", "y", "-l", gpu_resources(site), "-l", f"walltime={walltime}"),
-        *_common(site, queue=site["queue"], more=None),
+        *_common(run, queue=site["queue"], more=None),
         *("-o", log_argument(run, run.paths.captured_probe), "-v", _variables(run, variables)),
         str(REPOSITORY / PROBE_SCRIPT),
     ]
@@ -163,7 +166,7 @@ def verify_arguments(run: Run) -> list[str]:
     return [
         *_name(run, "unet_verify"),
         *("-r", "n", "-l", gpu_resources(site), "-l", f"walltime={VERIFY_WALLTIME}"),
-        *_common(site, queue=site["queue"], more=None),
+        *_common(run, queue=site["queue"], more=None),
         *("-o", log_argument(run, run.paths.captured_verify), "-v", _variables(run, _directories(run))),
         str(REPOSITORY / VERIFY_SCRIPT),
     ]
@@ -180,7 +183,7 @@ def collect_arguments(run: Run, ids: Sequence[str], *, submission: int) -> list[
         *_name(run, "unet_collect"),
         *(("-W", f"depend={dependency(ids)}") if ids else ()),
         *("-l", collect_resources(site), "-l", f"walltime={site['collect_walltime']}"),
-        *_common(site, queue=site["collect_queue"] or site["queue"], more=site["collect_options"]),
+        *_common(run, queue=site["collect_queue"] or site["queue"], more=site["collect_options"]),
         *(
             "-o",
             log_argument(run, log),

@@ -145,7 +145,7 @@ def _make_locked(
     old = None
     if paths.index.exists():
         old = read_run(paths.root)
-        _check_settings(load_config(paths.grid), config, old)
+        _check_settings(load_config(paths.grid, made=True), config, old)
     else:
         _check_new(paths)
     # Who has the lock packs; what another process was packing when it was killed may be many gigabytes.

@@ -236,7 +236,7 @@ def read_run(root: Path) -> Run:
             f"{root} is not a complete run directory: {', '.join(missing)} missing; "
             f"complete or make it with: {hint('make_grid.py', '--run-dir', root)}"
         )
-    config = load_config(paths.grid)
+    config = load_config(paths.grid, made=True)
     data = read_provenance(paths).data
     recipe = {**config.training, **{key: setting.default for key, setting in HYPERPARAMETERS.items()}}
     axes, entries = _read_entries(paths.index, {**recipe, "seed": config.seeds[0]}, data.fingerprint)

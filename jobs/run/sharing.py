@@ -108,5 +108,5 @@ def written_into(folder: Path, root: Path | None) -> contextlib.AbstractContextM
         return contextlib.nullcontext()
     written = None
     with contextlib.suppress(UserError):
-        written = load_config(RunPaths(root).grid).site["umask"]
+        written = load_config(RunPaths(root).grid, made=True).site["umask"]
     return written_with(umask_for(root, written))

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from msgspec.structs import replace
 
-from jobs import resubmit, submit
+from jobs import resubmit, status, submit
 from jobs.common.records import read_record
 from jobs.common.schema import CollectJob, Submission
 from jobs.monitor.scheduler_view import Picture
@@ -205,3 +205,26 @@ def test_a_limit_of_running_sub_jobs_is_for_each_array_and_that_is_said(run, pbs
     said = capsys.readouterr().out
     assert "1[].pbshost still run beside them" in said
     assert f"jobs.alter {run.paths.root} --max-running 4" in said
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["-S /bin/evil", "-W Shell_Path_List=/bin/evil", "-V", "-v BASH_ENV=/x", "-- /bin/evil", "evil.sh"],
+)
+@pytest.mark.parametrize("key", ["extra_options", "array_options", "collect_options", "log_options"])
+def test_refused_options_end_every_command_before_qsub(run, pbs, capsys, key, option):  # noqa: F811
+    with run.paths.grid.open("a") as grid:
+        grid.write(f"\nsite: {{{key}: {option!r}}}\n")
+    root = str(run.paths.root)
+    for command, more in (
+        *((resubmit.main, more) for more in ([], ["--dry-run"], ["--indices", "1"])),
+        *((submit.main, more) for more in ([], ["--dry-run"])),
+    ):
+        assert command([root, *more]) == 2
+        said = capsys.readouterr().err
+        assert f"{run.paths.grid}: site.{key}: received '{option}', expected " in said
+        assert len(said.splitlines()) == 1
+    if key in ("extra_options", "log_options"):
+        assert submit.main(["--probe", root]) == 2
+    assert pbs.calls("qsub") == []
+    assert status.main([root]) == 0  # it can be looked at

@@ -38,19 +38,23 @@ content() {
     printf '%s' "$text"
 }
 
+# shared_group FOLDER: the number of the group that shares FOLDER (chmod g+ws), if this user is in it and others cannot write.
+shared_group() {
+    local group mode
+    IFS=: read -r group mode < <(stat -c '%g:%a' -- "$1/." 2> /dev/null) || return 0
+    if [[ $((8#$mode & 8#2022)) == $((8#2020)) && " $(id -G) " == *" $group "* ]]; then
+        printf '%s' "$group"
+    fi
+}
+
 # why_not PATH FOLDER: why a stranger may have written PATH, which is FOLDER or in it; nothing if none can have. What belongs
-# to this user or to root is theirs. In a folder that a group of this user shares (chmod g+ws) it is its members' as well.
+# to this user or to root is theirs. In a folder that a group of this user shares it is its members' as well.
 why_not() {
-    local owner_id group_id mode owner group folder_group folder_mode shared=''
-    if ! IFS=: read -r owner_id group_id mode owner group < <(stat -c '%u:%g:%a:%U:%G' -- "$1" 2> /dev/null) ||
-        ! IFS=: read -r folder_group folder_mode < <(stat -c '%g:%a' -- "$2/." 2> /dev/null); then
+    local owner_id group_id mode owner group shared
+    shared=$(shared_group "$2")
+    if ! IFS=: read -r owner_id group_id mode owner group < <(stat -c '%u:%g:%a:%U:%G' -- "$1" 2> /dev/null); then
         printf 'it cannot be read'
-        return
-    fi
-    if [[ $((8#$folder_mode & 8#2022)) == $((8#2020)) && " $(id -G) " == *" $folder_group "* ]]; then
-        shared=$folder_group
-    fi
-    if [[ -L $1 ]]; then
+    elif [[ -L $1 ]]; then
         printf 'it is a link'
     elif ((8#$mode & 8#0002)); then
         printf 'anyone may write it'
@@ -428,6 +432,14 @@ take_given_site() {
     done
 }
 
+# Who else made or extended the run, as its record says; nothing in a folder that a group of this user shares.
+other_makers() {
+    [[ -z $(shared_group "$RUN_DIR") ]] || return 0
+    content "$RUN_DIR/provenance.json" 1048576 | grep -o '"user": "[^"\\]*"' |
+        grep -Fvx -e "\"user\": \"$(id -un)\"" -e "\"user\": \"${LOGNAME:-unknown}\"" -e '"user": "unknown"' |
+        sort -u | sed 's/^"user": //' | tr '\n' ' ' || true
+}
+
 # The site block from the file $1 of the run, whose lines are data: key=value in site.conf. An older run has site.sh, with lines
 # such as SITE_MODULES='a b'.
 take_site_file() {
@@ -437,6 +449,8 @@ take_site_file() {
         [[ -z $problem ]] || fail "$RUN_DIR: $problem, and its jobs start the programs that $1 names; $how_to_trust"
         problem=$(why_not "$RUN_DIR/$1" "$RUN_DIR")
         [[ -z $problem ]] || fail "$RUN_DIR/$1: $problem, and jobs start the programs that it names; $how_to_trust"
+        problem=$(other_makers)
+        [[ -z $problem ]] || fail "$RUN_DIR was made by ${problem% }, and jobs start the programs that $1 names; $how_to_trust"
     fi
     text=$(content "$RUN_DIR/$1" 65536) || fail "$RUN_DIR/$1 is a link, is no file, is larger than 64 KiB or cannot be read; expected the file that make_grid.py wrote. Write it anew: python -m jobs.submit RUN"
     [[ $1 != site.sh ]] || old=yes

@@ -22,19 +22,23 @@ say() {
 }
 # PBS runs a copy of this script. The repository is where jobs.submit says, otherwise the folder in which qsub was called; that
 # may be any folder, so that nothing in it is used which a stranger may have written.
+# shared_group FOLDER: the number of the group that shares FOLDER (chmod g+ws), if this user is in it and others cannot write.
+shared_group() {
+    local group mode
+    IFS=: read -r group mode < <(stat -c '%g:%a' -- "$1/." 2> /dev/null) || return 0
+    if [[ $((8#$mode & 8#2022)) == $((8#2020)) && " $(id -G) " == *" $group "* ]]; then
+        printf '%s' "$group"
+    fi
+}
+
 # why_not PATH FOLDER: why a stranger may have written PATH, which is FOLDER or in it; nothing if none can have. What belongs
-# to this user or to root is theirs. In a folder that a group of this user shares (chmod g+ws) it is its members' as well.
+# to this user or to root is theirs. In a folder that a group of this user shares it is its members' as well.
 why_not() {
-    local owner_id group_id mode owner group folder_group folder_mode shared=''
-    if ! IFS=: read -r owner_id group_id mode owner group < <(stat -c '%u:%g:%a:%U:%G' -- "$1" 2> /dev/null) ||
-        ! IFS=: read -r folder_group folder_mode < <(stat -c '%g:%a' -- "$2/." 2> /dev/null); then
+    local owner_id group_id mode owner group shared
+    shared=$(shared_group "$2")
+    if ! IFS=: read -r owner_id group_id mode owner group < <(stat -c '%u:%g:%a:%U:%G' -- "$1" 2> /dev/null); then
         printf 'it cannot be read'
-        return
-    fi
-    if [[ $((8#$folder_mode & 8#2022)) == $((8#2020)) && " $(id -G) " == *" $folder_group "* ]]; then
-        shared=$folder_group
-    fi
-    if [[ -L $1 ]]; then
+    elif [[ -L $1 ]]; then
         printf 'it is a link'
     elif ((8#$mode & 8#0002)); then
         printf 'anyone may write it'
@@ -54,10 +58,12 @@ fi
 problem=''
 if [[ -z $folder ]]; then
     folder=${PBS_O_WORKDIR:-$PWD}
-    for part in . jobs jobs/environment.sh; do
+    for part in /. /jobs /jobs/environment.sh; do
         if [[ -f $folder/jobs/environment.sh && -z $problem ]]; then
-            problem=$(why_not "$folder/$part" "$folder")
-            problem=${problem:+"$folder/$part is not used, because $problem"}
+            problem=$(why_not "$folder$part" "$folder")
+            # A copy in the project folder of a group, which its members may not all write themselves.
+            [[ -z $problem ]] || problem=$(why_not "$folder$part" "$(dirname -- "$folder")")
+            problem=${problem:+"$folder${part%/.} is not used, because $problem"}
         fi
     done
 fi

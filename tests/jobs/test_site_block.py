@@ -17,6 +17,7 @@ from tests.jobs.script_runner import run_script
 
 KEYS = ("MODULES", "CONTAINER", "CONTAINER_COMMAND", "CONTAINER_BINDS", "ENVIRONMENT", "NGPUS", "UMASK")
 SCRIPTS = ("train_array.pbs", "collect.pbs", "probe.pbs", "verify_setup.sh")
+SHARED = ("shared_group", "why_not")  # functions that each script has before it finds the library
 STRANGER = 54321  # a user and a group that nobody is
 
 
@@ -242,6 +243,22 @@ def test_a_file_that_a_group_of_strangers_may_write_is_refused(root, as_root):
     assert read_site(root)["NGPUS"] == "3"
 
 
+def test_a_run_that_another_user_made_asks_for_trust(tiny_run):
+    root = tiny_run.paths.root
+    root.chmod(0o755)
+    record = tiny_run.paths.provenance.read_text()
+    assert read_site(root)["NGPUS"] == "1"
+    changed, times = re.subn('"user": "[^"]*"', '"user": "somebody"', record)
+    assert times == 1
+    tiny_run.paths.provenance.write_text(changed)
+    assert f'{root} was made by "somebody", and jobs start the programs that site.conf' in read_site(
+        root, code=2
+    )
+    assert read_site(root, TRUST="yes")["NGPUS"] == "1"
+    root.chmod(0o2770)  # the group's word
+    assert read_site(root)["NGPUS"] == "1"
+
+
 def test_a_job_of_the_commands_has_its_values_and_reads_no_file(tiny_run):
     run = replace(
         tiny_run, site={**tiny_run.site, "environment": '/it\'s, a \\ "$X" ~ \u00fc + %41', "ngpus": 0}
@@ -333,11 +350,25 @@ def test_a_repository_of_a_stranger_is_used_where_it_is_named_only(script, tmp_p
     assert "it belongs to" in said and not mark.exists()
 
 
+def test_a_copy_of_the_repository_in_the_project_folder_of_a_group_is_used(tmp_path, as_root):
+    mark = tmp_path / "mark"
+    project = tmp_path / "project"
+    place = repository_of_a_stranger(project / "a", mark)
+    for path in (place, place / "jobs", place / "jobs/environment.sh"):
+        os.chown(path, STRANGER, os.getegid())
+    project.chmod(0o2770)
+    answer = run_script("probe.pbs", tmp_path, PBS_O_WORKDIR=str(place), code=127)  # it defines no function
+    assert mark.exists() and "find_repository: command not found" in answer
+
+
 def test_all_scripts_and_their_library_check_in_the_same_way():
     found = set()
     for name in (*SCRIPTS, "environment.sh"):
         text = (REPOSITORY / "jobs" / name).read_text()
-        found.add(re.search(r"^why_not\(\) \{\n.*?^\}\n", text, re.MULTILINE | re.DOTALL)[0])
+        functions = [
+            re.search(rf"^{one}\(\) \{{\n.*?^\}}\n", text, re.MULTILINE | re.DOTALL)[0] for one in SHARED
+        ]
+        found.add(tuple(functions))
     assert len(found) == 1
 
 

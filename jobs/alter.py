@@ -133,6 +133,7 @@ def _command(arguments: argparse.Namespace) -> int:
     run = open_run(arguments.run, trust=arguments.trust)
     scheduler = Scheduler()
     with locked_submissions(run) as record:
+        record.settle(scheduler)
         picture = look_at_all(run, scheduler)
         alterations = plan(picture, wanted)
         if not alterations:

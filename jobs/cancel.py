@@ -96,6 +96,7 @@ def _command(arguments: argparse.Namespace) -> int:
         for index in parse_indices(arguments.indices):
             run.entry(index)
     with locked_submissions(run) as record:
+        record.settle(scheduler)
         picture = look_at_all(run, scheduler)
         probes = active_probes(record.record, scheduler)[0] if arguments.indices is None else ()
         deletion = plan(picture, arguments.indices, probes)

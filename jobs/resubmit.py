@@ -191,6 +191,7 @@ def _command(arguments: argparse.Namespace) -> int:
     check_trainable(run)
     # The choice is made under the lock: of two resubmissions at once the second must see the jobs of the first.
     with locked_submissions(run) as record:
+        record.settle(scheduler)
         prepared = _prepare(run, arguments, scheduler)
         if prepared is None:
             return OK

@@ -12,7 +12,6 @@ the search will cost, --probe submits one short job that measures it, --proposed
 from __future__ import annotations
 
 import argparse
-import getpass
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +20,6 @@ from pathlib import Path
 from jobs.common.errors import ACTIVE, OK, UserError, one_line, run_command
 from jobs.common.folders import make_folder
 from jobs.common.hints import hint
-from jobs.common.schema import ProbeJob
 from jobs.common.units import clock, plural
 from jobs.cost.advice import does_not_fit
 from jobs.cost.estimate import Estimate, estimate, proposals
@@ -30,12 +28,12 @@ from jobs.cost.table import as_json, one_line_summary, show
 from jobs.monitor.changing import active_probes
 from jobs.monitor.scheduler_view import Picture, look
 from jobs.pbs.commands import Scheduler
-from jobs.pbs.job_paths import qsub_line, submission_folder
+from jobs.pbs.intents import new_intent
+from jobs.pbs.job_paths import qsub_line
 from jobs.pbs.qsub_arguments import PlannedJob, by_hand, plan_jobs, probe_arguments
 from jobs.pbs.submissions import LockedSubmissions, locked_submissions, read_submissions
-from jobs.pbs.submitter import submit
+from jobs.pbs.submitter import remove_captured, submit, submit_announced
 from jobs.run.index import Run
-from jobs.run.provenance import now
 from jobs.run.sharing import check_trainable, open_run
 from jobs.run.site_file import write_site
 from jobs.run.trust import add_trust_argument
@@ -147,6 +145,7 @@ def _command(arguments: argparse.Namespace) -> int:
         return OK
     # The check is under the lock: of two submissions at once the second must see the jobs of the first.
     with locked_submissions(run) as record:
+        record.settle(scheduler)
         picture = look(run, scheduler)
         indices = _chosen(picture, force=arguments.force)
         if not indices:
@@ -189,15 +188,12 @@ def _probe(run: Run, *, dry_run: bool) -> int:
     check_trainable(run)
     scheduler = Scheduler()
     with locked_submissions(run) as record:
+        record.settle(scheduler)
         _check_no_probe(run, record, scheduler)
         make_folder(run.paths.logs)
         write_site(run)
-        print(line)
-        job_id = scheduler.qsub(arguments, submission_folder(run))
-        print(f"  {job_id}")
-        record.add_probe(
-            ProbeJob(id=job_id, made=now(), user=getpass.getuser(), command=("qsub", *arguments))
-        )
+        remove_captured([run.paths.captured_probe])
+        submit_announced(run, record, scheduler, new_intent(arguments, kind="probe"), print)
     print(f"\n{len(kinds(run.entries))} combinations are measured; its output: {run.paths.captured_probe}")
     print(f"when it has ended: {hint('jobs.submit', '--estimate', run.paths.root)}")
     return OK
@@ -246,7 +242,9 @@ def _chosen(picture: Picture, *, force: bool) -> list[int]:
             f"points: {hint('jobs.resubmit', root, '--all-failed')}; to submit anyway: --force",
             exit_code=ACTIVE,
         )
-    unsure = any(view.scheduler == "unknown" and not view.ended for view in picture.views)
+    unsure = picture.unsettled or any(
+        view.scheduler == "unknown" and not view.ended for view in picture.views
+    )
     if unsure and picture.unanswered:
         raise UserError(
             f"{root} was submitted before, and the scheduler does not report whether its jobs are still queued "

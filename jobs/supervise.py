@@ -84,6 +84,7 @@ class Supervisor:
         run = open_run(self.root, trust=self.options.trust)
         run = replace(run, paths=replace(run.paths, root=run.paths.root.resolve()))
         with locked_submissions(run, say=self.log.news) as record:
+            record.settle(self.scheduler, say=self.log.news)
             picture = look(run, self.scheduler, by_hand=self.first)
             decision = self._decide(picture, record)
             if decision.submits and not self.first and not picture.unanswered:

@@ -247,9 +247,10 @@ def _qstat(state: dict[str, Any], arguments: list[str]) -> int:
 
 
 def _qselect(state: dict[str, Any], arguments: list[str]) -> int:
-    options, _ = _options(arguments)
+    options, _ = _options([word for word in arguments if word != "-x"])
+    ended = "-x" in arguments and state["history"]
     for job in state["jobs"].values():
-        if job["job_state"] != "F" and job["name"] in options["N"]:
+        if (job["job_state"] != "F" or ended) and job["name"] in options["N"]:
             print(job["id"])
     return 0
 
@@ -351,7 +352,10 @@ def _state(home: Path) -> Iterator[dict[str, Any]]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         state = json.loads((home / STATE).read_text())
         yield state
-        (home / STATE).write_text(json.dumps(state))
+        # As a whole: a command may be killed.
+        new = home / f"{STATE}.new"
+        new.write_text(json.dumps(state))
+        new.replace(home / STATE)
 
 
 def main(home: Path, command: str, arguments: list[str]) -> int:

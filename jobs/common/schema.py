@@ -339,12 +339,36 @@ class Change(Record, frozen=True):
     refused: tuple[str, ...] = ()
 
 
+class Intent(Record, frozen=True):
+    """A ``qsub`` that was about to be called: its job, if PBS has accepted it, has ``token`` as SUBMISSION_TOKEN.
+
+    ``kind`` is ``points``, ``collect`` or ``probe``; ``submission`` the number of the submission that it belongs to.
+    The rest is what :class:`SubmittedJob`, :class:`CollectJob` or :class:`ProbeJob` will say about the job.
+    """
+
+    token: str
+    kind: str = "points"
+    submission: int = 0
+    indices: str = ""
+    asked: Requested = Requested()
+    command: tuple[str, ...] = ()
+    waits_for: tuple[str, ...] = ()
+    made: str | None = None
+    host: str | None = None
+    user: str | None = None
+
+
 class Submissions(Record, frozen=True):
-    """``submissions.json``, oldest first; ``probes`` and ``changes`` are empty in files of older versions."""
+    """``submissions.json``, oldest first.
+
+    ``intents`` are the calls of ``qsub`` of which it is not known yet whether PBS has accepted the job. ``probes``,
+    ``changes`` and ``intents`` are empty in files of older versions.
+    """
 
     submissions: tuple[Submission, ...] = ()
     probes: tuple[ProbeJob, ...] = ()
     changes: tuple[Change, ...] = ()
+    intents: tuple[Intent, ...] = ()
 
 
 class Made(Record, frozen=True):

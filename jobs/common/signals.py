@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
+
+
+def signal_of_parents_death(number: int) -> Callable[[], None]:
+    """A function for the child after a fork: the kernel sends it signal ``number`` when its parent ends. Linux only."""
+    if sys.platform != "linux":
+        return lambda: None
+    import ctypes  # here, because few commands need it
+
+    libc = ctypes.CDLL(None, use_errno=True)  # loaded now: between fork and exec nothing should be
+
+    def ask() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, number)
+
+    return ask
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,13 +17,14 @@ import msgspec
 
 from jobs.common.errors import UnreadableError, UserError
 from jobs.common.permissions import check_readable
-from jobs.common.schema import Submission
+from jobs.common.schema import Submission, Submissions
 from jobs.common.states import STATES, UNREADABLE
 from jobs.monitor.run_jobs import RunJobs, own_job
 from jobs.pbs.commands import Scheduler
+from jobs.pbs.intents import settled
 from jobs.pbs.job_ids import array_id, job_number, sub_job_id
 from jobs.pbs.qstat_output import Answer, Details, Job
-from jobs.pbs.submissions import read_submissions
+from jobs.pbs.submissions import read_all
 from jobs.point.endings import Ending
 from jobs.point.status import PointStatus, read_status, unreadable_points
 from jobs.run.index import Entry, Run
@@ -84,7 +86,8 @@ class Picture:
     """A run at one moment. ``answer`` is ``None`` where the scheduler was not asked; ``problem`` is empty without one.
 
     ``ids`` are the ids of the run's jobs that train points by their numbers, those that were submitted by hand included.
-    ``unreadable``: what of the run cannot be read and what to do about it; empty if nothing.
+    ``unreadable``: what of the run cannot be read and what to do about it; empty if nothing. ``unsettled``: it is not
+    known whether a job was accepted that is on record without an id; ``unanswered`` says why.
     """
 
     run: Run
@@ -94,6 +97,7 @@ class Picture:
     answer: Answer | None = None
     ids: Mapping[int, str] = field(default_factory=dict)
     unreadable: str = ""
+    unsettled: bool = False
 
     def refuse_unreadable(self, indices: Iterable[int] | None = None) -> None:
         """Raise :class:`UnreadableError` where one of these points (default: anything) cannot be read.
@@ -179,16 +183,22 @@ def look(run: Run, scheduler: Scheduler | None = None, *, by_hand: bool = True) 
     """
     statuses = [read_status(run, entry, verify=False) for entry in run.entries]
     problem = unreadable = ""
+    record = Submissions()
     try:
-        submissions = read_submissions(run)
+        record = read_all(run)
     except UnreadableError as error:
-        submissions, unreadable = (), str(error)
+        unreadable = str(error)
     except UserError as error:
-        submissions, problem = (), str(error)
+        problem = str(error)
     try:
         check_readable(run.paths.logs, whole=run.paths.root)  # it has the marks of arrays submitted by hand
     except UnreadableError as error:
         unreadable = str(error)
+    unsettled = ""
+    if scheduler is not None and record.intents:
+        # Shown as on record. Who has the lock of the submissions has written it there already.
+        record, unsettled = settled(record, scheduler, age=_age(run))
+    submissions = record.submissions
     if scheduler is None:
         views = [
             View(entry, status, status.state, status.reason)
@@ -199,16 +209,31 @@ def look(run: Run, scheduler: Scheduler | None = None, *, by_hand: bool = True) 
     jobs = RunJobs(run, submissions, statuses)
     lacking = jobs.find_by_hand(scheduler) if by_hand else ""
     answer = scheduler.qstat(jobs.asked_about())
-    if lacking and not answer.problem:
-        answer = dataclasses.replace(answer, problem=lacking)
+    if (lacking or unsettled) and not answer.problem:
+        answer = dataclasses.replace(answer, problem=lacking or unsettled)
     jobs.learn(answer)
     known = {number for number, _ in answer.jobs} | answer.finished | answer.unknown
     joined = _Joined(jobs, answer, known)
     views = [joined.view(entry, status) for entry, status in zip(run.entries, statuses, strict=True)]
     unreadable = unreadable_points(run, _unreadable(views)) or unreadable
     return Picture(
-        run, tuple(views), submissions, problem or answer.problem, answer, jobs.ids, unreadable=unreadable
+        run,
+        tuple(views),
+        submissions,
+        problem or answer.problem,
+        answer,
+        jobs.ids,
+        unreadable=unreadable,
+        unsettled=bool(unsettled),
     )
+
+
+def _age(run: Run) -> float:
+    """Seconds since the record of submissions was written, by the clocks of this host and of the file server."""
+    try:
+        return max(0.0, time.time() - run.paths.submissions.stat().st_mtime)
+    except OSError:
+        return 0.0
 
 
 def _unreadable(views: Iterable[View]) -> list[tuple[Entry, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Container, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from jobs.common.errors import SCHEDULER, UserError, one_line
 from jobs.common.hints import hint
+from jobs.common.signals import signal_of_parents_death
 from jobs.pbs.job_ids import job_number
 from jobs.pbs.qstat_output import Answer, Details, parse_qstat
 
@@ -46,6 +48,10 @@ def _words(answer: subprocess.CompletedProcess[str]) -> str:
     return text[:500] or f"exit code {answer.returncode}, and no message"
 
 
+class UnsureError(UserError):
+    """It is not known whether PBS has accepted the job."""
+
+
 class Scheduler:
     """The PBS commands on PATH.
 
@@ -68,11 +74,14 @@ class Scheduler:
                 f"its PBS module. To train on this machine: {hint('jobs.local', 'RUN')}",
                 exit_code=SCHEDULER,
             )
+        killed_with_caller = signal_of_parents_death(signal.SIGKILL) if command[0] == "qsub" else None
         for attempt in itertools.count():
             self.queries += command[0] in _QUERIES
             try:
                 answer = subprocess.run(
                     command,
+                    # A qsub whose caller is killed must not submit a job later, when nobody expects it.
+                    preexec_fn=killed_with_caller,
                     cwd=folder,
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
@@ -92,16 +101,23 @@ class Scheduler:
     def qsub(self, arguments: Sequence[str], folder: Path) -> str:
         """Submit a job from ``folder``, which becomes its ``PBS_O_WORKDIR``; returns the id of the job.
 
-        Raises :class:`UserError` with exit code 5 where PBS refuses, does not answer or prints no id.
+        Raises :class:`UserError` with exit code 5 where PBS refuses, and :class:`UnsureError` where it does not answer or
+        prints no id.
         """
         try:
             answer = self._call(["qsub", *arguments], folder)
         except subprocess.TimeoutExpired:
-            raise UserError(
+            raise UnsureError(
                 f"qsub did not answer within {self.timeout:g} s, and the job may or may not be in the queue; "
-                "check with  qstat -u $USER  before you repeat the command",
+                "repeat the command when PBS answers: it looks for the job first",
                 exit_code=SCHEDULER,
             ) from None
+        if answer.returncode < 0:
+            raise UnsureError(
+                f"qsub was ended by signal {-answer.returncode}, and the job may or may not be in the queue; "
+                "repeat the command: it looks for the job first",
+                exit_code=SCHEDULER,
+            )
         if answer.returncode != 0:
             said = _words(answer)
             advice = next((text for pattern, text in _ADVICE.items() if pattern in said.lower()), "")
@@ -110,8 +126,8 @@ class Scheduler:
             )
         words = answer.stdout.split()
         if not words or job_number(words[-1]) is None:
-            raise UserError(
-                f"qsub printed {answer.stdout.strip()[:500]!r}, expected the id of a job; check with: qstat -u $USER",
+            raise UnsureError(
+                f"qsub printed {answer.stdout.strip()[:500]!r}, expected the id of a job; repeat the command: it looks for the job first",
                 exit_code=SCHEDULER,
             )
         return words[-1]
@@ -204,6 +220,42 @@ class Scheduler:
         return {
             one: answer.details[number] for number, one in numbers.items() if number in answer.details
         }, answer.problem
+
+    def jobs_by_token(
+        self, names: Sequence[str], known: Container[int] = (), users: Sequence[str] = ()
+    ) -> tuple[Mapping[str, Sequence[str]], str]:
+        """The ids of jobs called one of ``names`` by the token that they were submitted with; and a problem.
+
+        Those that have ended are among them, where the server keeps them; those whose number is ``known`` are not.
+        ``users``: only theirs; empty for everybody's. The problem says why there may be more; it is empty otherwise.
+        """
+        if shutil.which("qselect") is None:
+            return {}, "there is no qselect on PATH to look for it"
+        ids: list[str] = []
+        of = ["-u", ",".join(users)] if users else []
+        for name in names:
+            try:
+                found = self._call(["qselect", "-x", "-N", name, *of])
+                if found.returncode != 0 and not _TRANSIENT.search(found.stderr):
+                    found = self._call(["qselect", "-N", name, *of])  # a server without history
+            except subprocess.TimeoutExpired:
+                return {}, f"qselect did not answer within {self.timeout:g} s"
+            except UserError as error:
+                return {}, str(error)
+            if found.returncode != 0:
+                return {}, f"qselect failed: {_words(found)}"
+            ids += [
+                word
+                for word in found.stdout.split()
+                if (number := job_number(word)) is not None and number not in known
+            ]
+        answer = self._states(ids, ["-x"])
+        tokens: dict[str, list[str]] = {}
+        for one in ids:
+            details = answer.details.get(job_number(one) or 0)
+            if details is not None and details.token:
+                tokens.setdefault(details.token, []).append(one)
+        return tokens, answer.problem
 
     def _states(self, ids: Sequence[str], options: Sequence[str]) -> Answer:
         """What PBS says about ``ids``; those that a call leaves out are asked about alone."""

@@ -55,7 +55,7 @@ class Details:
     PBS's letters for who holds it (u user, o operator, s system, which includes a dependency), empty where nobody does.
     ``depend`` is its dependency, ``walltime`` what it may run. ``run_directory`` is the RUN_DIR that it was submitted
     with, ``folder`` the working directory of its ``qsub``; empty where there is none. ``point_index`` is the index that a
-    job which is no array got.
+    job which is no array got. ``token`` is the SUBMISSION_TOKEN that it was submitted with, ``name`` its name.
     """
 
     comment: str = ""
@@ -67,6 +67,8 @@ class Details:
     run_directory: str = ""
     folder: str = ""
     point_index: int | None = None
+    token: str = ""
+    name: str = ""
 
     @property
     def can_never_run(self) -> bool:
@@ -222,6 +224,8 @@ def _details(attributes: Mapping[str, Any]) -> Details:
         run_directory=str(from_variable(str(given))) if given else "",
         folder=str(variables.get("PBS_O_WORKDIR", "")),
         point_index=_whole(variables.get("POINT_INDEX")),
+        token=one_line(variables.get("SUBMISSION_TOKEN", ""), 40),
+        name=_text(attributes, "Job_Name", 80),
     )
 
 

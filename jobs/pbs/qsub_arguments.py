@@ -22,6 +22,9 @@ from jobs.run.sharing import umask_of
 from jobs.run.site_file import site_names, site_variables
 
 TRAIN_NAME = "unet_grid"  # also in the #PBS lines of the script, for those who submit it by hand
+COLLECT_NAME = "unet_collect"
+PROBE_NAME = "unet_probe"
+TOKEN = "SUBMISSION_TOKEN"  # noqa: S105 - the name of a variable, by which a job is found that is on no record
 TRAIN_SCRIPT = Path("jobs") / "train_array.pbs"
 COLLECT_SCRIPT = Path("jobs") / "collect.pbs"
 PROBE_SCRIPT = Path("jobs") / "probe.pbs"
@@ -152,7 +155,7 @@ def probe_arguments(run: Run, walltime: str) -> list[str]:
     site = run.site
     variables = {**_directories(run), "WALLTIME_SECONDS": str(seconds(walltime))}
     return [
-        *_name(run, "unet_probe"),
+        *_name(run, PROBE_NAME),
         *("-r", "y", "-l", gpu_resources(site), "-l", f"walltime={walltime}"),
         *_common(run, queue=site["queue"], more=None),
         *("-o", log_argument(run, run.paths.captured_probe), "-v", _variables(run, variables)),
@@ -180,7 +183,7 @@ def collect_arguments(run: Run, ids: Sequence[str], *, submission: int) -> list[
     site = run.site
     log = run.paths.captured(submission, "collect")
     return [
-        *_name(run, "unet_collect"),
+        *_name(run, COLLECT_NAME),
         *(("-W", f"depend={dependency(ids)}") if ids else ()),
         *("-l", collect_resources(site), "-l", f"walltime={site['collect_walltime']}"),
         *_common(run, queue=site["collect_queue"] or site["queue"], more=site["collect_options"]),

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from jobs.common.errors import ACTIVE, UserError, denied
-from jobs.common.files import lock_file
+from jobs.common.files import DiskFull, lock_file, remove, touch
 from jobs.common.hints import hint
 from jobs.common.permissions import cannot_read
-from jobs.common.records import DamagedRecord, read, write
-from jobs.common.schema import Change, ProbeJob, Requested, Submission, Submissions, SubmittedJob
+from jobs.common.records import DamagedRecord, encoded, read, write
+from jobs.common.reserved import Reserved
+from jobs.common.schema import Change, Intent, Requested, Submission, Submissions, SubmittedJob
+from jobs.pbs.commands import Scheduler
 from jobs.pbs.index_ranges import indices_of
+from jobs.pbs.intents import SETTLE_SECONDS, recorded, settled, without
 from jobs.pbs.job_ids import job_number
 from jobs.run.index import Run
 from jobs.run.sharing import configuration_mode
 
+LOCK = ".submit.lock"
 LOCK_SECONDS = 120.0  # how long a submission waits for another one of the same run
 
 _WALLTIME = re.compile(r"\d{1,4}:[0-5]\d:[0-5]\d")
@@ -98,11 +104,77 @@ class LockedSubmissions:
         self.record = record
         self.earlier = record.submissions
         self.current: Submission | None = None
+        self._reserved: Reserved | None = None
 
     @property
     def number(self) -> int:
         """The number of the submission that is being made, from 1."""
         return len(self.earlier) + 1
+
+    def settle(
+        self, scheduler: Scheduler, known: Sequence[str] = (), say: Callable[[str], None] = print
+    ) -> None:
+        """Find out which announced jobs PBS has accepted, where a process was stopped in between; before anything else.
+
+        Where a ``qsub`` was stopped a moment ago, it is waited for. What stays unknown stays on record, and
+        :func:`jobs.monitor.scheduler_view.look` says so. ``known``: ids of jobs that are not looked for.
+        """
+        said = False
+        while self.record.intents:
+            age = self._age()
+            found, problem = settled(self.record, scheduler, age=age, known=known)
+            if found != self.record:
+                self._write(found)
+                self.earlier = self.record.submissions
+            if not found.intents or age >= SETTLE_SECONDS:
+                return
+            if not said:
+                say(f"waiting for at most {SETTLE_SECONDS - age:.0f} s: {problem}")
+                said = True
+            time.sleep(min(2.0, SETTLE_SECONDS / 4))
+
+    def _age(self) -> float:
+        """Seconds since the record was written, by the clock of the file server."""
+        clock = self.path.with_name(LOCK)  # this process has it
+        touch(clock)
+        return clock.stat().st_mtime - self.path.stat().st_mtime
+
+    def announce(self, intent: Intent) -> None:
+        """Write that a job is about to be submitted, and take the space that its id will need."""
+        following = replace(self.record, intents=(*self.record.intents, intent))
+        self._release()
+        try:
+            self._reserved = Reserved(
+                self.path, len(encoded(following)), configuration_mode(self.path.parent)
+            )
+            write(self.path, following, configuration_mode(self.path.parent))
+        except OSError as error:
+            self._release()
+            raise self._not_written(error) from error
+        self.record = following
+
+    def accept(self, intent: Intent, job_id: str) -> None:
+        """Write the id that PBS has given to an announced job."""
+        self._write(recorded(self.record, intent, job_id))
+        self.current = next((one for one in self.record.submissions if one.number == self.number), None)
+
+    def refuse(self, intent: Intent) -> None:
+        """Write that PBS has refused an announced job."""
+        self._write(without(self.record, intent))
+
+    def unsure(self) -> None:
+        """PBS has not answered: whether it has accepted the job is looked for by the next command."""
+        with contextlib.suppress(OSError):
+            touch(self.path)
+
+    def _release(self) -> None:
+        if self._reserved is not None:
+            self._reserved.release()
+        self._reserved = None
+
+    def close(self) -> None:
+        """Give back what was taken on the disk."""
+        self._release()
 
     def save(self, submission: Submission) -> None:
         """Write ``submission`` as the newest; :class:`UserError` where the file cannot be written."""
@@ -119,10 +191,6 @@ class LockedSubmissions:
         self.earlier = self.record.submissions
         self.current = None
 
-    def add_probe(self, probe: ProbeJob) -> None:
-        """Write that a job which measures the run was submitted."""
-        self._write(replace(self.record, probes=(*self.record.probes, probe)))
-
     def add_change(self, change: Change, requested: Mapping[str, Requested] | None = None) -> None:
         """Write ``change``; ``requested`` is what jobs request now, by id, where that has changed."""
         new = requested or {}
@@ -136,14 +204,22 @@ class LockedSubmissions:
         self._write(replace(self.record, submissions=submissions, changes=(*self.record.changes, change)))
 
     def _write(self, record: Submissions) -> None:
+        reserved, self._reserved = self._reserved, None
         try:
-            write(self.path, record, configuration_mode(self.path.parent))
-        except PermissionError as error:
-            place = Path(error.filename or self.path)
-            raise UserError(denied(error, place, whole=self.path.parent)) from error
+            if reserved is not None:
+                reserved.publish(encoded(record))
+            else:
+                write(self.path, record, configuration_mode(self.path.parent))
         except OSError as error:
-            raise UserError(f"{self.path} cannot be written ({_reason(error)})") from error
+            raise self._not_written(error) from error
         self.record = record
+
+    def _not_written(self, error: OSError) -> UserError:
+        if isinstance(error, PermissionError):
+            return UserError(denied(error, Path(error.filename or self.path), whole=self.path.parent))
+        if isinstance(error, DiskFull):
+            return UserError(str(error.strerror))
+        return UserError(f"{self.path} cannot be written ({_reason(error)})")
 
 
 def _reason(error: OSError) -> str:
@@ -166,7 +242,7 @@ def locked_submissions(
     from filelock import Timeout  # here, because a look at a run does without it and its import
 
     try:
-        lock = lock_file(run.paths.root / ".submit.lock")
+        lock = lock_file(run.paths.root / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -187,6 +263,13 @@ def locked_submissions(
             f"{run.paths.root} cannot be locked ({_reason(error)}); expected a run directory that you may write to"
         ) from error
     try:
-        yield LockedSubmissions(run.paths.submissions, read_all(run))
+        for leftover in run.paths.root.glob(f".{run.paths.submissions.stem}.*.tmp*"):
+            with contextlib.suppress(OSError):  # of a process that was killed; who has the lock writes alone
+                remove(leftover)
+        record = LockedSubmissions(run.paths.submissions, read_all(run))
+        try:
+            yield record
+        finally:
+            record.close()
     finally:
         lock.release()

@@ -1,20 +1,23 @@
-"""Submits planned jobs and the job that collects their results, and records each id as soon as PBS has given it."""
+"""Submits planned jobs and the job that collects their results; each is on record before and after its ``qsub``."""
 
 from __future__ import annotations
 
 import contextlib
 import getpass
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from msgspec.structs import replace
 
 from jobs.common.errors import UserError
+from jobs.common.files import remove
 from jobs.common.folders import make_folder
 from jobs.common.hints import hint
-from jobs.common.schema import CollectJob, Submission, SubmittedJob
-from jobs.pbs.commands import Scheduler
+from jobs.common.schema import CollectJob, Intent, Submission
+from jobs.pbs.commands import Scheduler, UnsureError
 from jobs.pbs.index_ranges import expression
+from jobs.pbs.intents import new_intent, with_token
 from jobs.pbs.job_paths import qsub_line, shell_line, submission_folder
 from jobs.pbs.qsub_arguments import PlannedJob, collect_arguments, dependency
 from jobs.pbs.submissions import LockedSubmissions
@@ -58,45 +61,72 @@ def submit(
         retried=retried,
         reasons={str(index): reason for index, reason in (reasons or {}).items()},
     )
-    record.save(submission)  # a full disk must be noticed before any job is in the queue
+    record.save(submission)
+    remove_captured(run.paths.logs.glob(f"submission_{record.number:02d}_*"))
     try:
         for job in planned:
-            say(qsub_line(run, job.arguments))
-            job_id = scheduler.qsub(job.arguments, submission_folder(run))
-            submitted = SubmittedJob(
-                id=job_id,
+            intent = new_intent(
+                job.arguments,
+                kind="points",
+                submission=record.number,
                 indices=expression(job.indices),
                 asked=job.requested,
-                command=("qsub", *job.arguments),
             )
-            submission = replace(submission, jobs=(*submission.jobs, submitted))
-            record.save(submission)
-            say(f"  {job_id}")
+            submit_announced(run, record, scheduler, intent, say)
         if collect:
-            submission = replace(
-                submission, collect=_collect(run, submission, scheduler, waiting, active, say)
-            )
-            record.save(submission)
+            _collect(run, record, scheduler, waiting, active, say)
     except UserError as error:
-        if not submission.jobs:
+        made = record.current or submission
+        if not made.jobs and not record.record.intents:
             with contextlib.suppress(UserError):  # an empty submission on record does no harm
                 record.withdraw()
             raise
         raise UserError(
-            _half_submitted(run, record, submission, active, error), exit_code=error.exit_code
+            _half_submitted(run, record, made, active, error), exit_code=error.exit_code
         ) from error
-    return submission
+    return record.current or submission
+
+
+def remove_captured(logs: Iterable[Path]) -> None:
+    """Remove what stands where PBS will write the output of a job: it would write through a link, as this user."""
+    for path in logs:
+        with contextlib.suppress(IsADirectoryError):
+            remove(path)
+
+
+def submit_announced(
+    run: Run, record: LockedSubmissions, scheduler: Scheduler, intent: Intent, say: Callable[[str], None]
+) -> str:
+    """Call ``qsub`` as ``intent`` says, which goes on record before; returns the id of the job, which is on record then.
+
+    Raises :class:`UserError` where PBS refuses it, where that is not known, and where there is no space for its record.
+    """
+    arguments = intent.command[1:]
+    say(qsub_line(run, arguments))
+    record.announce(intent)
+    try:
+        job_id = scheduler.qsub(with_token(arguments, intent.token), submission_folder(run))
+    except UnsureError:
+        record.unsure()
+        raise
+    except UserError:
+        record.refuse(intent)
+        raise
+    say(f"  {job_id}")
+    record.accept(intent, job_id)
+    return job_id
 
 
 def _collect(
     run: Run,
-    submission: Submission,
+    record: LockedSubmissions,
     scheduler: Scheduler,
     waiting: CollectJob | None,
     active: Sequence[str],
     say: Callable[[str], None],
-) -> CollectJob:
-    """The job that collects after those of ``submission``: ``waiting`` if it can be extended, otherwise a new one."""
+) -> None:
+    """The job that collects after those of the submission: ``waiting`` if it can be extended, otherwise a new one."""
+    submission = record.current or Submission()
     ids = (*active, *(job.id for job in submission.jobs))
     if waiting is not None:
         waits_for = tuple(dict.fromkeys([*waiting.waits_for, *ids]))
@@ -105,31 +135,25 @@ def _collect(
         refused = scheduler.qalter(arguments)
         if not refused:
             say(f"  {waiting.id} waits for them, too")
-            return CollectJob(id=waiting.id, command=("qalter", *arguments), waits_for=waits_for)
+            collect = CollectJob(id=waiting.id, command=("qalter", *arguments), waits_for=waits_for)
+            record.save(replace(submission, collect=collect))
+            return
         say(f"  {refused}; submitting a new collect job instead")
-    arguments = collect_arguments(run, ids, submission=submission.number)
-    say(qsub_line(run, arguments))
-    job_id = scheduler.qsub(arguments, submission_folder(run))
-    say(f"  {job_id}")
-    return CollectJob(id=job_id, command=("qsub", *arguments), waits_for=ids)
+    arguments = collect_arguments(run, ids, submission=record.number)
+    intent = new_intent(arguments, kind="collect", submission=record.number, waits_for=ids)
+    submit_announced(run, record, scheduler, intent, say)
 
 
 def _half_submitted(
     run: Run, record: LockedSubmissions, submission: Submission, active: Sequence[str], error: UserError
 ) -> str:
     """The message of ``error``, then which jobs are in the queue already, and how to go on."""
-    on_record = record.current or Submission()
-    kept = [job.id for job in on_record.jobs]
-    lost = [job.id for job in submission.jobs if job not in on_record.jobs]
-    if submission.collect is not None and submission.collect != on_record.collect:
-        lost.append(submission.collect.id)
+    kept = [job.id for job in submission.jobs]
     lines = [str(error)]
     if kept:
         lines.append(f"already submitted, and on record: {', '.join(kept)}")
-    if lost:
-        lines.append(
-            f"already submitted, but not on record: {', '.join(lost)}. Delete them: {shell_line('qdel', lost)}"
-        )
+    if record.record.intents:
+        lines.append("a job that PBS has accepted without a word is found, and recorded, by the next command")
     lines.append(f"then submit the points that are missing: {hint('jobs.resubmit', run.paths.root)}")
     if kept:
         follow = collect_arguments(run, [*active, *kept], submission=submission.number)

@@ -7,7 +7,6 @@ killed, and start a new process after one that ran out of memory.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import resource
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.common.errors import UserError
-from jobs.common.signals import ENDING, answered_by
+from jobs.common.signals import ENDING, answered_by, signal_of_parents_death
 from jobs.common.states import STATES
 from jobs.point.accumulation import may_accumulate
 from jobs.point.attempt import run_point
@@ -32,7 +31,6 @@ from jobs.run.index import Entry, Run, read_run
 
 # PBS allows ten seconds between SIGTERM and SIGKILL; the parent needs the rest of them to record the end.
 STOP_SECONDS = 6.0
-_PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent: int | None) -> None:
@@ -40,8 +38,7 @@ def die_with_parent(parent: int | None) -> None:
 
     ``parent`` is the expected parent, which may have died already; ``None`` where it is not known.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal_of_parents_death(signal.SIGTERM)()
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -55,21 +55,27 @@ def test_submit_sends_one_array_of_the_runs_size_and_a_collect_that_waits_for_it
     assert collect["-W"] == "depend=afterany:1[].pbshost"
     record = read_record(run.paths.submissions)["submissions"][0]
     assert record["jobs"][0]["id"] == "1[].pbshost" and record["collect"]["id"] == "2.pbshost"
-    assert record["jobs"][0]["command"] == ["qsub", *pbs.calls("qsub")[0]]
+    command = ["qsub", *without_token(pbs.calls("qsub")[0])]
+    assert record["jobs"][0]["command"] == command
     printed = capsys.readouterr().out
     assert "1[].pbshost" in printed and "2.pbshost" in printed
-    assert f"qsub {shlex.join(pbs.calls('qsub')[0])}" in printed
+    assert shlex.join(command) in printed
     assert not pbs.load()["jobs"]["2"]["deleted"]  # the real one deletes a job that depends on nothing
 
 
 def test_a_sub_job_receives_the_run_the_repository_and_the_walltime(run, pbs):
     submit.main([str(run.paths.root)])
     root = run.paths.root.resolve()
-    given = qsubs(pbs)[0]["-v"]
-    assert given.startswith(f"RUN_DIR={root},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:00")
-    assert ",WALLTIME_SECONDS=14400" in given
+    variables, _, token = qsubs(pbs)[0]["-v"].partition(",SUBMISSION_TOKEN=")
+    assert variables.startswith(f"RUN_DIR={root},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:00")
+    assert variables.endswith(",WALLTIME_SECONDS=14400") and len(token) == 16
     assert qsubs(pbs)[0]["-o"] == f"{root}/logs/submission_01_^array_index^.log"
     assert (root / "logs").is_dir()
+
+
+def without_token(call):
+    """A ``qsub`` as it is printed: the token, by which a job is found that is on no record, is not."""
+    return [re.sub(r",SUBMISSION_TOKEN=\w{16}$", "", word) for word in call]
 
 
 def test_dry_run_prints_the_same_lines_and_submits_nothing(run, pbs, capsys):
@@ -77,7 +83,7 @@ def test_dry_run_prints_the_same_lines_and_submits_nothing(run, pbs, capsys):
     printed = capsys.readouterr().out
     assert pbs.calls("qsub") == [] and not run.paths.submissions.exists()
     submit.main([str(run.paths.root)])
-    assert f"job=$(qsub {shlex.join(pbs.calls('qsub')[0])})" in printed
+    assert f"job=$(qsub {shlex.join(without_token(pbs.calls('qsub')[0]))})" in printed
 
 
 @pytest.mark.parametrize(
@@ -259,7 +265,7 @@ def test_a_run_of_any_name_is_submitted_and_found_again(tmp_path, write_grid, pb
     # The line that was printed does the same, in any folder.
     line = next(line for line in printed.splitlines() if "qsub -N unet_grid" in line)
     subprocess.run(["bash", "-ec", line], cwd="/", check=True)
-    assert pbs.calls("qsub")[2] == pbs.calls("qsub")[0]
+    assert pbs.calls("qsub")[2] == without_token(pbs.calls("qsub")[0])
 
 
 def test_a_run_whose_jobs_pbs_could_not_run_is_refused_and_unchanged(tmp_path, write_grid, pbs, capsys):
@@ -381,7 +387,7 @@ def test_a_probe_is_one_short_job_with_the_resources_of_a_sub_job(uneven, pbs, c
     line = capsys.readouterr().out.strip()
     assert submit.main([str(uneven.paths.root), "--probe"]) == 0
     (call,) = pbs.calls("qsub")
-    assert shlex.join(["qsub", *call]) == line and "-J" not in call
+    assert shlex.join(["qsub", *without_token(call)]) == line and "-J" not in call
     assert "select=1:ncpus=8:ngpus=1:mem=32gb" in call and "walltime=00:20:00" in call
     assert "WALLTIME_SECONDS=1200" in call[call.index("-v") + 1]
     assert call[-1] == str(REPOSITORY / "jobs/probe.pbs") and uneven.paths.site.exists()

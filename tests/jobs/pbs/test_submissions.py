@@ -58,6 +58,7 @@ def test_a_record_has_the_keys_that_other_programs_read(tiny_run):
         ],
         "probes": [],
         "changes": [],
+        "intents": [],
     }
     assert read_submissions(tiny_run) == (submission,)
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import errno
-import os
 import shlex
 
 import pytest
 
 from jobs.common.errors import SCHEDULER, USAGE, UserError
 from jobs.common.files import DiskFull
+from jobs.common.reserved import Reserved
 from jobs.common.schema import CollectJob
 from jobs.pbs import submissions
-from jobs.pbs.commands import Scheduler
+from jobs.pbs.commands import Scheduler, UnsureError
 from jobs.pbs.qsub_arguments import collect_arguments, plan_jobs
-from jobs.pbs.submissions import locked_submissions, read_submissions
+from jobs.pbs.submissions import locked_submissions, read_all, read_submissions
 from jobs.pbs.submitter import submit
 
 
@@ -96,19 +96,19 @@ def test_earlier_submissions_are_kept(tiny_run):
 
 @pytest.fixture
 def full_disk(monkeypatch):
-    """A function: the record can be written so many times, then the disk is full."""
+    """A function: space for the record can be taken so many times, then the disk is full."""
 
     def after(times):
         left = [times]
-        write = submissions.write
 
-        def limited(path, record):
-            left[0] -= 1
-            if left[0] < 0:
-                raise DiskFull(errno.ENOSPC, "a long text")
-            write(path, record)
+        class Limited(Reserved):
+            def __init__(self, *arguments):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise DiskFull(errno.ENOSPC, "No space left on device: what is needed and what is free")
+                super().__init__(*arguments)
 
-        monkeypatch.setattr(submissions, "write", limited)
+        monkeypatch.setattr(submissions, "Reserved", Limited)
 
     return after
 
@@ -118,29 +118,63 @@ def test_a_full_disk_is_noticed_before_any_job_is_submitted(tiny_run, full_disk)
     scheduler = Recorder(tiny_run)
     with pytest.raises(UserError) as error:
         send(tiny_run, scheduler)
-    assert scheduler.calls == []
-    reason = os.strerror(errno.ENOSPC)
-    assert str(error.value) == f"{tiny_run.paths.submissions} cannot be written ({reason})"
+    assert scheduler.calls == [] and read_submissions(tiny_run) == ()
+    assert str(error.value) == "No space left on device: what is needed and what is free"
     assert error.value.exit_code == USAGE
 
 
-def test_a_disk_that_fills_up_later_leaves_no_job_unnamed(tiny_run, full_disk):
+def test_a_disk_that_fills_up_later_leaves_every_job_on_record(tiny_run, full_disk):
     full_disk(2)
     scheduler = Recorder(tiny_run)
     with pytest.raises(UserError) as error:
         send(tiny_run, scheduler)
     assert len(scheduler.calls) == 2  # the third was not submitted
-    _, kept, lost, missing, *_ = str(error.value).splitlines()
-    assert kept == "already submitted, and on record: 9[].pbs"
-    assert lost == "already submitted, but not on record: 10[].pbs. Delete them: qdel '10[].pbs'"
+    _, kept, missing, *_ = str(error.value).splitlines()
+    assert kept == "already submitted, and on record: 9[].pbs, 10[].pbs"
     assert missing.endswith(f"python -m jobs.resubmit {tiny_run.paths.root}")
-    assert on_record(read_submissions(tiny_run)) == [(1, False)]
+    assert on_record(read_submissions(tiny_run)) == [(2, False)]
 
 
-def test_a_collect_job_that_could_not_be_recorded_is_named(tiny_run, full_disk):
-    full_disk(3)
-    with pytest.raises(UserError, match=r"but not on record: 11\.pbs\. Delete them: qdel 11\.pbs"):
-        send(tiny_run, Recorder(tiny_run))
+def test_each_job_is_announced_with_the_space_for_its_id_before_it_is_submitted(tiny_run, monkeypatch):
+    seen = []
+
+    class Announced(Recorder):
+        def qsub(self, arguments, folder):
+            record = read_all(self.run)
+            (intent,) = record.intents
+            assert f"SUBMISSION_TOKEN={intent.token}" in " ".join(arguments)
+            (space,) = self.run.paths.root.glob(".submissions.*.tmp.json")
+            seen.append(space.stat().st_size - self.run.paths.submissions.stat().st_size)
+            return super().qsub(arguments, folder)
+
+    send(tiny_run, Announced(tiny_run))
+    assert len(seen) == 3 and min(seen) >= 1000
+    assert read_all(tiny_run).intents == () and not list(tiny_run.paths.root.glob(".submissions.*"))
+
+
+def test_a_job_that_pbs_does_not_answer_for_stays_announced(tiny_run):
+    class Silent(Recorder):
+        def qsub(self, arguments, folder):
+            super().qsub(arguments, folder)
+            raise UnsureError("qsub did not answer", exit_code=SCHEDULER)
+
+    with pytest.raises(UserError, match="is found, and recorded, by the next command"):
+        send(tiny_run, Silent(tiny_run))
+    record = read_all(tiny_run)
+    assert [one.kind for one in record.intents] == ["points"] and on_record(record.submissions) == [
+        (0, False)
+    ]
+
+
+def test_what_stands_in_the_place_of_a_captured_log_is_removed_before_the_job_is_submitted(
+    tiny_run, tmp_path
+):
+    (tmp_path / "private").write_text("mine")
+    tiny_run.paths.logs.mkdir(exist_ok=True)
+    link = tiny_run.paths.captured(1, "1")
+    link.symlink_to(tmp_path / "private")
+    send(tiny_run, Recorder(tiny_run))
+    assert not link.is_symlink() and (tmp_path / "private").read_text() == "mine"
 
 
 def test_a_refused_first_job_leaves_no_submission(tiny_run):

@@ -239,7 +239,7 @@ marked_run() {
     local mark run='' id number=${1%%[!0-9]*}
     for mark in "$repository"/hyperparameter_optimization_*/logs/.array_"$number"; do
         [[ -n $number && -f $mark && ! -L $mark && ! -L ${mark%/*} ]] || continue
-        id=$(content "$mark" 4096) || id=''
+        id=$(content "$mark" 4096) || continue
         [[ -z $id || ${id%%@*} == "${1%%@*}" ]] || continue
         [[ -z $2 || $(stat -c %Y "$mark") -ge $(($2 - 60)) ]] || continue
         if [[ -z $run || $mark -nt $run/logs/.array_$number ]]; then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -64,6 +65,56 @@ def test_what_the_cluster_can_never_run_is_found_before_it_is_submitted(root):
     result = (root / "logs" / "verify_job.log").read_text()
     if shutil.which("nvidia-smi") is None:
         assert "FAILURE  TensorFlow: " in result and "although the job asked for 1 GPU" in result
+
+
+def test_a_site_file_that_is_exchanged_while_a_job_is_held_has_no_effect(root):
+    grid = root.parent / "grid.yaml"
+    grid.write_text(LONG.replace("epochs: 300", "epochs: 1").replace("site: {", "site: {array_options: -h, "))
+    command("make_grid.py", str(grid), "--run-dir", str(root))
+    command("-m", "jobs.submit", str(root))
+    record = json.loads((root / "submissions.json").read_text())["submissions"][0]
+    mark, program = root.parent / "mark", root.parent / "environment" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\ntouch {mark}\n")
+    program.chmod(0o755)
+    (root / "site.sh").write_text(f"touch {mark}\n")
+    (root / "site.conf").write_text(f"environment={program.parent.parent}\n")
+    subprocess.run(["qrls", record["jobs"][0]["id"]], check=True)
+    assert wait_for_end(record["collect"]["id"]) == 0
+    assert not mark.exists()
+    run = read_run(root)
+    assert [read_status(run, entry).state for entry in run.entries] == ["done", "done"]
+
+
+def test_a_job_by_hand_uses_no_file_that_a_stranger_may_have_written(root):
+    grid = root.parent / "grid.yaml"
+    grid.write_text(LONG)
+    command("make_grid.py", str(grid), "--run-dir", str(root))
+    mark, elsewhere = root.parent / "mark", root.parent / "elsewhere"
+    (elsewhere / "jobs").mkdir(parents=True)
+    (elsewhere / "jobs" / "environment.sh").write_text(f"touch {mark}\n")
+    (elsewhere / "run_point.py").touch()
+    (elsewhere / "below").mkdir()
+    elsewhere.chmod(0o1777)
+    (root / "site.conf").write_text(f"environment={elsewhere}\n")
+    (root / "site.conf").chmod(0o666)
+    options = ["-C", "", "-j", "oe", "-l", "select=1:ncpus=1:mem=1gb", "-l", "walltime=00:02:00"]
+    for number, (folder, variables, said) in enumerate(
+        [
+            (elsewhere, f"RUN_DIR={root}", "anyone may write it"),
+            (elsewhere / "below", f"RUN_DIR={root}", "call qsub in the folder that contains run_point.py"),
+            (REPOSITORY, f"RUN_DIR={root},REPOSITORY={REPOSITORY}", "site.conf: anyone may write it"),
+        ]
+    ):
+        log = root / "logs" / f"by_hand_{number}.log"
+        job = subprocess.run(
+            ["qsub", *options, "-v", variables, "-o", str(log), str(REPOSITORY / "jobs/train_array.pbs")],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        assert wait_for_end(job) == 2 and said in log.read_text() and not mark.exists()
 
 
 def test_a_point_that_is_ended_at_a_walltime_that_was_shortened_is_no_cancelled_one(root):

@@ -154,6 +154,30 @@ def test_the_mark_of_an_array_that_had_the_same_number_long_ago_is_ignored(pbs, 
     assert f"run_point ['{old}']" in run_script("train_array.pbs", tmp_path, **sub_job(repository, array))
 
 
+def _sparse(path):
+    with path.open("wb") as file:
+        file.truncate(8 * 2**30)
+
+
+@pytest.mark.parametrize(
+    "kind", [os.mkfifo, _sparse, lambda path: path.symlink_to("/dev/zero"), lambda path: path.mkdir()]
+)
+def test_what_is_no_plain_file_of_a_run_does_not_keep_a_job_from_its_own(pbs, repository, tmp_path, kind):
+    strange = add_run(repository, -7200)
+    run = add_run(repository, -3600)
+    (strange / "provenance.json").unlink()
+    for place in ("provenance.json", "submissions.json", "logs/.array_1"):
+        kind(strange / place)
+    array = submit(pbs, repository, "-J", "1-3")
+    assert f"run_point ['{run}']" in run_script("train_array.pbs", tmp_path, **sub_job(repository, array))
+    job = submit(pbs, repository, "-W", f"depend=afterany:{array}", at=40)
+    pbs.set(history=False)
+    pbs.finish(1)
+    (run / "logs" / ".array_1").unlink()
+    (run / "submissions.json").write_text(json.dumps([{"id": array}]))
+    assert f"collect ['{run}'" in collect(repository, tmp_path, job)
+
+
 def collect(repository, tmp_path, job, code=0):
     return run_script("collect.pbs", tmp_path, PBS_O_WORKDIR=str(repository), PBS_JOBID=job, code=code)
 

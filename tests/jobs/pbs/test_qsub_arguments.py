@@ -49,7 +49,10 @@ def test_an_array_of_the_whole_run(run):
         *("-N", "unet_grid", "-W", "umask=0022", "-r", "y", "-J", "1-2"),
         *("-l", "select=1:ncpus=8:ngpus=1:mem=32gb", "-l", "walltime=04:00:00", "-j", "oe"),
         *("-o", f"{root}/logs/submission_07_^array_index^.log"),
-        *("-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:0022,WALLTIME_SECONDS=14400"),
+        *(
+            "-v",
+            f"RUN_DIR={root},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:0022,TRUST=yes,WALLTIME_SECONDS=14400",
+        ),
         f"{REPOSITORY}/jobs/train_array.pbs",
     )
 
@@ -63,7 +66,7 @@ def test_one_job_for_each_point_where_there_are_no_arrays(run):
     assert second["-C"] == [""]
     assert second["-o"] == [f"{root}/logs/submission_01_2.log"]
     assert second["-v"] == [
-        f"RUN_DIR={root},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:0022,WALLTIME_SECONDS=14400,TRAIN_AGAIN=yes,POINT_INDEX=2"
+        f"RUN_DIR={root},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:0022,TRUST=yes,WALLTIME_SECONDS=14400,TRAIN_AGAIN=yes,POINT_INDEX=2"
     ]
 
 
@@ -124,7 +127,10 @@ def test_a_probe_requests_what_a_sub_job_does(run):
     assert probe_arguments(with_site(run, queue="gpu"), "00:20:00") == [
         *("-N", "unet_probe", "-W", "umask=0022", "-r", "y", "-l", "select=1:ncpus=8:ngpus=1:mem=32gb"),
         *("-l", "walltime=00:20:00", "-q", "gpu", "-j", "oe", "-o", f"{root}/logs/probe_job.log"),
-        *("-v", f"RUN_DIR={root},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:0022,WALLTIME_SECONDS=1200"),
+        *(
+            "-v",
+            f"RUN_DIR={root},REPOSITORY={REPOSITORY},SITE_BLOCK=umask:0022,TRUST=yes,WALLTIME_SECONDS=1200",
+        ),
         f"{REPOSITORY}/jobs/probe.pbs",
     ]
 

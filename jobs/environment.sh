@@ -412,7 +412,8 @@ declare -A site_forms=(
 
 # Sets SITE_$1, for example SITE_MODULES, to $2; fails where $1 is no key, or $2 has not its form. $3: where it was found.
 set_site() {
-    local LC_ALL=C form=${site_forms[${1:-none}]:-}
+    local LC_ALL=C form=''
+    [[ ! $1 =~ ^[a-z_]+$ ]] || form=${site_forms[$1]:-}
     [[ -n $form ]] || fail "$3: received the key $1, expected one of: ${!site_forms[*]}"
     [[ -z $2 || $2 =~ $form ]] || fail "$3: received $1=$2, which such a value never is; write the file anew: python -m jobs.submit RUN, or correct it"
     printf -v "SITE_${1^^}" '%s' "$2"

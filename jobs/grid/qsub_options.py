@@ -168,6 +168,8 @@ def problems(site: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for key in ("queue", "collect_queue", "project"):
         if site[key] is not None and _ONE_WORD.fullmatch(site[key]) is None:
             yield key, site[key], "one name of letters, digits and _.@- that is no option"
+    if site["umask"] is not None and not int(site["umask"], 8) & 0o002:
+        yield "umask", site["umask"], 'an umask that keeps others from writing, such as "0007" or "0022"'
     if site["modules"] is not None and _MODULES.fullmatch(site["modules"]) is None:
         yield "modules", site["modules"], "names of modules, none of which begins with -"
     for bind in (site["container_binds"] or "").split(","):

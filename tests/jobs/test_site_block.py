@@ -109,7 +109,9 @@ def test_anything_else_in_an_old_file_is_refused_with_its_line(root, tmp_path, l
 @pytest.mark.parametrize(
     "line",
     [
-        *("touch MARK", "modules=$(touch MARK)", "modules=*", "modules=a;b", "modules=a -x", "=a", "none=a"),
+        *("touch MARK", "modules=$(touch MARK)", "modules=*", "modules=a;b", "modules=a -x", "=a",
+        "@=a",
+        "*=a", "none=a"),
         *("umask=0777", "umask=22", "umask=0700", "ngpus=a[$(touch MARK)]", "ngpus=1 ", "container_command=bash"),
         *("container_command=./singularity", "BASH_ENV=/x", "PATH=/x", "environment=/a\x07", "environment=/a\x00b", "MODULES=a"),
         *("x[$(touch MARK)]=a", "modules =a", " modules=a", "SITE_MODULES=a", "container=/a\r"),

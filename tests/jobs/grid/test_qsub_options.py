@@ -113,7 +113,7 @@ def test_a_grid_with_another_option_is_refused_with_its_line_and_a_run_with_one_
         *("mem: 1gb -S /x", 'walltime: "01:00:00 -S /x"', f'select: "select=1 -S {PROGRAM}"', "collect_select: a b"),
         *("container_command: /bin/sh", "container_command: sh", "modules: -x", "modules: a; b", "modules: $(id)"),
         *("container_binds: /a:/b:rw,image-src=/", "container_binds: /a:/b:suid", "container_binds: a", "container_binds: /a:b"),
-        *('container: "/a\\nngpus=3"', 'environment: "/a\\x1b[2J"', 'container_binds: "/a\\r"', 'umask: "0777"'),
+        *('container: "/a\\nngpus=3"', 'environment: "/a\\x1b[2J"', 'container_binds: "/a\\r"', 'umask: "0777"', 'umask: "0000"', 'umask: "0075"'),
     ],
 )  # fmt: skip
 def test_words_that_hide_another_option_are_refused(write_grid, line):

@@ -7,8 +7,10 @@ them, and TensorFlow would put each sub-job on the first card.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -16,12 +18,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from jobs.common.errors import UserError
+from jobs.common.files import lock_file
 from jobs.common.schema import GpuUse as GpuUseRecord
+from jobs.run.known import state_file
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
     from typing_extensions import Self  # in typing from Python 3.11
 
 SAMPLE_SECONDS = 10
@@ -60,15 +65,36 @@ def _busy() -> set[str]:
     return set(ask_driver("--query-compute-apps=gpu_uuid", "--format=csv,noheader"))
 
 
-def _locks() -> Path:
-    """A folder of this user on this node: ``TMPDIR`` differs between sub-jobs, and $HOME is shared by all nodes."""
-    folder = Path("/tmp") / f"unet_gpus_{os.getuid()}"  # noqa: S108 - its owner is checked
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise UserError(
-            f"{folder} belongs to another user; expected a folder of your own: ask them to remove it"
-        )
-    return folder
+def _private_folder() -> Path | None:
+    """A folder of this user on this node that nobody else can have made, or change; ``None`` where there is none.
+
+    All sub-jobs of the user on the node find the same one. ``TMPDIR`` differs between them, and the home directory is
+    shared by all nodes. Anyone can make a folder with our name in ``/dev/shm`` or ``/tmp``, but it is not ours then, and
+    the next place is taken.
+    """
+    name = f"unet_gpus_{os.getuid()}"
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    places = [Path("/dev/shm", name), *([Path(runtime, name)] if runtime.startswith("/") else [])]  # noqa: S108 - its owner is checked
+    places += [Path("/tmp", name), Path("/var/tmp", name)]  # noqa: S108 - as above
+    home = state_file(f"gpus_{socket.gethostname()}")
+    if home is not None:
+        places.append(home)
+    return next((place for place in places if _is_private(place, parents=place == home)), None)
+
+
+def _is_private(place: Path, *, parents: bool) -> bool:
+    """Whether ``place`` is a folder that only this user may enter; it is made where it is missing, with its ``parents``."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            place.mkdir(mode=0o700, parents=parents)
+        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        state = os.fstat(descriptor)
+        return state.st_uid == os.geteuid() and not state.st_mode & 0o077
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -80,7 +106,8 @@ def claimed_gpu(
     Does so only in a PBS job that sees several GPUs while ``CUDA_VISIBLE_DEVICES`` is not set: a value that is set is
     never changed. Cards that another program uses are chosen last. The operating system releases the lock of a process
     that dies. Yields the UUID, or ``None`` where no lock was needed. Raises :class:`jobs.common.errors.UserError` if all
-    are locked for ``wait`` seconds.
+    are locked by other sub-jobs of this user for ``wait`` seconds. Where no lock can be made, a card is taken without one,
+    and a line says so: no point fails because of the lock.
     """
     if "PBS_JOBID" not in os.environ or "CUDA_VISIBLE_DEVICES" in os.environ:
         yield None
@@ -89,23 +116,30 @@ def claimed_gpu(
     if len(gpus) < 2:
         yield None
         return
-    place = folder or _locks()
+    place = folder or _private_folder()
     deadline = time.monotonic() + wait
     while True:
         busy = _busy()
-        for gpu in sorted(gpus, key=lambda name: name in busy):  # a stable sort: else in the node's order
-            lock = FileLock(place / f"{gpu}.lock")
+        free = sorted(gpus, key=lambda name: name in busy)  # a stable sort: else in the node's order
+        for gpu in free:
             try:
-                lock.acquire(timeout=0)
+                lock = _locked(place, gpu)
             except Timeout:
                 continue
+            except OSError as error:
+                lock = None
+                say(
+                    f"no lock for the GPUs of this node can be made ({error}); two sub-jobs may use one of them. "
+                    "Let the scheduler assign them (the cgroups hook of PBS)"
+                )
             try:
                 os.environ["CUDA_VISIBLE_DEVICES"] = gpu
                 say(f"no GPU was assigned by the scheduler and {len(gpus)} are visible; claimed {gpu}")
                 yield gpu
             finally:
                 os.environ.pop("CUDA_VISIBLE_DEVICES", None)
-                lock.release()
+                if lock is not None:
+                    lock.release()
             return
         if time.monotonic() >= deadline:
             raise UserError(
@@ -113,6 +147,18 @@ def claimed_gpu(
                 "The node runs more sub-jobs than it has GPUs: check ngpus and select in the site block"
             )
         time.sleep(min(5.0, max(0.1, wait / 10)))
+
+
+def _locked(place: Path | None, gpu: str) -> BaseFileLock:
+    """The lock of ``gpu``, held; ``filelock.Timeout`` where another sub-job has it, ``OSError`` where there can be none."""
+    if place is None:
+        raise OSError(errno.EACCES, "no folder in /dev/shm, /tmp or the home directory is this user's alone")
+    lock = lock_file(place / f"{gpu}.lock", soft=False)
+    try:
+        lock.acquire(timeout=0)
+    except NotImplementedError as error:  # a file system without locks
+        raise OSError(errno.ENOTSUP, str(error)) from error
+    return lock
 
 
 class GpuUse:

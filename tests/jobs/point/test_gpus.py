@@ -7,6 +7,7 @@ import pytest
 
 from jobs.common import schema
 from jobs.common.errors import UserError
+from jobs.point import gpus
 from jobs.point.gpus import GpuUse, claimed_gpu
 
 
@@ -47,6 +48,86 @@ def test_outside_a_pbs_job_nothing_is_claimed(node, monkeypatch):
     monkeypatch.delenv("PBS_JOBID")
     with claimed_gpu(folder=node) as gpu:
         assert gpu is None and "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """The places for locks, in their order, in a folder of the test."""
+    folders = []
+    for name in ("shm", "runtime", "tmp", "var", "home"):
+        folders.append(tmp_path / name / "mine")
+        (tmp_path / name).mkdir()
+    real = gpus.Path
+
+    def path(*parts):
+        known = {"/dev/shm": "shm", "/tmp": "tmp", "/var/tmp": "var"}
+        if str(parts[0]) in known and len(parts) == 2:
+            return tmp_path / known[str(parts[0])] / "mine"
+        return real(parts[0]) / "mine" if len(parts) == 2 else real(*parts)
+
+    monkeypatch.setattr(gpus, "Path", path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setattr(gpus, "state_file", lambda name: folders[-1])
+    return folders
+
+
+def in_the_way(place, kind):
+    """What somebody else can make where our folder belongs."""
+    if kind == "file":
+        place.write_text("")
+    elif kind == "link":
+        (place.parent / "other").mkdir()
+        place.symlink_to(place.parent / "other")
+    elif kind == "dangling link":
+        place.symlink_to("/nowhere")
+    elif kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "open folder":
+        place.mkdir()
+        place.chmod(0o777)
+    elif kind == "folder of another user":
+        if os.geteuid() != 0:
+            pytest.skip("only root gives a folder away")
+        place.mkdir(mode=0o700)
+        os.chown(place, 65534, 65534)
+
+
+KINDS = ["file", "link", "dangling link", "pipe", "open folder", "folder of another user"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_place_that_somebody_else_has_taken_is_left_for_the_next(node, places, kind):
+    said = []
+    in_the_way(places[0], kind)
+    with claimed_gpu(say=said.append, wait=0.2) as first:
+        os.environ.pop("CUDA_VISIBLE_DEVICES")
+        assert (places[1] / f"{first}.lock").exists()
+        with claimed_gpu(say=said.append, wait=0.2) as second:  # they agree on the place
+            assert {first, second} == {"GPU-a", "GPU-b"}
+    assert len(said) == 2 and not (places[0].parent / "other" / "GPU-b.lock").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_point_fails_where_every_place_is_taken(node, places, kind):
+    said = []
+    for place in places:
+        in_the_way(place, kind)
+    with claimed_gpu(say=said.append, wait=0.2) as gpu:
+        assert gpu == "GPU-b" == os.environ["CUDA_VISIBLE_DEVICES"]
+    assert "no lock for the GPUs of this node can be made" in said[0] and len(said) == 2
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
+def test_no_point_fails_because_of_a_lock_file(node, tmp_path, kind):
+    folder = tmp_path / "locks"
+    folder.mkdir(mode=0o700)
+    for gpu in ("GPU-a", "GPU-b"):
+        place = folder / f"{gpu}.lock"
+        place.mkdir() if kind == "folder" else os.mkfifo(place) if kind == "pipe" else place.symlink_to("/x")
+    said = []
+    with claimed_gpu(folder=folder, say=said.append, wait=0.2) as gpu:
+        assert gpu == "GPU-b"
+    assert "no lock for the GPUs" in said[0]
 
 
 def driver(folder, monkeypatch, body):

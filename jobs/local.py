@@ -32,6 +32,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from jobs.common.console import SafeConsole
 from jobs.common.cores import usable_cores
 from jobs.common.errors import INTERRUPTED, OK, PARTIAL, UnreadableError, UserError, run_command
 from jobs.common.hints import hint
@@ -368,7 +369,7 @@ def main(argv: list[str] | None = None) -> int:
             f"on {plural(len(gpus), 'GPU') if gpus else 'the CPU'}; data: {run.source}",
             flush=True,
         )
-        console = Console()
+        console = SafeConsole()
         display = Bar(len(chosen), console) if console.is_terminal else PlainLines(len(chosen))
         before = signal.signal(signal.SIGTERM, _raise_interrupt)
         try:

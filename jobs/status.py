@@ -28,6 +28,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from jobs.common.console import SafeConsole
 from jobs.common.errors import OK, UnreadableError, UserError, run_command
 from jobs.common.hints import REPOSITORY, hint
 from jobs.common.states import STATES
@@ -271,9 +272,9 @@ def _command(arguments: argparse.Namespace) -> int:
     if not 1 <= interval <= 86400 or (arguments.live and interval < LIVE_INTERVAL):
         least = LIVE_INTERVAL if arguments.live else 1
         raise UserError(f"--interval: received {interval:g}, expected {least:g} to 86400 seconds")
-    console = Console()
+    console = SafeConsole()
     if not console.is_terminal:
-        console = Console(width=WIDTH)
+        console = SafeConsole(width=WIDTH)
     if arguments.run is None:
         if arguments.json or arguments.watch or arguments.live:
             raise UserError(f"--json, --watch and --live: expected a run: {hint('jobs.status', 'RUN')} ...")

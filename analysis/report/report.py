@@ -23,6 +23,7 @@ from jobs.common.files import write_bytes_atomically, write_text_atomically
 from jobs.common.folders import make_folder
 from jobs.common.records import DamagedRecord, read
 from jobs.common.schema import ProvenanceRecord
+from jobs.common.visible import visible
 from jobs.run.paths import RunPaths
 from jobs.run.sharing import written_into
 
@@ -126,7 +127,7 @@ def _write(output_dir: Path, contents: Mapping[str, bytes | str], root: Path | N
             if isinstance(content, bytes):
                 write_bytes_atomically(path, content)
             else:
-                write_text_atomically(path, content)
+                write_text_atomically(path, visible(content))
     except PermissionError as error:
         where = Path(error.filename or output_dir)
         raise UserError(

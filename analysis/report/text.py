@@ -7,7 +7,6 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from analysis.metrics import KEY_METRICS, WORDS
@@ -25,6 +24,7 @@ from analysis.schema import (
     RankTest,
     RankTests,
 )
+from jobs.common.console import SafeConsole
 from jobs.common.errors import one_line
 from jobs.common.units import gigabytes, plural, whole_duration
 from unet_models.wording import first_of
@@ -66,7 +66,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], indent: int = 2
     for row in rows:
         table.add_row(*row)
     text = io.StringIO()
-    console = Console(
+    console = SafeConsole(
         file=text, width=WIDTH - indent, color_system=None, markup=False, emoji=False, highlight=False
     )
     console.print(table)

@@ -1,6 +1,6 @@
 """What a command does before anything else: safe streams, and a line instead of a traceback where packages are missing.
 
-It imports the standard library only, because it must work where the packages are missing.
+It imports the standard library and modules that do, because it must work where the packages are missing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from jobs.common.visible import visible
 
 SCRIPTS = ("make_grid.py", "run_point.py", "collect.py", "analyze.py", "status.py")
 _MISSING = 2  # the exit code of everything that the user can fix
@@ -41,6 +43,51 @@ class DiscardingFile(io.FileIO):
             self.problem = error
             return size
         return size if written is None else written
+
+
+class SafeText(io.TextIOWrapper):
+    """Standard output or error on which no text of a name or a file controls the terminal (:mod:`jobs.common.visible`)."""
+
+    def write(self, text: str) -> int:
+        """Write ``text``; returns its length."""
+        super().write(visible(text))
+        return len(text)
+
+    def unchecked(self) -> UncheckedText:
+        """The same stream for a program that writes escape sequences of its own; nothing of it is changed."""
+        return UncheckedText(self)
+
+
+class UncheckedText(io.TextIOBase):
+    """What is written to it goes to a :class:`SafeText` as it is."""
+
+    def __init__(self, stream: SafeText) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # an attribute there
+        """That of the stream."""
+        return self._stream.encoding
+
+    def writable(self) -> bool:
+        """Whether it can be written to."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Write ``text`` as it is; returns its length."""
+        return io.TextIOWrapper.write(self._stream, text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor of the stream."""
+        return self._stream.fileno()
 
 
 def prepare_command() -> None:
@@ -93,7 +140,7 @@ def safe_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the process ends
         elif isinstance(stream, io.TextIOWrapper) and not isinstance(_raw(stream), DiscardingFile):
             raw = DiscardingFile(stream.fileno(), "w", closefd=False)
-            safe = io.TextIOWrapper(
+            safe = SafeText(
                 io.BufferedWriter(raw),
                 encoding=stream.encoding,
                 # A path that the terminal's encoding cannot show must not end a command.

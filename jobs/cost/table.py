@@ -9,10 +9,11 @@ from dataclasses import asdict
 from typing import Any
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobs.common.console import SafeConsole
 from jobs.common.hints import hint
 from jobs.common.units import duration, gigabytes
 from jobs.cost.advice import MEASURE
@@ -158,9 +159,9 @@ def render(run: Run, found: Estimate) -> Group:
 
 def show(run: Run, found: Estimate) -> None:
     """Print the estimate of ``run``."""
-    console = Console()
+    console = SafeConsole()
     if not console.is_terminal:
-        console = Console(width=WIDTH)
+        console = SafeConsole(width=WIDTH)
     console.print(render(run, found), highlight=False, crop=False)
 
 

@@ -102,7 +102,10 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     # `grep False` in this file must find failed points and nothing else.
-    return one_line(value).replace("False", "false")
+    text = one_line(value).replace("False", "false")
+    # A spreadsheet would execute it; an apostrophe makes it a text there.
+    executed = isinstance(value, str) and text.startswith(("=", "+", "@", "-"))
+    return f"'{text}" if executed else text
 
 
 def columns(run: Run) -> list[str]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 
+import pytest
+
 from jobs.common.records import read_record, write_record
+from jobs.monitor import summary
 from jobs.monitor.summary import LEADING, collect, device_notes
 from unet_models.training.history import COLUMNS, summarise
 
@@ -121,3 +124,8 @@ def test_the_devices_are_counted_and_those_without_their_gpu(tiny_run):
     jobs = [{"id": "7[].pbs", "indices": "1-2", "asked": {"ngpus": 0}}]
     write_record(tiny_run.paths.submissions, {"submissions": [{"number": 1, "made": "then", "jobs": jobs}]})
     assert collect(tiny_run).without_gpu == 0
+
+
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1+1", "@SUM(A1)", "-2+3"])
+def test_a_text_that_a_spreadsheet_would_execute_is_a_text_there(text):
+    assert summary._cell(text) == f"'{text}" and summary._cell(-0.25) == "-0.25"

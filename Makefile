@@ -7,9 +7,10 @@ DEMO := demo_run
 
 TORCH := $(VENV)/.torch
 MUTMUT := $(VENV)/.mutmut
+AUDIT := $(VENV)/.audit
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test coverage test-faults test-pbs mutants bench calibrate lint format lock clean
+.PHONY: help demo check test coverage test-faults test-pbs mutants bench calibrate lint format lock audit clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +19,7 @@ $(STAMP): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
 	  { echo "$$($(PYTHON) --version) found, but Python 3.10 to 3.13 is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
 demo: $(STAMP)  ## run a whole search in miniature: 36 configurations, generated data, a report (3 minutes)
@@ -55,9 +56,10 @@ $(MUTMUT): $(STAMP)
 mutants: $(MUTMUT)  ## change the code in small ways and count how many changes the tests notice (hours)
 	$(BIN)/python -m tests.mutants $(MUTANTS)
 
-# PyTorch (CPU build) is installed for the comparison only. BENCH="startup scale --repeat 3" runs a part.
+# PyTorch (CPU build) is installed for the comparison only, all of it from this one index: of two, pip would take whichever has
+# the higher version. BENCH="startup scale --repeat 3" runs a part.
 $(TORCH): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --extra-index-url https://download.pytorch.org/whl/cpu torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --index-url https://download.pytorch.org/whl/cpu torch==2.13.0
 	@touch $@
 
 bench: $(TORCH)  ## measure training, start-up, a large volume and 10,000 points on an idle machine (15 minutes)
@@ -78,9 +80,20 @@ format: $(STAMP)  ## format the code, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# One lock for Python 3.10 to 3.13, with the CPU build of TensorFlow.
-lock:  ## write requirements.lock anew (needs uv)
-	uv pip compile --quiet --universal --no-header --python-version 3.10 --extra cpu --extra dev pyproject.toml -o requirements.lock
+# For Python 3.10 to 3.13, with hashes: for developers with the CPU build of TensorFlow, for a cluster with its CUDA build, and
+# what is added to the TensorFlow of a container's image, which may have NumPy 1. Versions stay until UPGRADE=--upgrade.
+LOCK = uv pip compile --quiet --universal --no-header --python-version 3.10 --no-strip-extras --generate-hashes $(UPGRADE)
+lock:  ## write the requirements*.lock anew (needs uv)
+	$(LOCK) --extra cpu --extra dev pyproject.toml -o requirements.lock
+	$(LOCK) --extra cluster pyproject.toml -o requirements-cluster.lock
+	printf 'numpy<2\n' | $(LOCK) --extra image --constraint - pyproject.toml -o requirements-image.lock
+
+$(AUDIT): $(STAMP)
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+
+audit: $(AUDIT)  ## look for known vulnerabilities of the locked packages (asks the package index)
+	@for lock in requirements*.lock; do echo "$$lock"; $(AUDIT)/bin/pip-audit --disable-pip --strict --require-hashes --progress-spinner off -r $$lock || failed=1; done; exit $${failed:-0}
 
 clean:  ## delete the environment, the demo and what the tools left
 	rm -rf $(VENV) $(DEMO) bench_results .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

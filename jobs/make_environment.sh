@@ -24,13 +24,15 @@ find_run
 read_site
 load_modules
 target=${SITE_ENVIRONMENT:-$repository/.venv}
+# Where the home directory cannot be written, Keras would read /tmp/.keras/keras.json, which anyone can have written.
+export KERAS_HOME=/dev/null/keras
 
 if [[ -z $SITE_CONTAINER ]]; then
     source_python=${PYTHON:-python3}
     "$source_python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' ||
         fail "$("$source_python" --version) found; expected Python 3.10 to 3.13: PYTHON=/path/to/python3.11 bash $(pasted jobs/make_environment.sh "$@")"
     "$source_python" -m venv "$target"
-    "$target/bin/python" -m pip install --disable-pip-version-check "${repository}[cluster]"
+    "$target/bin/python" -m pip install --disable-pip-version-check --require-hashes -r "$repository/requirements-cluster.lock"
     "$target/bin/python" -c 'import keras, tensorflow; print("TensorFlow", tensorflow.__version__, "Keras", keras.__version__)'
     show "made $target"
     exit 0
@@ -47,9 +49,8 @@ export PYTHONNOUSERSITE=1
 "${inside[@]}" python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     fail "the image's python3 is too old; expected Python 3.10 or newer, with TensorFlow 2.16 or newer"
 "${inside[@]}" python3 -c 'import tensorflow' || fail "the image has no TensorFlow that its python3 can import"
-# What pyproject.toml lists, except NumPy: the image's stays.
-listed=$("${inside[@]}" python3 "$repository/jobs/common/requirements.py")
-mapfile -t packages < <(grep -v '^numpy>=' <<< "$listed")
+# What the image lacks, in the versions and with the hashes of the lock; NumPy and all else that is there stay.
+missing=$("${inside[@]}" python3 "$repository/jobs/common/requirements.py" "$repository/requirements-image.lock")
 # --without-pip, because images often lack ensurepip; the pip of the image installs into the environment.
 "${inside[@]}" python3 -m venv --system-site-packages --without-pip "$target"
 pinned=$target/image-packages.txt
@@ -66,9 +67,10 @@ for name in ("tensorflow", "keras", "numpy", "ml-dtypes", "h5py", "protobuf"):
     if not (name == "keras" and int(version.split(".")[0]) < 3):
         print(f"{name}=={version}")
 PYTHON
-# Keras 3 comes with TensorFlow's wheels since 2.16; the image of a vendor may have Keras 2 as well.
-packages+=('keras>=3.0.5')
-"${inside[@]}" "$target/bin/python" -m pip install --disable-pip-version-check --constraint "$pinned" "${packages[@]}"
+wanted=$target/locked-packages.txt
+printf '%s\n' "$missing" > "$wanted"
+"${inside[@]}" "$target/bin/python" -m pip install --disable-pip-version-check --require-hashes --constraint "$pinned" --requirement "$wanted" ||
+    fail "the packages that the image lacks could not be installed as they are locked; expected an image with TensorFlow 2.16 or newer, and the package index. Where pip says that a version is not pinned, the image has a package that is too old"
 "${inside[@]}" "$target/bin/python" - "$pinned" << 'PYTHON'
 import importlib.metadata
 import sys

@@ -1,7 +1,8 @@
 """The packages that the program needs, as ``pyproject.toml`` lists them.
 
 Without TensorFlow and Keras, whose build depends on the machine. ``python jobs/common/requirements.py`` prints one
-requirement per line, for ``pip`` in ``jobs/make_environment.sh``; it needs nothing but Python 3.10.
+requirement per line. With the path of a lock, it prints the part of the lock that this Python lacks, for ``pip`` in
+``jobs/make_environment.sh``. It needs nothing but Python 3.10.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +41,8 @@ class Requirement:
         try:
             return importlib.metadata.version(self.package)
         except importlib.metadata.PackageNotFoundError:
-            return None if importlib.util.find_spec(self.module) is None else ""
+            module = self.module.replace("-", "_")
+            return None if "." in module or importlib.util.find_spec(module) is None else ""
 
     def __str__(self) -> str:
         return f"{self.package}>={self.oldest}"
@@ -65,5 +68,28 @@ def requirements(project: Path = PROJECT) -> tuple[Requirement, ...]:
     return tuple(Requirement(package, oldest) for package, oldest in lines)
 
 
+_LOCKED = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==.*(?:\n[ ].*)*")
+# Keras 3 comes with TensorFlow's wheels since 2.16; the image of a vendor may have Keras 2.
+_OF_THE_IMAGE = (Requirement("keras", "3.0.5"),)
+_KEPT = ("numpy",)  # an image's TensorFlow is built for it, however old it is
+
+
+def missing(lock: str) -> list[str]:
+    """The entries of ``lock``, each with its version and hashes, of packages that this Python lacks or has too old.
+
+    What is installed stays as it is, because other packages of an image rely on it.
+    """
+    oldest = {one.package: one for one in (*requirements(), *_OF_THE_IMAGE)}
+    entries = []
+    for entry in _LOCKED.finditer(lock):
+        name = entry[1].lower()
+        wanted = oldest.get(name, Requirement(name, "0"))
+        found = wanted.installed()
+        if name in _KEPT or (found is not None and (found == "" or release(found) >= release(wanted.oldest))):
+            continue
+        entries.append(entry[0])
+    return entries
+
+
 if __name__ == "__main__":
-    print("\n".join(map(str, requirements())))
+    print("\n".join(missing(Path(sys.argv[1]).read_text()) if sys.argv[1:] else map(str, requirements())))

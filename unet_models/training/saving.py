@@ -18,6 +18,7 @@ import numpy as np
 
 from unet_models.networks.networks import copy_weights
 from unet_models.training.model import network
+from unet_models.training.model_files import load_model
 
 # The largest difference in probability between the written and the trained network: they add in different orders.
 _TOLERANCE = {"float32": 0.01, "mixed_bfloat16": 0.1, "mixed_float16": 0.1}
@@ -74,7 +75,7 @@ def write_model(
         if shutil.disk_usage(path.parent).free < _ALMOST_NOTHING:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
-    loaded = keras.saving.load_model(path, compile=False)
+    loaded = load_model(path)
     for written, expected in zip(loaded.get_weights(), plain.get_weights(), strict=True):
         if not np.array_equal(written, expected):
             raise RuntimeError(

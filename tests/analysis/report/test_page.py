@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import json
 import re
@@ -374,6 +375,16 @@ def test_nothing_from_data_becomes_markup(tmp_path):
     assert [tag for tag, _ in tags].count("img") == 0 and "onerror=alert(1)&gt;" in page
     assert "\u202e" not in page and "$HOME ${x}" in words(page)
     assert page.count("<th") > 80 and "</table> </table>" not in page
+
+
+def test_a_browser_runs_the_script_of_the_page_only(tmp_path):
+    page, _ = render(tmp_path, noisy())
+    (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["script-src"] == f"'sha256-{digest}'" and rules["default-src"] == "'none'"
+    assert rules["base-uri"] == rules["form-action"] == "'none'"
 
 
 def test_a_text_is_one_line_of_limited_length(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ def default_run_directory(now: datetime | None = None) -> Path:
     raise AssertionError("unreachable")
 
 
+# The beginning of a path with a variable, to the end of the part that has the last one.
+_VARIABLE = re.compile(r".*\$(?:\w+|\{[^}]*\})[^/]*", re.ASCII)
 _PLACES = ("images", "masks", "test_images", "test_masks")
 
 
@@ -72,13 +75,21 @@ def data_block(config: GridConfig) -> dict[str, Any]:
     """The ``data`` block of ``config`` with absolute paths.
 
     A relative path in ``grid.yaml`` starts at the folder of ``grid.yaml``, not at the working directory; those of
-    images and masks start at ``path`` where there is one.
+    images and masks start at ``path`` where there is one. ``written`` has the folders that variables of the environment name:
+    pairs of the real one and its text in ``grid.yaml``, which the files of the run show, because others read them.
     """
     data = dict(config.data)
+    replaced: dict[str, str] = {}
 
     def absolute(written: str, base: Path) -> Path:
-        place = Path(os.path.expandvars(written)).expanduser()
-        return place if place.is_absolute() else (base / place).resolve()
+        def real(text: str) -> Path:
+            place = Path(os.path.expandvars(text)).expanduser()
+            return place if place.is_absolute() else (base / place).resolve()
+
+        named = _VARIABLE.match(written)
+        if named is not None and os.path.expandvars(named[0]).strip("/") not in ("", named[0]):
+            replaced[str(real(named[0]))] = named[0]
+        return real(written)
 
     base = config.path.parent.resolve()
     if data["path"] is not None:
@@ -87,6 +98,9 @@ def data_block(config: GridConfig) -> dict[str, Any]:
     for key in _PLACES:
         if data[key] is not None:
             data[key] = str(absolute(data[key], base))
+    if replaced:
+        # Longer ones first: one may be a folder in another.
+        data["written"] = sorted(replaced.items(), key=lambda pair: len(pair[0]), reverse=True)
     return data
 
 

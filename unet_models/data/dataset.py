@@ -107,7 +107,8 @@ class _Builder:
                 if content is None and self._one_type():
                     check_8_bits(self.images[0], data, limits)
                 packed = self._finish(writer, scaler, limits, turned)
-        write_table(folder / FILES_TABLE, {"image": self.images, "mask": self.masks}, limits.limits)
+        files = {"image": self.images, "mask": self.masks}
+        write_table(folder / FILES_TABLE, files, limits.limits, self._as_written)
         _check_masks(packed)
         return packed
 
@@ -126,20 +127,21 @@ class _Builder:
             if given == {None}
             else "grid.yaml"
         )
+        notes = (
+            *self.layout.notes,
+            *self.plan.notes,
+            *differences("images", self.images),
+            *odd_ranges(limits.limits),
+            *blank_slices(limits.blank, len(self.plan.slices)),
+            *turned,
+            *([clipped] if clipped else []),
+            *self.polarity.notes(),
+            *self.foreground.notes(),
+        )
         return writer.finish(
-            self.layout.source,
+            self._as_written(self.layout.source),
             "volume-wise" if data["validation_volumes"] else data["split"],
-            notes=(
-                *self.layout.notes,
-                *self.plan.notes,
-                *differences("images", self.images),
-                *odd_ranges(limits.limits),
-                *blank_slices(limits.blank, len(self.plan.slices)),
-                *turned,
-                *([clipped] if clipped else []),
-                *self.polarity.notes(),
-                *self.foreground.notes(),
-            ),
+            notes=tuple(self._as_written(note) for note in notes),
             read=(
                 summary("images", self.images),
                 summary("masks", self.masks),
@@ -150,6 +152,12 @@ class _Builder:
             ),
             test_scoring=data["test_scoring"],
         )
+
+    def _as_written(self, text: str) -> str:
+        """``text`` for the files of the run, which others read: without the values of variables in paths."""
+        for real, written in self.data.get("written", ()):
+            text = text.replace(real, written)
+        return text
 
     def _decide_polarity(self) -> list[str]:
         """Whether 0 or the other value is foreground in masks that say that 0 is white; a note on the decision.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from unet_models.data.errors import DataError
@@ -20,7 +20,10 @@ _FAR_BELOW = 8  # a file whose highest value is this many times lower than that 
 
 
 def write_table(
-    path: Path, files: Mapping[str, Sequence[Description]], limits: Mapping[str, tuple[float, float]]
+    path: Path,
+    files: Mapping[str, Sequence[Description]],
+    limits: Mapping[str, tuple[float, float]],
+    shown: Callable[[str], str] = str,
 ) -> None:
     """Write one row for each file.
 
@@ -28,6 +31,7 @@ def write_table(
         path: of the new CSV file.
         files: the descriptions of the ``image`` and the ``mask`` files.
         limits: lowest and highest stored value of the used slices of each image file, by its name.
+        shown: gives the name of a file as it is written.
     """
     with path.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
@@ -36,8 +40,8 @@ def write_table(
             for one in descriptions:
                 low, high = limits.get(one.name, (None, None)) if kind == "image" else (None, None)
                 table.writerow([
-                    kind, one.name, one.format, one.slices, one.height, one.width, one.dtype, one.bits, low, high,
-                    str(one.white_is_zero).lower(), one.compression, *one.pixel_size, "; ".join(one.notes),
+                    kind, shown(one.name), one.format, one.slices, one.height, one.width, one.dtype, one.bits, low, high,
+                    str(one.white_is_zero).lower(), one.compression, *one.pixel_size, shown("; ".join(one.notes)),
                 ])  # fmt: skip
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -14,7 +16,7 @@ from jobs.common.records import read_record
 from jobs.grid.config import load_config
 from jobs.run.create import default_run_directory, make_run
 from jobs.run.index import read_run
-from tests.conftest import TINY
+from tests.conftest import TINY, write_images
 
 
 def grown(write_grid, tmp_path, old, new):
@@ -218,3 +220,42 @@ def test_a_run_of_the_first_version_on_16_bits_grows_with_the_same_pixels(write_
     shutil.rmtree(tmp_path / "run" / "data")
     made = make_run(load_config(write_grid(text.replace("[1e-3, 5e-3]", "[1e-3, 2e-3]"))), tmp_path / "run")
     assert (made.added, made.known, made.run.fingerprint) == (1, 1, eight.fingerprint)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        "path: $FOLDER/data",
+        "path: ${FOLDER}/data",
+        "path: $ABOVE/hunter2/data",
+        "path: $NAME/data",
+        "images: $FOLDER/data/images\n  masks: ${FOLDER}/data/masks",
+        "images: $FOLDER/stack.npy\n  masks: $FOLDER/stack_mask.npy",
+        "path: $ALL",
+    ],
+)
+def test_values_of_variables_in_paths_are_not_in_the_files_of_the_run(
+    write_grid, tmp_path, monkeypatch, places
+):
+    folder = tmp_path / "hunter2"
+    write_images(folder / "data")
+    write_images(folder / "data" / "test", seed=1)
+    for name, kind in (("stack.npy", "images"), ("stack_mask.npy", "masks")):
+        pages = [np.asarray(Image.open(path)) for path in sorted((folder / "data" / kind).iterdir())]
+        np.save(folder / name, np.stack(pages))
+    for name, value in {
+        "FOLDER": folder,
+        "ABOVE": tmp_path,
+        "NAME": "hunter2",
+        "ALL": folder / "data",
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    run = make_run(
+        load_config(write_grid(TINY.replace("path: data", places))), tmp_path / "run", say=lambda _: None
+    ).run
+    secret = str(tmp_path / "hunter2") if "ABOVE" not in places else str(tmp_path)
+    for path in run.paths.root.rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+    variable = r"\$\{?[A-Z]+\}?"
+    assert re.search(variable, run.source)
+    assert re.search(variable, (run.paths.data / "files.csv").read_text())

@@ -69,7 +69,7 @@ for name in ("tensorflow", "keras", "numpy", "ml-dtypes", "h5py", "protobuf"):
 PYTHON
 wanted=$target/locked-packages.txt
 printf '%s\n' "$missing" > "$wanted"
-"${inside[@]}" "$target/bin/python" -m pip install --disable-pip-version-check --require-hashes --constraint "$pinned" --requirement "$wanted" ||
+[[ -z $missing ]] || "${inside[@]}" "$target/bin/python" -m pip install --disable-pip-version-check --require-hashes --constraint "$pinned" --requirement "$wanted" ||
     fail "the packages that the image lacks could not be installed as they are locked; expected an image with TensorFlow 2.16 or newer, and the package index. Where pip says that a version is not pinned, the image has a package that is too old"
 "${inside[@]}" "$target/bin/python" - "$pinned" << 'PYTHON'
 import importlib.metadata

@@ -130,7 +130,8 @@ def _check(option: str, value: str) -> None:
     if option == "-W":
         _check_attributes(value)
     if option == "-l":
-        for name in re.findall(r"(?:^|,)\s*([A-Za-z][\w.]*)", value.lower(), re.ASCII):
+        # A space separates resources as a comma does: PBS 23.06 takes b of -l 'a=1 b' for one.
+        for name in re.findall(r"(?:^|[,\s])\s*([A-Za-z][\w.]*)", value.lower(), re.ASCII):
             if f"-l {name}" in REFUSED:
                 raise _refused(f"-l {name}", REFUSED[f"-l {name}"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import subprocess
 from dataclasses import replace
@@ -293,6 +294,38 @@ def test_every_path_arrives_whole_by_both_ways(tiny_run, text):
     assert site_text(run.paths.root, run.site) == run.paths.site.read_text()
     assert read_site(run.paths.root)["ENVIRONMENT"] == path
     assert read_site(run.paths.root, **site_variables(run))["ENVIRONMENT"] == path
+
+
+PIECES = [
+    *("SITE_", "modules", "container", "environment", "ngpus", "umask", "container_binds", "=", "=", "=", "\n", "\n", "SITE_MODULES="),
+    *("'", '"', "'\"'\"'", "$(touch MARK)", "`touch MARK`", "${x[$(touch MARK)]}", "a[$(touch MARK)]", "touch MARK", "export "),
+    *("$", "{", "}", "[", "]", "\\", "*", "~/", "/", "a", "0022", "1", "\x1b[2J", "\0", "\r", " ", "\t", ";", "|", "&", "<", ">"),
+    *("@", "%", "%24", "+", ":", "\u00e9", "\udcff", "BASH_ENV", "PATH", "#", "!", "--", "-x", "$HOME", "${HOME}", ".sif"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["site.conf", "site.sh", "SITE_BLOCK"])
+def test_no_text_is_executed_or_ends_a_script_without_a_sentence(root, tmp_path, name):
+    mark, chance = tmp_path / "mark", random.Random(name)
+    script = "set -euo pipefail; source jobs/environment.sh; find_repository; read_site"
+    for _ in range(60):
+        text = "".join(chance.choices(PIECES, k=chance.randint(1, 25))).replace("MARK", str(mark))
+        given = {
+            "PATH": os.environ["PATH"],
+            "HOME": "/me",
+            "REPOSITORY": str(REPOSITORY),
+            "RUN_DIR": str(root),
+        }
+        if name == "SITE_BLOCK":
+            given[name] = text.replace("\0", "")
+        else:
+            (root / name).write_bytes(text.encode(errors="surrogateescape"))
+        answer = subprocess.run(
+            ["bash", "-c", script], cwd=REPOSITORY, env=given, capture_output=True, timeout=60, check=False
+        )
+        lines = answer.stderr.splitlines()
+        assert (answer.returncode, len(lines)) in ((0, 0), (2, 1)), (text, answer)
+        assert not mark.exists() and b"\x1b" not in answer.stderr, text
 
 
 def test_variables_that_are_folders_go_with_the_job_and_no_others(tiny_run, tmp_path, monkeypatch):

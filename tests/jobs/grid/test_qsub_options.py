@@ -59,7 +59,7 @@ def test_what_a_user_needs_is_passed_on(text, words):
         *("-W stagein=a@b:/c", "-W stageout=.ssh/id@evil:/x", "-W depend=afterok:1", "-Wdepend=before:1", "-W block=true"),
         *("-W umask=000", "-W run_count=5", "-W interactive=true", "-W pwd", "-Wpwd=", "-W x=y", "-W cred=dce", "-W group_list"),
         *("-N x", "-J 1-9", "-C '#X'", "-I", "-X", "-G", "-z", "-u root", "-t 1-3", "-T /x", "-d /x", "--version", "-x", "-L x"),
-        *("-lselect=1", "-l walltime=1", "-l a=b,walltime=9", "-l 'a=b, ncpus=9'", "-l WALLTIME=1", "-l mem=1", "-lngpus=8"),
+        *("-lselect=1", "-l walltime=1", "-l a=b,walltime=9", "-l 'a=b, ncpus=9'", "-l 'a=b walltime=9'", "-l 'a=b  mem=9'", "-l WALLTIME=1", "-l mem=1", "-lngpus=8"),
         *("-l", "-l ''", "-l =a", "-l -S", "-l '; id'", "-q '-S'", "-q 'a b'", "-P '-x'", "-A ''", "-M -x", "-M 'a;id'", "-M '|id'"),
         *("-M 'a b'", "-m x", "-j x", "-k /x", "-a now", "-p x", "-r x", "-h x", "'", "-l 'a=b\u00fc'", "-l 'a=b\n'", "-l 'a=\x1b'"),
     ],

@@ -10,7 +10,7 @@ MUTMUT := $(VENV)/.mutmut
 AUDIT := $(VENV)/.audit
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test coverage test-faults test-pbs mutants bench calibrate lint format lock audit clean
+.PHONY: help demo check test coverage test-faults test-pbs mutants bench calibrate lint format lock audit clean test-security
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,7 +43,10 @@ coverage: $(STAMP)  ## all tests, and the lines that none of them runs; fails be
 	$(BIN)/python -m pytest -n 2 -m "not faults" --cov --cov-report=term
 
 test-faults: $(STAMP)  ## the long form of the fault trials: kills, pauses, full disks (about 15 minutes)
-	$(BIN)/python -m pytest tests/faults -s
+	FAULT_TRIALS=200 $(BIN)/python -m pytest tests/faults -s
+
+test-security: $(STAMP)  ## every threat with every command, and 2,000 files replaced at random (about 5 minutes)
+	SECURITY_TRIALS=2000 $(BIN)/python -m pytest tests/security -s
 
 test-pbs: $(STAMP)  ## the tests on a real PBS server; they are skipped where none answers
 	$(BIN)/python -m pytest -m pbs -s

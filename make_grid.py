@@ -25,9 +25,11 @@ from jobs.grid.explain import explain
 from jobs.pbs.job_paths import check_paths
 from jobs.pbs.qsub_arguments import by_hand
 from jobs.run.create import make_run
+from jobs.run.index import read_run
 from jobs.run.known import remember
+from jobs.run.paths import RunPaths
 from jobs.run.sharing import umask_for, umask_for_new
-from jobs.run.trust import remember_made
+from jobs.run.trust import add_trust_argument, check_trust, remember_made
 
 
 def _refused_by_pbs(root: Path, site: Mapping[str, Any]) -> str:
@@ -62,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="print the grid as it was understood; make nothing, read no data",
     )
+    add_trust_argument(parser)
     arguments = parser.parse_args(argv)
 
     def command() -> int:
@@ -75,6 +78,8 @@ def main(argv: list[str] | None = None) -> int:
             if arguments.run_dir is None
             else umask_for(arguments.run_dir, umask)
         )
+        if arguments.run_dir is not None and RunPaths(arguments.run_dir).index.exists():
+            check_trust(read_run(arguments.run_dir), trust=arguments.trust)
         refused = _refused_by_pbs(arguments.run_dir or Path.cwd(), config.site)
         if refused:
             print(f"note: it cannot be submitted to PBS: {refused}", flush=True)

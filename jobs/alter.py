@@ -58,7 +58,7 @@ def plan(picture: Picture, wanted: Wanted) -> list[Alteration]:
     ``max_running`` is divided among the arrays by the number of their points that have not ended; each array has at
     least 1.
     """
-    ids = picture.active_jobs()
+    ids = [one for one in picture.active_jobs() if picture.is_ours(one)]
     indices: dict[str, list[int]] = {array_id(one): [] for one in ids}
     waiting = dict.fromkeys(indices, 0)
     for view in picture.views:

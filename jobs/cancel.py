@@ -34,18 +34,26 @@ AT_ONCE = 100  # ids in one qdel: a command line has a limit
 
 @dataclass(frozen=True)
 class Deletion:
-    """What is to be deleted: ``ids`` in this order, which stop or remove the points in ``views``."""
+    """What is to be deleted: ``ids`` in this order, which stop or remove the points in ``views``.
+
+    ``strangers``: jobs that the run names, and that are none of it by what PBS has on record; they are left alone.
+    """
 
     ids: tuple[str, ...]
     views: tuple[View, ...]
+    strangers: tuple[str, ...] = ()
 
 
 def plan(picture: Picture, indices: str | None, probes: Sequence[str] = ()) -> Deletion:
     """What ``jobs.cancel`` deletes; ``probes`` are the ids of probe jobs that have not ended."""
-    active = [view for view in picture.views if view.job_id]
+    active = [view for view in picture.views if view.job_id and picture.is_ours(view.job_id)]
     if indices is None:
-        ids = (*picture.active_collects(), *probes, *picture.active_jobs())
-        return Deletion(ids, tuple(active))
+        jobs = (*picture.active_collects(), *picture.active_jobs())
+        ours = [one for one in jobs if picture.is_ours(one)]
+        collects = [one for one in picture.active_collects() if one in ours]
+        ids = (*collects, *probes, *(one for one in ours if one not in collects))
+        strangers = tuple(one for one in jobs if one not in ours)
+        return Deletion(ids, tuple(active), strangers)
     wanted = {picture.run.entry(index).index for index in parse_indices(indices)}
     views = tuple(view for view in active if view.entry.index in wanted)
     return Deletion(tuple(view.job_id for view in views), views)
@@ -98,9 +106,14 @@ def _command(arguments: argparse.Namespace) -> int:
     with locked_submissions(run) as record:
         record.settle(scheduler)
         picture = look_at_all(run, scheduler)
-        probes = active_probes(record.record, scheduler)[0] if arguments.indices is None else ()
+        probes = active_probes(run, record.record, scheduler)[0] if arguments.indices is None else ()
         deletion = plan(picture, arguments.indices, probes)
         _say_what_is_not_affected(picture, deletion, arguments.indices)
+        if deletion.strangers:
+            print(
+                f"note: {', '.join(deletion.strangers)} stay: the run names them, and PBS does not say that they are of this "
+                f"run. If they are: {shell_line('qdel', deletion.strangers)}"
+            )
         if not deletion.ids:
             print(f"{run.paths.root}: no job to delete")
         if arguments.dry_run:

@@ -110,7 +110,7 @@ def waiting_collect(picture: Picture) -> CollectJob | None:
     if newest is None or number is None:
         return None
     job = picture.answer.jobs.get((number, None))
-    if job is None or job.state not in ("H", "W"):
+    if job is None or job.state not in ("H", "W") or not picture.is_ours(newest.id):
         return None
     known = {reported for reported, _ in picture.answer.jobs}
     return structs.replace(

@@ -201,7 +201,7 @@ def _probe(run: Run, *, dry_run: bool) -> int:
 
 def _check_no_probe(run: Run, record: LockedSubmissions, scheduler: Scheduler) -> None:
     """Refuse a second probe while one is queued or runs: it would wait, and then end because of the first."""
-    active, problem = active_probes(record.record, scheduler)
+    active, problem = active_probes(run, record.record, scheduler)
     if active:
         raise UserError(
             f"{run.paths.root}: a probe is queued or running already: {active[0]}; expected one at a time. "

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 from jobs.common.errors import SCHEDULER, UserError
 from jobs.common.schema import Change, Submissions
+from jobs.monitor.run_jobs import belongs_to
 from jobs.monitor.scheduler_view import Picture, look
 from jobs.pbs.commands import Scheduler
+from jobs.pbs.job_ids import job_number
 from jobs.run.index import Run
 from jobs.run.provenance import now
 
@@ -26,11 +28,16 @@ def look_at_all(run: Run, scheduler: Scheduler) -> Picture:
     return picture
 
 
-def active_probes(record: Submissions, scheduler: Scheduler) -> tuple[tuple[str, ...], str]:
+def active_probes(run: Run, record: Submissions, scheduler: Scheduler) -> tuple[tuple[str, ...], str]:
     """The ids of the probes that are queued or running, and why that is not known, empty if it is."""
     ids = [probe.id for probe in record.probes]
     answer = scheduler.qstat(ids)
-    return answer.not_ended(ids), answer.problem
+    ours = [
+        one
+        for one in answer.not_ended(ids)
+        if (number := job_number(one)) is not None and belongs_to(run, answer.details.get(number))
+    ]
+    return tuple(ours), answer.problem
 
 
 def whose(refused: Sequence[str]) -> str:

@@ -19,12 +19,13 @@ from jobs.common.schema import Submission
 from jobs.pbs.commands import Scheduler
 from jobs.pbs.job_ids import array_id, job_number
 from jobs.pbs.qstat_output import Answer, Details
-from jobs.pbs.qsub_arguments import TRAIN_NAME
+from jobs.pbs.qsub_arguments import COLLECT_NAME, PROBE_NAME, TRAIN_NAME
 from jobs.pbs.submissions import jobs_of
 from jobs.point.status import PointStatus
 from jobs.run.index import Run, read_provenance
 from jobs.run.paths import RUN_PREFIX, RunPaths
 
+NAMES = (TRAIN_NAME, COLLECT_NAME, PROBE_NAME)  # of jobs that were submitted by hand, without RUN_DIR
 CLOCKS = timedelta(seconds=5)  # by which the clocks of the login node and of PBS may differ
 
 
@@ -107,12 +108,24 @@ class RunJobs:
                 self.numbers.setdefault(sub_job, set()).add(number)
 
 
+def belongs_to(run: Run, details: Details | None) -> bool:
+    """Whether PBS's own record says that a job is one of ``run``: by its RUN_DIR, or where it has none by its name.
+
+    The files of a run may come from anyone, and may name any job of this user. Only such a job is deleted or changed.
+    """
+    if details is None:
+        return False
+    if details.run_directory:
+        return _is(run.paths.root, details.folder, details.run_directory)
+    return details.name in NAMES
+
+
 def _is_for(run: Run, details: Details) -> bool:
     """Whether a job that has not started will train ``run``, as ``find_run`` in ``jobs/environment.sh`` chooses it."""
     root = run.paths.root.resolve()
     if details.run_directory:
-        return (Path(details.folder) / details.run_directory).resolve() == root
-    if not details.folder or details.since is None or Path(details.folder).resolve() != root.parent:
+        return _is(root, details.folder, details.run_directory)
+    if not details.folder or details.since is None or not _is(root.parent, details.folder):
         return False
     # Without RUN_DIR: the newest run when the job was submitted. Where two were made within the time by which clocks
     # differ, it counts for both: a job too many keeps points from being submitted twice.
@@ -124,6 +137,11 @@ def _is_for(run: Run, details: Details) -> bool:
         and made <= latest
         and not any(other is not None and made + CLOCKS < other <= details.since for other in others)
     )
+
+
+def _is(place: Path, *parts: str) -> bool:
+    """Whether the path that PBS has on record is that of ``place``; it may be of any user, and lead in circles."""
+    return os.path.realpath(os.path.join(*parts)) == os.path.realpath(place)  # noqa: PTH118 - that of pathlib raises
 
 
 def _made(paths: RunPaths) -> datetime | None:

@@ -19,7 +19,7 @@ from jobs.common.errors import UnreadableError, UserError
 from jobs.common.permissions import check_readable
 from jobs.common.schema import Submission, Submissions
 from jobs.common.states import STATES, UNREADABLE
-from jobs.monitor.run_jobs import RunJobs, own_job
+from jobs.monitor.run_jobs import RunJobs, belongs_to, own_job
 from jobs.pbs.commands import Scheduler
 from jobs.pbs.intents import settled
 from jobs.pbs.job_ids import array_id, job_number, sub_job_id
@@ -124,6 +124,13 @@ class Picture:
         if self.answer is None:
             return ()
         return self.answer.not_ended(self.ids.values())
+
+    def is_ours(self, job_id: str) -> bool:
+        """Whether PBS's record of a job says that it is one of this run (:func:`jobs.monitor.run_jobs.belongs_to`)."""
+        number = job_number(job_id)
+        if self.answer is None or number is None:
+            return False
+        return belongs_to(self.run, self.answer.details.get(number))
 
     def active_collects(self) -> tuple[str, ...]:
         """The ids of the jobs on record that collect and have not ended."""

@@ -73,7 +73,8 @@ def submission_folder(run: Run) -> Path:
 def log_argument(run: Run, log: Path) -> str:
     """The argument of ``-o`` for ``log``, a file of the run; it may be relative to :func:`submission_folder`."""
     root = run.paths.root.resolve()
-    return str(log.resolve()) if _named_by_o(root) else str(log.relative_to(run.paths.root))
+    within = log.relative_to(run.paths.root)
+    return str(root / within) if _named_by_o(root) else str(within)
 
 
 def _named_by_o(path: Path) -> bool:

@@ -104,7 +104,7 @@ def umask_for_new(parent: Path, written: str | None) -> int:
 
 def written_into(folder: Path, root: Path | None) -> contextlib.AbstractContextManager[None]:
     """For a ``with`` block that writes into ``folder``: with the run's permissions where it is in the run at ``root``."""
-    if root is None or not folder.resolve().is_relative_to(root.resolve()):
+    if root is None or not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(root)):
         return contextlib.nullcontext()
     written = None
     with contextlib.suppress(UserError):

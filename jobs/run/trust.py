@@ -76,34 +76,49 @@ def remember_made(run: Run) -> None:
 
 @dataclass(frozen=True)
 class _Mine:
-    """What this user knows of a run: ``origin`` identifies it wherever it is moved, ``code`` what it executes."""
+    """What this user knows of a run: ``origin`` identifies it wherever it is moved, ``code`` what it executes.
+
+    ``owners``: the numbers of the other users whose its configuration is. ``known``: the answers on this user's list.
+    """
 
     run: Run
     made: ProvenanceRecord
     origin: str
     code: str
-    known: tuple[tuple[str, str], ...]
+    owners: str
+    known: tuple[tuple[str, str, str], ...]
 
     @classmethod
     def of(cls, run: Run) -> _Mine:
         made = read_provenance(run.paths)
         first = made.made[0].fields() if made.made else {}
         rows = [[row.key, str(row.value)] for row in code_of(run.site)]
-        return cls(run, made, _digest({**first, "data": run.fingerprint}), _digest(rows), tuple(_answers()))
+        owners = {path.lstat().st_uid for path in configuration(run.paths)} - {os.geteuid(), 0}
+        return cls(
+            run,
+            made,
+            _digest({**first, "data": run.fingerprint}),
+            _digest(rows),
+            ",".join(map(str, sorted(owners))) or "own",
+            tuple(_answers()),
+        )
 
     def remember(self) -> None:
         """Keep the answer; nothing where the user's folder cannot be written: then it is asked again."""
         path = state_file("trusted.txt")
-        if path is not None and (self.origin, self.code) not in self.known:
-            append_line(path, f"{self.origin} {self.code}".encode())
+        answer = (self.origin, self.code, self.owners)
+        if path is not None and answer not in self.known:
+            append_line(path, " ".join(answer).encode())
 
     def doubt(self) -> str:
         """Why this user should look first; empty where no doubt is left."""
-        if (self.origin, self.code) in self.known:
-            return ""
         root = self.run.paths.root
         group = shared_by(root)
-        worked = any(origin == self.origin for origin, _ in self.known)
+        answers = [(code, owners) for origin, code, owners in self.known if origin == self.origin]
+        accepted = {code for code, owners in answers if group is not None or owners == self.owners}
+        if self.code in accepted:
+            return ""
+        worked = bool(answers)
         for path in configuration(self.run.paths):
             state = path.lstat()
             trusted = {os.geteuid(), 0}
@@ -177,7 +192,7 @@ def _digest(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def _answers() -> Iterator[tuple[str, str]]:
+def _answers() -> Iterator[tuple[str, str, str]]:
     """The answers on this user's list; none where somebody else could have written it."""
     path = state_file("trusted.txt")
     if path is None:
@@ -187,5 +202,6 @@ def _answers() -> Iterator[tuple[str, str]]:
         if state.st_uid != os.geteuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return
         for line in read_bytes(path, links=True).decode(errors="replace").splitlines():
-            origin, _, code = line.partition(" ")
-            yield origin, code
+            parts = line.split()
+            if len(parts) == 3:
+                yield parts[0], parts[1], parts[2]

@@ -10,7 +10,7 @@ from jobs.common.records import read_record
 from jobs.common.schema import CollectJob, Submission
 from jobs.monitor.scheduler_view import Picture
 from jobs.pbs.commands import Scheduler
-from jobs.pbs.qstat_output import Answer, Job
+from jobs.pbs.qstat_output import Answer, Details, Job
 from jobs.resubmit import waiting_collect
 from tests.jobs.test_submit import give_result, give_state, qsubs, run, uneven  # noqa: F401 - the fixtures
 
@@ -21,7 +21,11 @@ NEWER = CollectJob(id="12.pbs", waits_for=("8[].pbs", "10[].pbs", "11[].pbs"))
 def picture(run, states, problem="", submissions=None):  # noqa: F811
     """What PBS reports: the state of each job number."""
     found = submissions if submissions is not None else (Submission(collect=OLDER), Submission(collect=NEWER))
-    answer = Answer({(number, None): Job(state) for number, state in states.items()}, problem)
+    answer = Answer(
+        {(number, None): Job(state) for number, state in states.items()},
+        problem,
+        details={number: Details(run_directory=str(run.paths.root)) for number in states},
+    )
     return Picture(run, (), found, answer=answer)
 
 
@@ -39,6 +43,15 @@ def test_a_collect_job_that_may_start_at_any_time_is_not_changed(run, state):  #
 def test_jobs_that_pbs_does_not_report_any_more_are_no_longer_waited_for(run):  # noqa: F811
     found = waiting_collect(picture(run, {10: "B", 12: "H"}))
     assert found == replace(NEWER, waits_for=("10[].pbs",))
+
+
+def test_a_collect_job_of_another_run_is_not_changed(run):  # noqa: F811
+    found = picture(run, {10: "B", 12: "H"})
+    for strange in (Details(run_directory="/another/run"), Details(name="simulation"), Details()):
+        found.answer.details[12] = strange
+        assert waiting_collect(found) is None
+    found.answer.details[12] = Details(name="unet_collect")
+    assert waiting_collect(found) is not None
 
 
 def test_a_submission_without_a_collect_job_is_passed_over(run):  # noqa: F811

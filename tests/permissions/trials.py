@@ -118,7 +118,7 @@ def idle(pbs: StandIn) -> Iterator[None]:
         mock.patch.object(verify, "check_tensorflow", return_value=()),
         mock.patch.object(verify, "check_space", return_value=()),
         mock.patch("jobs.common.files._sync"),
-        mock.patch("jobs.common.files._sync_directory"),
+        mock.patch("jobs.common.files._sync_folder"),
         mock.patch("analysis.report.report.findings", side_effect=_Reached),
     ):
         yield

@@ -110,10 +110,13 @@ def test_the_answer_is_about_what_the_run_executes_now(make):
 
 
 @pytest.mark.parametrize("name", ["grid.yaml", "index.csv", "provenance.json", ""])
-def test_files_of_another_user_are_refused(make, name):
+def test_files_of_another_user_are_refused_also_in_a_run_of_ones_own_until_they_are_trusted(make, name):
     run = make(site="")
+    remember_made(run)
     give_away(run.paths.root / name)
     refused(run, "belongs to nobody")
+    check_trust(run, trust=True)
+    check_trust(run, trust=False)
 
 
 @pytest.mark.parametrize(("mode", "words"), [(0o646, "everyone may write"), (0o664, "its group may write")])

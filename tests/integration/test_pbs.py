@@ -385,7 +385,7 @@ def test_an_array_that_was_submitted_by_hand_is_known_before_and_after_its_first
 def test_by_hand_a_job_takes_the_run_that_was_newest_when_it_was_submitted(root):
     root.parent.mkdir(exist_ok=True)
     copy = root.parent / "a copy"
-    ignored = shutil.ignore_patterns(".git", ".venv", "hyperparameter_optimization_*", "__pycache__")
+    ignored = shutil.ignore_patterns(".*", "hyperparameter_optimization_*", "__pycache__")
     shutil.copytree(REPOSITORY, copy, ignore=ignored)
     (copy / ".venv").symlink_to(Path(sys.prefix))
     grid = copy / "grid.yaml"

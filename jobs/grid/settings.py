@@ -144,7 +144,7 @@ def _is_regex_with_number(pattern: str) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # for patterns that a future Python will read differently
             return re.compile(pattern).groups == 1
-    except (re.error, OverflowError, RecursionError, Warning):
+    except (re.error, OverflowError, RecursionError, MemoryError, Warning):
         return False
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from unet_models.data.errors import DataError
 from unet_models.data.files.opening import is_image, suffixes
+from unet_models.data.pattern_search import first_groups
 
 _SYSTEM_NAMES = {
     "thumbs.db",
@@ -142,7 +143,12 @@ def pair_files(
         DataError: a file has no partner, or two files of one side have the same name; the message names them.
     """
     if by == "number":
-        return _paired(images, masks, lambda path: str(number_in(path, pattern)), "number")
+        if pattern is not None:
+            paths = [*images, *masks]
+            names = _by_pattern([stem(path) for path in paths], pattern)
+            by_path = dict(zip(paths, map(str, names), strict=True))
+            return _paired(images, masks, by_path.__getitem__, "number")
+        return _paired(images, masks, lambda path: str(number_in(path, None)), "number")
     if {stem(path) for path in images} == {stem(path) for path in masks}:
         return _paired(images, masks, stem, "name")
     try:
@@ -196,7 +202,7 @@ def number_in(path: Path, pattern: str | None) -> Fraction:
     """
     name = stem(path)
     if pattern is not None:
-        return _by_pattern(name, pattern)
+        return _by_pattern([name], pattern)[0]
     found = re.findall(r"\d+", name)
     if len(found) != 1:
         raise DataError(
@@ -206,16 +212,19 @@ def number_in(path: Path, pattern: str | None) -> Fraction:
     return Fraction(found[0])
 
 
-def _by_pattern(name: str, pattern: str) -> Fraction:
-    match = re.search(pattern, name)
-    number = re.fullmatch(r"(-?)(\d+)(?:[.,](\d+))?", (match.group(1) or "") if match else "")
-    if number is None:
-        raise DataError(
-            f"data.slice_pattern {pattern!r} finds no number in the name '{name}'; "
-            "expected one group of digits in every name"
-        )
-    sign, whole, part = number.group(1), number.group(2), number.group(3) or ""
-    return Fraction(int(f"{sign}{whole}{part}"), 10 ** len(part))
+def _by_pattern(names: Sequence[str], pattern: str) -> list[Fraction]:
+    """The number that ``pattern`` finds in each name; :class:`DataError` where it finds none."""
+    numbers = []
+    for name, found in zip(names, first_groups(pattern, names), strict=True):
+        number = re.fullmatch(r"(-?)(\d+)(?:[.,](\d+))?", found or "")
+        if number is None:
+            raise DataError(
+                f"data.slice_pattern {pattern!r} finds no number in the name '{name}'; "
+                "expected one group of digits in every name"
+            )
+        sign, whole, part = number.group(1), number.group(2), number.group(3) or ""
+        numbers.append(Fraction(int(f"{sign}{whole}{part}"), 10 ** len(part)))
+    return numbers
 
 
 def slice_numbers(names: Sequence[str], pattern: str | None) -> list[int] | None:
@@ -231,7 +240,7 @@ def slice_numbers(names: Sequence[str], pattern: str | None) -> list[int] | None
         DataError: ``pattern`` finds no number in one of the names; or two numbers change; or two names differ in decimals only.
     """
     if pattern is not None:
-        fractions = [_by_pattern(name, pattern) for name in names]
+        fractions = _by_pattern(names, pattern)
         if all(one.denominator == 1 for one in fractions):
             return [int(one) for one in fractions]
         order = {one: place for place, one in enumerate(sorted(set(fractions)))}

@@ -34,6 +34,7 @@ from unet_models.data.masks import ForegroundValues, Polarity, to_mask
 from unet_models.data.packed import PARTS, Intensity, PackedData
 from unet_models.data.packing import PackWriter
 from unet_models.data.planning import PlannedSlice, make_plan
+from unet_models.data.sizes import check_layout, check_sample
 from unet_models.data.splits import TRAIN
 
 FILES_TABLE = "files.csv"
@@ -68,6 +69,7 @@ class _Builder:
     def __init__(self, data: Mapping[str, Any], folder: Path, depth: int | None) -> None:
         self.data, self.folder, self.depth = data, folder, depth
         self.layout, arrays = _find(data)
+        check_layout(self.layout, data, folder)
         self.plan = make_plan(self.layout, data)
         self.pages = Pages(arrays)
         self.images = self._files("image")
@@ -266,6 +268,7 @@ def _find(data: Mapping[str, Any]) -> tuple[Layout, Mapping[str, np.ndarray]]:
     from unet_models.data.synthetic import LABEL, synthetic_volume
 
     size, slices = data["sample_size"], data["sample_slices"]
+    check_sample(slices, size)
     arrays: dict[str, np.ndarray] = {}
     volumes = []
     for offset, used in enumerate((slices, max(4, slices // 4))):

@@ -29,8 +29,9 @@ def failures_by_hyperparameter(material: Material, look: Look) -> Plot | None:
     every = figure.subplots(len(tests), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": heights})
     seen = []
     for axes, test, levels in zip(every[:, 0], tests, kept, strict=True):
-        diverged = np.array([level.diverged / level.points for level in levels])
-        failed = np.array([level.failed / level.points for level in levels])
+        # A level whose points have not ended yet has none.
+        diverged = np.array([level.diverged / max(1, level.points) for level in levels])
+        failed = np.array([level.failed / max(1, level.points) for level in levels])
         places = np.arange(len(levels))
         axes.barh(places, 100 * diverged, color=HUES[1], height=0.7)
         axes.barh(

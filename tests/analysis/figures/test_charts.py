@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 
@@ -257,6 +258,17 @@ def test_failures_are_counted_by_level(tmp_path):
         assert failures_by_hyperparameter(material(tmp_path, frame()), PAGE) is None
     assert "2 of 8" in texts(plot.figure) or "1 of 8" in texts(plot.figure)
     assert "learning rate: most at" in plot.alt
+
+
+def test_a_level_whose_points_have_not_ended_has_no_failures(tmp_path):
+    data = material(tmp_path, rich())
+    tests = [
+        replace(one, levels=(*one.levels[1:], replace(one.levels[0], points=0, diverged=0, failed=0)))
+        for one in data.findings.failure_tests
+    ]
+    data = dataclasses.replace(data, findings=replace(data.findings, failure_tests=tuple(tests)))
+    with look_of(PAGE):
+        assert "0 of 0" in texts(failures_by_hyperparameter(data, PAGE).figure)
 
 
 def test_scores_on_the_test_part_need_such_scores(tmp_path):

@@ -139,6 +139,8 @@ def _command(arguments: argparse.Namespace) -> int:
         if not alterations:
             print(f"{run.paths.root}: no job to change: {_why_none(picture, wanted)}")
             return OK
+        if not arguments.dry_run:
+            record.prepare_change()
         refused, changed = [], []
         for one in alterations:
             print(shell_line("qalter", one.arguments))

@@ -120,6 +120,7 @@ def _command(arguments: argparse.Namespace) -> int:
             for start in range(0, len(deletion.ids), AT_ONCE):
                 print(shell_line("qdel", deletion.ids[start : start + AT_ONCE]))
             return OK
+        record.prepare_change()
         commands, refused, kept = delete(deletion.ids, scheduler)
         for command in commands:
             print(shell_line(command[0], command[1:]))

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jobs.common.files import DiskFull
 from jobs.common.startup import output_problem
 
 OK = 0
@@ -144,6 +145,8 @@ def environment_error(error: OSError) -> str:
 
     It is the last resort of every command; where more is known, :class:`UserError` says more.
     """
+    if isinstance(error, DiskFull):
+        return str(error)
     place = error.filename
     if error.errno == errno.EACCES and isinstance(place, str | bytes):
         return denied(error, Path(os.fsdecode(place)))

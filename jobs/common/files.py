@@ -36,6 +36,9 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 class DiskFull(OSError):
     """No space, or no quota, is left. The message names the path and what is missing."""
 
+    def __str__(self) -> str:
+        return str(self.strerror)
+
 
 def is_full(error: BaseException) -> bool:
     """Whether ``error`` means that space or quota is used up; HDF5 has the error number only in its text."""

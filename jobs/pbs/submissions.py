@@ -153,6 +153,16 @@ class LockedSubmissions:
             raise self._not_written(error) from error
         self.record = following
 
+    def prepare_change(self) -> None:
+        """Take the space for a change of jobs before PBS is told, so that what was done is on record in any case."""
+        self._release()
+        try:
+            self._reserved = Reserved(
+                self.path, 2 * len(encoded(self.record)), configuration_mode(self.path.parent)
+            )
+        except OSError as error:
+            raise self._not_written(error) from error
+
     def accept(self, intent: Intent, job_id: str) -> None:
         """Write the id that PBS has given to an announced job."""
         self._write(recorded(self.record, intent, job_id))
@@ -218,7 +228,7 @@ class LockedSubmissions:
         if isinstance(error, PermissionError):
             return UserError(denied(error, Path(error.filename or self.path), whole=self.path.parent))
         if isinstance(error, DiskFull):
-            return UserError(str(error.strerror))
+            return UserError(str(error))
         return UserError(f"{self.path} cannot be written ({_reason(error)})")
 
 

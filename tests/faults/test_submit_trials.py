@@ -5,12 +5,15 @@ The long form (``make test-faults``) has 200 kills and 200 full disks; a trial i
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from jobs import alter, cancel, submit
 from jobs.grid.config import load_config
 from jobs.run.create import make_run
 from tests.conftest import TINY, write_images
@@ -64,3 +67,22 @@ def test_no_accepted_job_is_lost_when_a_submission_is_killed(template, tmp_path)
 
 def test_no_accepted_job_is_lost_when_the_disk_is_full(template, disk):
     assert wrong(template, disk, disk_filler(disk), short=12) == []
+
+
+@pytest.mark.parametrize("command", [cancel, alter])
+def test_with_a_full_disk_no_job_is_deleted_or_changed_off_the_record(template, disk, pbs, capsys, command):
+    root = disk / "run"
+    shutil.copytree(template, root)
+    assert submit.main([str(root)]) == 0
+    before = pbs.load()["jobs"]
+    with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(b"x" * 4096)
+    options = ["--walltime", "01:00:00"] if command is alter else []
+    assert command.main([str(root), *options]) == 2
+    error = capsys.readouterr().err
+    assert error.count("No space left on device") == 1 and error.count("\n") == 1
+    assert pbs.load()["jobs"] == before
+    (disk / "filler").unlink()
+    assert command.main([str(root), *options]) == 0
+    assert pbs.load()["jobs"] != before

@@ -70,4 +70,7 @@ def check_layout(layout: Layout, data: Mapping[str, Any], folder: Path) -> None:
 
 
 def _in_words(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size / 1e3:.1f} kB"

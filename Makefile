@@ -45,7 +45,7 @@ coverage: $(STAMP)  ## all tests, and the lines that none of them runs; fails be
 test-faults: $(STAMP)  ## the long form of the fault trials: kills, pauses, full disks (about 15 minutes)
 	FAULT_TRIALS=200 $(BIN)/python -m pytest tests/faults -s
 
-test-security: $(STAMP)  ## every threat with every command, and 2,000 files replaced at random (about 5 minutes)
+test-security: $(STAMP)  ## every threat with every command, and 2,000 files replaced at random (about 30 minutes)
 	SECURITY_TRIALS=2000 $(BIN)/python -m pytest tests/security -s
 
 test-pbs: $(STAMP)  ## the tests on a real PBS server; they are skipped where none answers

@@ -18,6 +18,7 @@ from typing import Any
 
 from jobs.common.files import DiskFull
 from jobs.common.startup import output_problem
+from jobs.common.visible import visible
 
 OK = 0
 USAGE = 2  # bad arguments, grid.yaml or data: the user can fix it
@@ -45,12 +46,12 @@ def shown(value: Any) -> str:
 def one_line(value: Any, limit: int = 1000) -> str:
     """``str(value)`` as one line of at most ``limit`` characters that every terminal and file accepts.
 
-    White space of any kind becomes one space. Characters that cannot be printed (control characters, which could
-    control a terminal, and halves of surrogate pairs, which no file can contain) become U+FFFD.
+    White space of any kind becomes one space. What :mod:`jobs.common.visible` does not show as it is (control characters,
+    which could control a terminal, and halves of surrogate pairs, which no file can contain) becomes U+FFFD.
     """
     text = " ".join(str(value)[: 4 * limit].split())
     if not text.isprintable():
-        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        text = "".join(c if visible(c) == c else "\N{REPLACEMENT CHARACTER}" for c in text)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -13,6 +13,7 @@ from jobs.common.errors import one_line
 from jobs.common.files import open_to_append
 from jobs.common.permissions import denied_part
 from jobs.common.reading import UnsafeFile, tail
+from jobs.common.visible import visible
 from jobs.run.provenance import now
 
 LOG_LINES = 3
@@ -83,7 +84,10 @@ def _to_console(descriptor: int, text: str) -> None:
 
 
 class _Log(io.TextIOBase):
-    """Text to a descriptor, without delay. A full disk must not end a training for a log line: it is reported once."""
+    """Text to a descriptor, without delay, as people may print it with ``cat``: nothing controls their terminal.
+
+    A full disk must not end a training for a log line: it is reported once.
+    """
 
     def __init__(self, descriptor: int, path: Path, console: int) -> None:
         self._descriptor, self._path, self._console = descriptor, path, console
@@ -97,7 +101,7 @@ class _Log(io.TextIOBase):
 
     def write(self, text: str) -> int:
         try:
-            rest = text.encode("utf-8", errors="backslashreplace")
+            rest = visible(text).encode("utf-8", errors="backslashreplace")
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError as error:

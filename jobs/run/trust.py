@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.common.errors import UserError, shown
+from jobs.common.errors import UserError, one_line, shown
 from jobs.common.permissions import owner_name
 from jobs.common.reading import read_bytes
 from jobs.common.records import canonical_json
@@ -137,7 +137,7 @@ class _Mine:
         makers = {one.user for one in self.made.made if one.user}
         others = sorted(makers - {user_name()})
         if others:
-            return f"it was made by {others[0]}"
+            return f"it was made by {one_line(others[0], 60)}"
         if code_of(self.run.site) and root.absolute() not in known_roots():
             return "it was not made by you here"
         return ""

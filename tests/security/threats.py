@@ -18,8 +18,16 @@ from tests.security import trials
 from tests.security.trials import Place, Replace, changed
 
 POINT = "exp_02_UNet_lr0.002_bs8"
-READERS = ("status", "status --live", "collect", "analyze")  # look at a run; everything else acts on it
+READERS = (
+    "status",
+    "status --json",
+    "status --live",
+    "status --live --json",
+    "collect",
+    "analyze",
+)  # look at a run; everything else acts on it
 NOBODY = 65534
+ONLY_ROOT = "file of another user"  # only root gives a file away
 # Where a command of the run could write, or would read.
 PLACES = (
     POINT,
@@ -107,7 +115,7 @@ def _job_of_others(place: Place, run: Path) -> Check:
 
     def check(command: str, wrong: str, said: str) -> str:
         for name, before in calls.items():
-            if any("77" in word for call in place.pbs.calls(name)[before:] for word in call[-1:]):
+            if any(word.startswith("77[") for call in place.pbs.calls(name)[before:] for word in call):
                 return f"{name} was called for a job that is not the run's"
         return wrong
 
@@ -135,8 +143,6 @@ def _lines_in_texts(place: Place, run: Path) -> Check:
 
 
 def _belongs_to_another(place: Place, run: Path) -> Check:
-    if os.geteuid() != 0:
-        return lambda command, wrong, said: wrong  # only root gives a file away
     os.chown(run / "grid.yaml", NOBODY, NOBODY)
     return _asks("belongs to")
 
@@ -156,7 +162,7 @@ def _made_by_another(place: Place, run: Path) -> Check:
 
 
 # These look at a run; verify executes what verify_setup.sh, which asks, has started.
-_NEVER_ASK = (*READERS, "verify")
+_NEVER_ASK = (*READERS, "verify", "make_grid --explain")
 
 
 def _asks(words: str) -> Check:
@@ -179,12 +185,13 @@ def _threats() -> dict[str, Threat]:
         "jobs of others": Threat("ids of other jobs of the user in submissions.json", _job_of_others),
         "huge claim": Threat("a claim with the number 999,999,999", _claim_of_a_huge_number),
         "lines in texts": Threat("line breaks in a text that goes into logs", _lines_in_texts),
-        "file of another user": Threat("grid.yaml exchanged by another user", _belongs_to_another),
+        ONLY_ROOT: Threat("grid.yaml exchanged by another user", _belongs_to_another),
         "file for everyone": Threat("grid.yaml that everyone may write", _everyone_may_write),
         "run of another user": Threat("a run that another user has made", _made_by_another),
     }
     for kind in trials.KINDS:
         words = " ".join((kind.__doc__ or "").split()).rstrip(".")
+        words = words[0].lower() + words[1:]
         for name in PLACES:
             if kind is trials.hard_link and name in (
                 POINT,
@@ -211,7 +218,8 @@ def chosen(names: list[str], share: int) -> list[tuple[str, str]]:
         (threat, name)
         for number, threat in enumerate(THREATS)
         for place, name in enumerate(names)
-        if ":" not in threat or (share < 15 and name == "run_point") or (place + number) % share == 0
+        if (threat != ONLY_ROOT or os.geteuid() == 0)
+        and (":" not in threat or (share < 21 and name == "run_point") or (place + number) % share == 0)
     ]
 
 

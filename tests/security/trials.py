@@ -8,6 +8,7 @@ outside the run. Each command runs in a process that is forked from this one, so
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import random
@@ -20,8 +21,12 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from unittest import mock
 
+import make_grid
+from jobs import resubmit, status, submit
+from jobs.common.startup import SafeText
 from tests.faults import stand_in
 from tests.permissions.trials import commands, idle, made, tried
 from tests.standin_pbs import StandIn
@@ -187,6 +192,20 @@ def _removed(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
+def every_command(folder: Path) -> dict[str, Callable[[], int]]:
+    """The commands of :mod:`tests.permissions.trials`, and their forms that print something else."""
+    root = str(folder / "run")
+    return {
+        **commands(folder),
+        "status --json": lambda: status.main([root, "--json"]),
+        "status --live --json": lambda: status.main([root, "--live", "--json"]),
+        "submit --dry-run": lambda: submit.main([root, "--force", "--dry-run"]),
+        "resubmit --dry-run": lambda: resubmit.main([root, "--dry-run"]),
+        "submit --probe": lambda: submit.main([root, "--probe"]),
+        "make_grid --explain": lambda: make_grid.main(["--explain", f"{root}/grid.yaml"]),
+    }
+
+
 class Place:
     """A run with points in all states, a PBS, and the decoys, in ``folder``; each trial has a fresh copy of the run."""
 
@@ -205,7 +224,7 @@ class Place:
         self.outside = Outside(folder / "outside")
         self.jobs = self.pbs.load()
         self.names = sorted(str(path.relative_to(folder / "kept")) for path in (folder / "kept").rglob("*"))
-        self.commands = sorted(commands(folder))
+        self.commands = sorted(every_command(folder))
 
     def _add_checkpoint(self) -> None:
         for state in (self.folder / "run").glob("exp_02*/state"):
@@ -229,7 +248,7 @@ class Place:
             os.close(reading)
             os.setsid()
             with idle(self.pbs), mock.patch("time.sleep", return_value=None):
-                code, out, err = tried(commands(self.folder)[name])
+                code, out, err = self._tried(name)
             with os.fdopen(writing, "w") as stream:
                 json.dump([code, out[-3000:], err[-3000:]], stream)
             os._exit(0)
@@ -246,6 +265,17 @@ class Place:
         if "Traceback" in out + err:
             return f"a traceback: {err[-1500:]}", out + err
         return "", out + err
+
+    def _tried(self, name: str) -> tuple[int | str, str, str]:
+        """The exit code of a command or its traceback, what it printed and its errors, as a terminal would get them."""
+        out, err = (SafeText(io.BytesIO(), encoding="utf-8", errors="backslashreplace") for _ in range(2))
+
+        def command() -> int:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                return every_command(self.folder)[name]()
+
+        code, _, _ = tried(command)
+        return code, *(_written(stream) for stream in (out, err))
 
     @staticmethod
     def _answer(reading: int, child: int) -> str | None:
@@ -266,6 +296,11 @@ class Place:
             os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
         return said.decode(errors="replace") if done else None
+
+
+def _written(stream: SafeText) -> str:
+    stream.flush()
+    return cast("io.BytesIO", stream.buffer).getvalue().decode()
 
 
 @dataclass(frozen=True)

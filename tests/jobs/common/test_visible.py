@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.common.console import SafeConsole
+from jobs.common.errors import one_line
 from jobs.common.startup import SafeText
 from jobs.common.visible import visible
 from tests.conftest import REPOSITORY
@@ -33,6 +34,12 @@ def test_what_controls_or_hides_is_shown_as_its_escape(character):
 )
 def test_what_people_write_stays_as_it_is(text):
     assert visible(text) == text
+
+
+def test_one_line_keeps_what_people_write_and_nothing_that_controls():
+    assert one_line("läuft 漢字\n👩\u200d🔬") == "läuft 漢字 👩\u200d🔬"
+    for character in CONTROLS + HIDING:
+        assert character not in one_line(f"a{character}b")
 
 
 def test_a_stream_of_a_command_shows_escapes_however_it_is_written_to():

@@ -90,6 +90,12 @@ def test_a_run_that_executes_nothing_of_its_own_needs_no_list(make):
     check_trust(make(site=""), trust=False)
 
 
+def test_the_name_of_who_made_a_run_is_one_line(make):
+    run = make(site="")
+    made_by(run, "mallory\njobs.submit: all is well\x1b[2J")
+    refused(run, "it was made by mallory jobs.submit: all is well\N{REPLACEMENT CHARACTER}.2J")
+
+
 def test_a_run_that_another_user_made_is_asked_about_once(make, state):
     run = make(site="")
     made_by(run, "mallory")

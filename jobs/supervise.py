@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from filelock import Timeout
@@ -27,7 +26,7 @@ from jobs.common.errors import ACTIVE, OK, PARTIAL, SCHEDULER, UserError, enviro
 from jobs.common.files import lock_file
 from jobs.common.hints import hint
 from jobs.common.schema import CollectJob, Submission
-from jobs.common.units import plural
+from jobs.common.units import plural, seconds_since_1970
 from jobs.monitor.lasting_log import Log
 from jobs.monitor.retries import KIND, Again, Decision, decide
 from jobs.monitor.scheduler_view import Picture, look
@@ -269,7 +268,7 @@ class Supervisor:
             return False
         tried = [one for one in reversed(record.earlier) if not one.jobs]
         tried = [
-            one for one in tried if one.kind == KIND and _time(one.made) >= int(newest)
+            one for one in tried if one.kind == KIND and seconds_since_1970(one.made) >= int(newest)
         ]  # on record in whole seconds
         if len(tried) >= COLLECTS:
             self.log.once(
@@ -302,14 +301,6 @@ def _changed(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except OSError:
-        return 0.0
-
-
-def _time(text: str | None) -> float:
-    """Seconds since 1970 of a time on record; 0 where there is none."""
-    try:
-        return datetime.fromisoformat(text or "").timestamp()
-    except ValueError:
         return 0.0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 UNKNOWN = "?"
 
 
@@ -34,6 +36,18 @@ def whole_duration(seconds: float | None, *, unknown: str = UNKNOWN) -> str:
     if hours >= 48:
         return f"{hours // 24} d {hours % 24} h"
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+def seconds_since_1970(text: str | None) -> float:
+    """A time as records have it (ISO 8601), in seconds since 1970; 0 where there is none.
+
+    >>> seconds_since_1970("1970-01-01T00:01:00+00:00"), seconds_since_1970("then")
+    (60.0, 0.0)
+    """
+    try:
+        return datetime.fromisoformat(text or "").timestamp()
+    except ValueError:
+        return 0.0
 
 
 def clock(seconds: float) -> str:

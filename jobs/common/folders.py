@@ -38,6 +38,12 @@ def real_folder(folder: Path, *, make: bool = False) -> Iterator[int]:
     descriptor = _opened(folder, make=make)
     try:
         yield descriptor
+    except OSError as error:
+        for name in ("filename", "filename2"):  # what is relative to a descriptor says nothing to anybody
+            value = getattr(error, name)
+            if isinstance(value, str) and "/" not in value:
+                setattr(error, name, str(folder / value))
+        raise
     finally:
         os.close(descriptor)
 
@@ -62,7 +68,7 @@ def _opened(folder: Path, *, make: bool) -> int:
         root = folder
     if make:
         root.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(root, _OPEN)
+    descriptor = _readable_or_not(str(root), _OPEN)
     place = root
     for part in folder.relative_to(root).parts:
         place /= part
@@ -79,13 +85,13 @@ def _open_below(above: int, part: str, place: Path, *, make: bool) -> int:
     flags = _OPEN | os.O_NOFOLLOW
     try:
         try:
-            return os.open(part, flags, dir_fd=above)
+            return _readable_or_not(part, flags, above)
         except FileNotFoundError:
             if not make:
                 raise
             with contextlib.suppress(FileExistsError):  # another process was faster
                 os.mkdir(part, dir_fd=above)
-            return os.open(part, flags, dir_fd=above)
+            return _readable_or_not(part, flags, above)
     except OSError as error:
         state = _state(part, above)
         if state is not None and not stat.S_ISDIR(state.st_mode):
@@ -93,6 +99,14 @@ def _open_below(above: int, part: str, place: Path, *, make: bool) -> int:
                 place, f"is {kind_of(state.st_mode)}, where a folder of the run belongs; move it away"
             ) from None
         raise OSError(error.errno, error.strerror, str(place)) from None
+
+
+def _readable_or_not(name: str, flags: int, above: int | None = None) -> int:
+    """A descriptor of a folder. One that this user may enter and not list is good enough to make a file in it."""
+    try:
+        return os.open(name, flags, dir_fd=above)
+    except PermissionError:
+        return os.open(name, flags | os.O_PATH, dir_fd=above)
 
 
 def _state(name: str, folder: int) -> os.stat_result | None:

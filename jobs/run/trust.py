@@ -30,6 +30,7 @@ from jobs.common.records import canonical_json
 from jobs.common.schema import ProvenanceRecord
 from jobs.common.shell_words import pasted
 from jobs.grid.received import code_of
+from jobs.grid.sites import SITES
 from jobs.run.index import Run, read_provenance
 from jobs.run.known import append_line, known_roots, state_file
 from jobs.run.paths import RunPaths
@@ -132,13 +133,13 @@ class _Mine:
                 and (state.st_uid != os.geteuid() or state.st_mode & stat.S_IWGRP)
             ):
                 return "what it executes has been changed since you worked with it, and others may change it"
-        if group is not None or worked:
+        if group is not None:
             return ""
         makers = {one.user for one in self.made.made if one.user}
         others = sorted(makers - {user_name()})
         if others:
             return f"it was made by {one_line(others[0], 60)}"
-        if code_of(self.run.site) and root.absolute() not in known_roots():
+        if _names_code(self.run) and root.absolute() not in known_roots():
             return "it was not made by you here"
         return ""
 
@@ -175,6 +176,12 @@ def _changeable(paths: RunPaths) -> str:
         ):
             return f"its group may write {path.name} (to change that: chmod g-w {pasted(path)})"
     return ""
+
+
+def _names_code(run: Run) -> bool:
+    """Whether the run names something to execute that is not in the presets of this repository."""
+    presets = {(key, str(value)) for site in SITES.values() for key, value in site.values.items()}
+    return any((row.key, row.value) not in presets for row in code_of(run.site))
 
 
 def _is_private(group: int, owner: int) -> bool:

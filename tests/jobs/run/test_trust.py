@@ -15,6 +15,7 @@ from jobs.grid.config import load_config
 from jobs.run import trust
 from jobs.run.create import make_run
 from jobs.run.index import read_provenance, read_run
+from jobs.run.known import remember
 from jobs.run.sharing import open_run
 from jobs.run.trust import check_trust, remember_made
 from tests.conftest import TINY, write_images
@@ -66,15 +67,20 @@ def refused(run, words, **options):
     assert "--trust" in str(caught.value) and "SECURITY.md" in str(caught.value)
 
 
-def test_what_a_user_made_needs_no_word_wherever_it_is_moved_and_whatever_he_changes(make, tmp_path):
+def test_what_a_user_made_needs_no_word_wherever_it_is_moved_nor_where_it_is_changed_in_its_place(
+    make, tmp_path
+):
     run = make()
     remember_made(run)
     check_trust(run, trust=False)
     shutil.move(run.paths.root, tmp_path / "moved")
     moved = read_run(tmp_path / "moved")
     check_trust(moved, trust=False)
+    # A copy of it that came back with another environment looks the same, unless it is where the user has made it.
     grid = moved.paths.grid
     grid.write_text(grid.read_text().replace("/project/env", "/other/env"))
+    refused(read_run(tmp_path / "moved"), "not made by you here; it would use .*'/other/env'")
+    remember(tmp_path / "moved")
     check_trust(read_run(tmp_path / "moved"), trust=False)
 
 
@@ -247,3 +253,8 @@ def test_a_private_group_is_one_without_other_members():
     assert trust._is_private(0, 0)
     assert trust._is_private(4_000_000, 4_000_000)
     assert not trust._is_private(4, 0)
+
+
+def test_what_a_preset_of_this_repository_names_is_trusted(make):
+    check_trust(make("vanda", site="preset: nus_vanda"), trust=False)
+    refused(make("other", site="preset: nus_vanda, modules: evil"), "not made by you here")

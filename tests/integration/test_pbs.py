@@ -465,7 +465,7 @@ def test_a_supervised_run_ends_complete_after_a_timeout_and_a_kill(root, qstat):
     text = LONG.replace('walltime: "04:00:00"', f'walltime: "00:00:25", {retry}').replace(
         "[1e-3, 5e-3]", "[1e-3, 2e-3, 5e-3]"
     )
-    grid.write_text(text.replace("epochs: 300", "epochs: 150"))
+    grid.write_text(text.replace("epochs: 300", "epochs: 500"))
     command("make_grid.py", str(grid), "--run-dir", str(root))
     run = read_run(root)
     killed = False
@@ -489,4 +489,4 @@ def test_a_supervised_run_ends_complete_after_a_timeout_and_a_kill(root, qstat):
         assert time.monotonic() < deadline, "it was not collected"
         time.sleep(1)
     for entry in run.entries:
-        assert [row.epoch for row in read_result(run, entry).history] == list(range(1, 151))
+        assert [row.epoch for row in read_result(run, entry).history] == list(range(1, 501))

@@ -48,12 +48,10 @@ def plan(picture: Picture, indices: str | None, probes: Sequence[str] = ()) -> D
     """What ``jobs.cancel`` deletes; ``probes`` are the ids of probe jobs that have not ended."""
     active = [view for view in picture.views if view.job_id and picture.is_ours(view.job_id)]
     if indices is None:
-        jobs = (*picture.active_collects(), *picture.active_jobs())
-        ours = [one for one in jobs if picture.is_ours(one)]
-        collects = [one for one in picture.active_collects() if one in ours]
-        ids = (*collects, *probes, *(one for one in ours if one not in collects))
-        strangers = tuple(one for one in jobs if one not in ours)
-        return Deletion(ids, tuple(active), strangers)
+        collects, jobs = picture.active_collects(), picture.active_jobs()
+        ours = (*filter(picture.is_ours, collects), *probes, *filter(picture.is_ours, jobs))
+        strangers = tuple(one for one in (*collects, *jobs) if not picture.is_ours(one))
+        return Deletion(tuple(dict.fromkeys(ours)), tuple(active), strangers)
     wanted = {picture.run.entry(index).index for index in parse_indices(indices)}
     views = tuple(view for view in active if view.entry.index in wanted)
     return Deletion(tuple(view.job_id for view in views), views)

@@ -173,7 +173,7 @@ def written_beside(path: Path, data: bytes, mode: int = 0o666) -> Path:
             temporary.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder
         )
         try:
-            _write_all(descriptor, data)
+            write_all(descriptor, data)
         finally:
             os.close(descriptor)
     return temporary
@@ -253,7 +253,8 @@ def _opened(path: Path, flags: int, folder: int) -> int:
     return descriptor
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write ``data`` at the place of ``descriptor``; the kernel may take less at a time."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]

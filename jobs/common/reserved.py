@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from jobs.common.files import publish, remove, written_beside
+from jobs.common.files import publish, remove, write_all, written_beside
 from jobs.common.folders import real_folder
 
 _MORE = 2048  # bytes beyond what is known now: the ids of jobs
@@ -26,9 +26,8 @@ class Reserved:
         with real_folder(path.parent) as folder:
             descriptor = self._open(folder)
         try:
-            os.fsync(
-                descriptor
-            )  # file systems that allocate late do it now, and say now that there is no space
+            # File systems that allocate late do it now, and say now that there is no space.
+            os.fsync(descriptor)
         except OSError:
             self.release()
             raise
@@ -41,10 +40,7 @@ class Reserved:
             with real_folder(self.path.parent) as folder:
                 descriptor = self._open(folder)
             try:
-                rest, place = memoryview(data), 0
-                while rest:
-                    written = os.pwrite(descriptor, rest, place)
-                    rest, place = rest[written:], place + written
+                write_all(descriptor, data)
                 os.ftruncate(descriptor, len(data))
             finally:
                 os.close(descriptor)

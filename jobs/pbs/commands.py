@@ -48,6 +48,15 @@ def _words(answer: subprocess.CompletedProcess[str]) -> str:
     return text[:500] or f"exit code {answer.returncode}, and no message"
 
 
+def _new_ids(answer: subprocess.CompletedProcess[str], known: Container[int]) -> list[str]:
+    """The ids of jobs that ``qselect`` printed, without those whose number is ``known``."""
+    return [
+        word
+        for word in answer.stdout.split()
+        if (number := job_number(word)) is not None and number not in known
+    ]
+
+
 class UnsureError(UserError):
     """It is not known whether PBS has accepted the job."""
 
@@ -210,11 +219,7 @@ class Scheduler:
             return {}, str(error)
         if found.returncode != 0 and _TRANSIENT.search(found.stderr):
             return {}, f"qselect failed: {_words(found)}"
-        ids = [
-            word
-            for word in found.stdout.split()
-            if (number := job_number(word)) is not None and number not in known
-        ]
+        ids = _new_ids(found, known)
         answer = self._states(ids, [])
         numbers = {number: one for one in ids if (number := job_number(one)) is not None}
         return {
@@ -244,11 +249,7 @@ class Scheduler:
                 return {}, str(error)
             if found.returncode != 0:
                 return {}, f"qselect failed: {_words(found)}"
-            ids += [
-                word
-                for word in found.stdout.split()
-                if (number := job_number(word)) is not None and number not in known
-            ]
+            ids += _new_ids(found, known)
         answer = self._states(ids, ["-x"])
         tokens: dict[str, list[str]] = {}
         for one in ids:

@@ -68,20 +68,17 @@ def with_token(arguments: Sequence[str], token: str) -> tuple[str, ...]:
     return (*arguments[:place], f"{arguments[place]},{TOKEN}={token}", *arguments[place + 1 :])
 
 
-def settled(
-    record: Submissions, scheduler: Scheduler, *, age: float, known: Sequence[str] = ()
-) -> tuple[Submissions, str]:
+def settled(record: Submissions, scheduler: Scheduler, *, age: float) -> tuple[Submissions, str]:
     """``record`` with each announced job that PBS has, without the announcements that are void; and a problem.
 
-    ``age``: the seconds since the record was written, by one clock. ``known``: ids of other jobs of the run. The problem
-    says why it is not known whether a job was accepted, and is empty where that is known of all; nobody may submit
-    the same points before.
+    ``age``: the seconds since the record was written, by one clock. The problem says why it is not known whether a job
+    was accepted, and is empty where that is known of all; nobody may submit the same points before.
     """
     if not record.intents:
         return record, ""
     names = list(dict.fromkeys(_NAMES[one.kind] for one in record.intents if one.kind in _NAMES))
     users = sorted({one.user for one in record.intents if one.user} | {getpass.getuser()})
-    numbers = {number for one in (*_ids(record), *known) if (number := job_number(one)) is not None}
+    numbers = {number for one in _ids(record) if (number := job_number(one)) is not None}
     found, problem = scheduler.jobs_by_token(names, known=numbers, users=users)
     left = []
     for intent in record.intents:

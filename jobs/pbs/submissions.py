@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -111,18 +111,16 @@ class LockedSubmissions:
         """The number of the submission that is being made, from 1."""
         return len(self.earlier) + 1
 
-    def settle(
-        self, scheduler: Scheduler, known: Sequence[str] = (), say: Callable[[str], None] = print
-    ) -> None:
+    def settle(self, scheduler: Scheduler, say: Callable[[str], None] = print) -> None:
         """Find out which announced jobs PBS has accepted, where a process was stopped in between; before anything else.
 
         Where a ``qsub`` was stopped a moment ago, it is waited for. What stays unknown stays on record, and
-        :func:`jobs.monitor.scheduler_view.look` says so. ``known``: ids of jobs that are not looked for.
+        :func:`jobs.monitor.scheduler_view.look` says so.
         """
         said = False
         while self.record.intents:
             age = self._age()
-            found, problem = settled(self.record, scheduler, age=age, known=known)
+            found, problem = settled(self.record, scheduler, age=age)
             if found != self.record:
                 self._write(found)
                 self.earlier = self.record.submissions
@@ -142,26 +140,17 @@ class LockedSubmissions:
     def announce(self, intent: Intent) -> None:
         """Write that a job is about to be submitted, and take the space that its id will need."""
         following = replace(self.record, intents=(*self.record.intents, intent))
-        self._release()
+        self._reserve(len(encoded(following)))
         try:
-            self._reserved = Reserved(
-                self.path, len(encoded(following)), configuration_mode(self.path.parent)
-            )
             write(self.path, following, configuration_mode(self.path.parent))
         except OSError as error:
-            self._release()
+            self.release()
             raise self._not_written(error) from error
         self.record = following
 
     def prepare_change(self) -> None:
         """Take the space for a change of jobs before PBS is told, so that what was done is on record in any case."""
-        self._release()
-        try:
-            self._reserved = Reserved(
-                self.path, 2 * len(encoded(self.record)), configuration_mode(self.path.parent)
-            )
-        except OSError as error:
-            raise self._not_written(error) from error
+        self._reserve(2 * len(encoded(self.record)))
 
     def accept(self, intent: Intent, job_id: str) -> None:
         """Write the id that PBS has given to an announced job."""
@@ -177,14 +166,19 @@ class LockedSubmissions:
         with contextlib.suppress(OSError):
             touch(self.path)
 
-    def _release(self) -> None:
+    def _reserve(self, size: int) -> None:
+        """Take ``size`` bytes on the disk for the next time that the record is written."""
+        self.release()
+        try:
+            self._reserved = Reserved(self.path, size, configuration_mode(self.path.parent))
+        except OSError as error:
+            raise self._not_written(error) from error
+
+    def release(self) -> None:
+        """Give back what was taken on the disk, if anything."""
         if self._reserved is not None:
             self._reserved.release()
         self._reserved = None
-
-    def close(self) -> None:
-        """Give back what was taken on the disk."""
-        self._release()
 
     def save(self, submission: Submission) -> None:
         """Write ``submission`` as the newest; :class:`UserError` where the file cannot be written."""
@@ -280,6 +274,6 @@ def locked_submissions(
         try:
             yield record
         finally:
-            record.close()
+            record.release()
     finally:
         lock.release()

@@ -27,14 +27,14 @@ from jobs.run.sharing import umask_for
 _KEYS = ("modules", "container", "container_command", "container_binds", "environment", "ngpus")
 _EXPANDED = ("container", "container_binds", "environment")
 _NAME = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))", re.ASCII)
-_WITHOUT_GROUP = 0o022  # what jobs execute is changed by the commands only
+_MODE = 0o644  # what jobs execute is changed by the commands only
 
 
 def write_site(run: Run) -> None:
     """Write the file of ``run``."""
     text = site_text(run.paths.root, run.site)
-    with written_with(umask_for(run.paths.root, run.site.get("umask")) | _WITHOUT_GROUP):
-        write_text_atomically(run.paths.site, text)
+    with written_with(umask_for(run.paths.root, run.site.get("umask"))):
+        write_text_atomically(run.paths.site, text, _MODE)
 
 
 def site_text(root: Path, site: Mapping[str, Any]) -> str:

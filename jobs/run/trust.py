@@ -25,7 +25,7 @@ from pathlib import Path
 
 from jobs.common.errors import UserError, one_line, shown
 from jobs.common.permissions import owner_name
-from jobs.common.reading import read_bytes
+from jobs.common.reading import RECORD, read_text
 from jobs.common.records import canonical_json
 from jobs.common.schema import ProvenanceRecord
 from jobs.common.shell_words import pasted
@@ -208,7 +208,7 @@ def _answers() -> Iterator[tuple[str, str, str]]:
         state = path.stat()
         if state.st_uid != os.geteuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return
-        for line in read_bytes(path, links=True).decode(errors="replace").splitlines():
+        for line in read_text(path, RECORD, links=True).splitlines():
             parts = line.split()
             if len(parts) == 3:
                 yield parts[0], parts[1], parts[2]

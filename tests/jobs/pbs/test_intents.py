@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,7 +109,8 @@ def test_a_moment_after_the_interruption_it_is_waited_for(run, pbs, interrupted,
     def arrive(seconds):
         pbs.save({**pbs.load(), "jobs": jobs})  # the server was slow
 
-    monkeypatch.setattr(submissions.time, "sleep", arrive)
+    # Of this module only: subprocess waits for a command with time.sleep, too, where the machine is busy.
+    monkeypatch.setattr(submissions, "time", SimpleNamespace(sleep=arrive))
     assert submit.main([str(run.paths.root)]) == ACTIVE
     assert re.search(r"waiting for at most \d+ s: a qsub that was begun \d+ s ago", capsys.readouterr().out)
     assert [job.id for job in read_all(run).submissions[0].jobs] == ["1[].pbshost"]
